@@ -1,0 +1,152 @@
+//! All that a callback may do.
+
+use crate::handler::TimerKey;
+use crate::held::Holding;
+use crate::id::Id;
+use crate::timers::Tick;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// What a connection can be asked about its socket, beyond reading and writing.
+pub(crate) trait Endpoint {
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+
+    /// Sends the FIN.
+    fn shutdown_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The rest of the loop, as a callback may reach it. Everything here only queues ids and bytes; nothing is driven.
+pub(crate) trait Others {
+    fn send(&mut self, id: Id, bytes: &[u8]) -> usize;
+    fn wake(&mut self, id: Id) -> bool;
+    fn close(&mut self, id: Id) -> bool;
+    fn stop(&mut self);
+}
+
+/// How a handler asked for its connection to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Intent {
+    #[default]
+    Stay,
+    Finish,
+    Abort,
+}
+
+/// A callback's view of its own connection and of the loop it runs in.
+pub struct Context<'a> {
+    pub(crate) id: Id,
+    pub(crate) peer: SocketAddr,
+    pub(crate) epoch: Instant,
+    pub(crate) now: Tick,
+    pub(crate) endpoint: &'a dyn Endpoint,
+    pub(crate) held: &'a mut Holding,
+    pub(crate) gathered: &'a mut Vec<u8>,
+    pub(crate) output_max: usize,
+    pub(crate) intent: Intent,
+    pub(crate) others: &'a mut dyn Others,
+}
+
+impl Context<'_> {
+    /// This connection's id, by which others can reach it.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The peer's address. An IPv4 peer of a dual-stack listener is shown as IPv4.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// This side's address ([getsockname(2)](https://man7.org/linux/man-pages/man2/getsockname.2.html)); asked of the kernel
+    /// at every call, and its errors are the kernel's.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// The time of this turn, on the monotonic clock. It stands still while the turn lasts.
+    pub fn now(&self) -> Instant {
+        self.epoch + self.now.since(Tick::default())
+    }
+
+    /// How many bytes [`write`](Context::write) would take now. 0 after [`finish`](Context::finish).
+    pub fn room(&self) -> usize {
+        if self.intent != Intent::Stay {
+            return 0;
+        }
+        self.output_max.saturating_sub(self.held.output().len() + self.gathered.len())
+    }
+
+    /// How many bytes of input are held because [`on_data`](crate::Handler::on_data) did not consume them. While `on_data`
+    /// runs this does not count new input.
+    pub fn unread(&self) -> usize {
+        self.held.input().len()
+    }
+
+    /// Takes as many of the bytes as there is [`room`](Context::room) for, and says how many. It never blocks; the bytes leave
+    /// together at the end of the turn.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let taken = bytes.len().min(self.room());
+        self.gathered.extend_from_slice(&bytes[..taken]);
+        taken
+    }
+
+    /// Ends this side: what was written is delivered, then the peer is told that no more will come (`shutdown(SHUT_WR)`, a
+    /// FIN). Input is discarded from now on, and the connection closes when the peer closes, or at
+    /// [`linger_timeout`](crate::Config::linger_timeout) or [`linger_max_bytes`](crate::Config::linger_max_bytes).
+    pub fn finish(&mut self) {
+        if self.intent == Intent::Stay {
+            self.intent = Intent::Finish;
+        }
+    }
+
+    /// Ends the connection at the end of this callback, with a reset (RFC 9293, 3.10.5 ABORT). What has not left is dropped.
+    pub fn abort(&mut self) {
+        self.intent = Intent::Abort;
+    }
+
+    /// Calls [`on_timer`](crate::Handler::on_timer) with `key` once `after` has passed: not before, and later only by what the
+    /// loop is busy with. A timer of the same key is replaced.
+    pub fn set_timer(&mut self, key: TimerKey, after: Duration) {
+        self.held.remove_alarm(key);
+        // One nanosecond at least: a timer set for now, by its own callback, must not come due in the turn that set it.
+        let at = self.now.after(after.max(Duration::from_nanos(1)));
+        self.held.hold().alarms.push((at, key));
+    }
+
+    /// Forgets a timer, and says whether it was set. It will not be called, not even if it was due in this very turn.
+    pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
+        self.held.remove_alarm(key)
+    }
+
+    /// Gives a connection a turn in which it is offered again what it left unconsumed. False if the id names nothing open.
+    pub fn wake(&mut self, id: Id) -> bool {
+        self.others.wake(id)
+    }
+
+    /// Writes to another connection as much as it has room for, and says how much. 0 if the id names nothing open, or a
+    /// connection that has finished. To its own id it is [`write`](Context::write).
+    pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        if id == self.id { self.write(bytes) } else { self.others.send(id, bytes) }
+    }
+
+    /// Closes a connection or a listener at the end of this turn, at once: what the connection has not sent is dropped, and it
+    /// is then reset. Clients in a closed listener's waiting room are reset by the kernel. False if the id names nothing open.
+    pub fn close(&mut self, id: Id) -> bool {
+        self.others.close(id)
+    }
+
+    /// Makes [`Reactor::run`](crate::Reactor::run) return at the end of this turn.
+    pub fn stop(&mut self) {
+        self.others.stop();
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}

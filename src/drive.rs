@@ -1,0 +1,256 @@
+//! One turn of one source: a listener accepts, a connection converses.
+
+use crate::admission::Stop;
+use crate::handler::{Closed, Reason};
+use crate::id::Id;
+use crate::net;
+use crate::reactor::Reactor;
+use crate::readiness::Readiness;
+use crate::sources::{Connection, Listener, Source};
+use crate::stream::{End, Stream, Turn};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs code of an embedder; `None` if it panicked.
+pub(crate) fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(code)).ok()
+}
+
+impl Reactor {
+    pub(crate) fn drive_one(&mut self, id: Id) {
+        match self.sources.check_out(id) {
+            Some(Source::Connection(connection)) => self.converse(id, connection),
+            Some(Source::Listener(listener)) => self.admit(id, listener),
+            // The id went stale in the queue: its source closed.
+            Some(Source::Away { .. } | Source::Closed) | None => {}
+        }
+    }
+
+    /// A connection's turn.
+    fn converse(&mut self, id: Id, mut connection: Connection) {
+        let Connection { stream, handler, socket, .. } = &mut connection;
+        let (received, sent) = stream.moved();
+        let mut turn = Turn {
+            id,
+            epoch: self.clock.epoch,
+            now: self.now,
+            config: &self.config,
+            scratch: &mut self.scratch,
+            others: &mut self.sources,
+        };
+        let result = stream.turn(socket, &mut **handler, &mut turn);
+        self.stats.bytes_received += stream.moved().0 - received;
+        self.stats.bytes_sent += stream.moved().1 - sent;
+        match result.and_then(|()| self.await_writable(id, &mut connection)) {
+            Ok(()) => self.keep(id, connection),
+            Err(end) => self.end(id, connection, end),
+        }
+    }
+
+    fn await_writable(&self, id: Id, connection: &mut Connection) -> Result<(), End> {
+        if connection.stream.must_await_writable() {
+            self.poller.add_writable(&mut connection.socket, id)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a connection back after its turn, with its next turn seen to.
+    fn keep(&mut self, id: Id, connection: Connection) {
+        let again = connection.stream.wants_turn(&self.config);
+        let deadline = connection.stream.deadline(&self.config);
+        self.sources.check_in(id, Source::Connection(connection));
+        if again {
+            self.sources.mark(id, Readiness::default());
+        }
+        // Armed lazily: a deadline that moved away is left where it was. It comes too early, finds nothing due, and is armed
+        // anew, so that activity costs nothing here.
+        let armed = self.timers.get(id.slot());
+        if let Some(deadline) = deadline.filter(|&deadline| armed.is_none_or(|armed| deadline < armed)) {
+            self.timers.arm(id.slot(), deadline);
+        }
+    }
+
+    /// Ends a connection: the receipt, the last callback, the socket, the slot.
+    fn end(&mut self, id: Id, connection: Connection, end: End) {
+        let Connection { stream, mut handler, socket, .. } = connection;
+        let closed = stream.close(end, self.now, &mut self.scratch);
+        self.log_end(id, &stream, &closed);
+        if closed.reason == Reason::Aborted || closed.unsent > 0 {
+            socket.reset_on_close();
+        }
+        drop(socket);
+        self.timers.disarm(id.slot());
+        self.sources.retire(id);
+        self.stats.open -= 1;
+        self.stats.closed[closed.reason as usize] += 1;
+        let told = guard(|| handler.on_close(&closed));
+        let dropped = guard(|| drop(handler));
+        if told.and(dropped).is_none() {
+            self.count_panic("on_close");
+        }
+    }
+
+    fn log_end(&mut self, id: Id, stream: &Stream, closed: &Closed) {
+        let peer = stream.peer();
+        match closed.reason {
+            Reason::Panic => self.count_panic("a handler"),
+            Reason::Handler => {
+                if let Some(suppressed) = self.troubles.handler.pass(self.now) {
+                    log::warn!("connection {id} from {peer}: handler error: {}{}", error_text(closed), more(suppressed));
+                }
+            }
+            _ => {}
+        }
+        log::debug!(
+            "connection {id} from {peer} closed: {}{}; {} bytes received, {} sent, {} unsent, {} discarded, age {:?}",
+            closed.reason,
+            error_text(closed),
+            closed.received,
+            closed.sent,
+            closed.unsent,
+            closed.discarded,
+            closed.age
+        );
+    }
+
+    pub(crate) fn count_panic(&mut self, whose: &str) {
+        self.stats.panics += 1;
+        if let Some(suppressed) = self.troubles.panic.pass(self.now) {
+            log::error!("{whose} panicked{}", more(suppressed));
+        }
+    }
+
+    /// Closes whatever the id names, now.
+    pub(crate) fn close_now(&mut self, id: Id, reason: Reason) {
+        match self.sources.check_out(id) {
+            Some(Source::Connection(connection)) => self.end(id, connection, reason.into()),
+            Some(Source::Listener(listener)) => self.close_listener(id, *listener),
+            Some(Source::Away { .. } | Source::Closed) | None => {}
+        }
+    }
+
+    fn close_listener(&mut self, id: Id, listener: Listener) {
+        let Listener { socket, service, .. } = listener;
+        log::info!("listener {id} closed");
+        drop(socket);
+        self.timers.disarm(id.slot());
+        self.sources.retire(id);
+        if guard(|| drop(service)).is_none() {
+            self.count_panic("a service");
+        }
+    }
+
+    /// A listener's turn.
+    fn admit(&mut self, id: Id, mut listener: Box<Listener>) {
+        let noted = listener.readiness.take();
+        if noted.has(Readiness::READABLE) {
+            listener.admission.arrival();
+        }
+        if listener.admission.may_accept(self.now, noted.has(Readiness::WOKEN)) {
+            let stop = self.accept_some(id, &mut listener);
+            if listener.admission.stopped(stop, self.now) {
+                return self.close_listener(id, *listener);
+            }
+        }
+        if let Some(deadline) = listener.admission.deadline() {
+            self.timers.arm(id.slot(), deadline);
+        }
+        let again = listener.admission.wants_turn();
+        self.sources.check_in(id, Source::Listener(listener));
+        if again {
+            self.sources.mark(id, Readiness::default());
+        }
+    }
+
+    /// Accepts until the waiting room is empty, within the budget of a turn.
+    fn accept_some(&mut self, id: Id, listener: &mut Listener) -> Stop {
+        let mut failed = 0;
+        for _ in 0..self.config.accept_budget {
+            if self.stats.open >= self.config.max_connections || !self.sources.has_slot() {
+                return Stop::House;
+            }
+            match listener.socket.accept() {
+                Ok((socket, peer)) => self.welcome(listener, socket, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Stop::Empty,
+                Err(error) => {
+                    failed += 1;
+                    self.log_accept_error(id, &error);
+                    if net::is_exhausted(&error) {
+                        return Stop::Exhausted;
+                    }
+                }
+            }
+        }
+        // An error costs the one connection it stands for. Where nothing but errors came, it stands for none: going on
+        // would spin.
+        if failed == self.config.accept_budget { Stop::Exhausted } else { Stop::Budget }
+    }
+
+    fn log_accept_error(&mut self, id: Id, error: &io::Error) {
+        self.stats.accept_errors += 1;
+        if let Some(suppressed) = self.troubles.accept.pass(self.now) {
+            log::warn!("listener {id}: accept: {error}{}", more(suppressed));
+        }
+    }
+
+    /// Takes someone in: a handler from the service, a slot, the poller.
+    fn welcome(&mut self, listener: &mut Listener, mut socket: net::TcpStream, peer: SocketAddr) {
+        self.stats.accepted += 1;
+        let stream = Stream::new(peer, self.now);
+        let Some(answer) = guard(|| listener.service.open(stream.peer())) else {
+            self.stats.turned_away += 1;
+            return self.count_panic("a service");
+        };
+        let Some(handler) = answer else {
+            self.stats.turned_away += 1;
+            return log::debug!("{peer} turned away");
+        };
+        let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
+        let id = self.sources.add_connection(stream, handler, socket);
+        self.stats.open += 1;
+        log::debug!("connection {id} from {peer}");
+        if let Err(error) = registered {
+            self.refuse(id, error);
+        }
+    }
+
+    /// The poller would not take a socket (ENOSPC at max_user_watches, ENOMEM; epoll_ctl(2)): that one goes, the rest stay.
+    fn refuse(&mut self, id: Id, error: io::Error) {
+        if let Some(suppressed) = self.troubles.register.pass(self.now) {
+            log::warn!("connection {id}: cannot be watched: {error}{}", more(suppressed));
+        }
+        if let Some(Source::Connection(connection)) = self.sources.check_out(id) {
+            self.end(id, connection, End { reason: Reason::Io, error: Some(error) });
+        }
+    }
+
+    /// Lets a listener take in those who wait, and then closes it.
+    pub(crate) fn drain_listener(&mut self, id: Id) {
+        if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
+            listener.admission.drain();
+            self.sources.check_in(id, Source::Listener(listener));
+            self.sources.mark(id, Readiness::WOKEN);
+        }
+    }
+
+    /// A slot, and with it a descriptor, became free: whoever was kept waiting for one may try.
+    pub(crate) fn reopen_doors(&mut self) {
+        for place in 0..self.sources.listeners.len() {
+            let id = self.sources.listeners[place];
+            let held_up = matches!(self.sources.get(id), Some(Source::Listener(listener)) if listener.admission.is_held_up());
+            if held_up {
+                self.sources.mark(id, Readiness::WOKEN);
+            }
+        }
+    }
+}
+
+/// What the error says, on one line whatever bytes of a peer are in it.
+fn error_text(closed: &Closed) -> String {
+    closed.error.as_ref().map_or(String::new(), |error| format!(" ({})", error.to_string().escape_debug()))
+}
+
+fn more(suppressed: u64) -> String {
+    if suppressed == 0 { String::new() } else { format!(" ({suppressed} more like it since the last)") }
+}

@@ -1,0 +1,210 @@
+//! The waist: every system call the reactor makes is made here, through mio and socket2.
+//!
+//! Nothing above this file knows what a poller or a socket is made of. What the calls cost and mean is said where they stand.
+
+use crate::config::ListenOptions;
+use crate::context::Endpoint;
+use crate::id::{Id, WAKER};
+use crate::readiness::Readiness;
+use crate::timers::Tick;
+use mio::event::{Event, Source};
+use mio::{Events, Interest, Poll, Waker};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// The monotonic clock, as the reactor reads it.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    pub(crate) epoch: Instant,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Clock {
+        Clock { epoch: Instant::now() }
+    }
+
+    pub(crate) fn now(&self) -> Tick {
+        Tick::default().after(self.epoch.elapsed())
+    }
+}
+
+/// The poller: edge-triggered epoll on Linux, kqueue on the BSDs and macOS.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    poll: Poll,
+    events: Events,
+}
+
+/// One thing the poller said.
+pub(crate) enum Note {
+    /// Another thread left something.
+    Mail,
+    Ready(Id, Readiness),
+}
+
+impl Poller {
+    pub(crate) fn new(events_per_turn: usize) -> io::Result<Poller> {
+        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(events_per_turn) })
+    }
+
+    pub(crate) fn waker(&self) -> io::Result<Waker> {
+        Waker::new(self.poll.registry(), WAKER)
+    }
+
+    /// Sleeps until something is ready or the time is up. A signal (EINTR) counts as nothing ready: mio does not retry, and
+    /// the time left has to be worked out again anyway.
+    pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, limit) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.events.clear();
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    pub(crate) fn notes(&self) -> impl Iterator<Item = Note> + '_ {
+        self.events.iter().map(|event| match event.token() {
+            WAKER => Note::Mail,
+            token => Note::Ready(Id::from_token(token), readiness(event)),
+        })
+    }
+
+    pub(crate) fn add_listener(&self, listener: &mut TcpListener, id: Id) -> io::Result<()> {
+        self.poll.registry().register(&mut listener.0, id.token(), Interest::READABLE)
+    }
+
+    /// Write readiness is not asked for: a new socket is writable, and the event that says so would wake the loop for
+    /// nothing.
+    pub(crate) fn add_stream(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
+        self.poll.registry().register(&mut stream.0, id.token(), input())
+    }
+
+    /// Asks for write readiness too. Linux looks at once whether the socket is writable by now (epoll_ctl(2), EPOLL_CTL_MOD),
+    /// so no edge is lost between the send that failed and this call.
+    pub(crate) fn add_writable(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
+        stream.0.reregister(self.poll.registry(), id.token(), input() | Interest::WRITABLE)
+    }
+}
+
+/// Input, and word of urgent data where the poller has it.
+fn input() -> Interest {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return Interest::READABLE | Interest::PRIORITY;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    return Interest::READABLE;
+}
+
+/// A hang-up or an error is never acted upon by itself: it asks for a read and a write, and those say what happened.
+fn readiness(event: &Event) -> Readiness {
+    let mut marks = Readiness::default();
+    let broken = event.is_error() || event.is_write_closed();
+    if event.is_readable() {
+        marks.add(Readiness::READABLE);
+    }
+    if broken || event.is_read_closed() || event.is_priority() {
+        marks.add(Readiness::SCATTERED);
+    }
+    if broken || event.is_writable() {
+        marks.add(Readiness::WRITABLE);
+    }
+    marks
+}
+
+/// The doorkeeper's socket.
+#[derive(Debug)]
+pub(crate) struct TcpListener(mio::net::TcpListener);
+
+impl TcpListener {
+    /// socket → bind → listen. TCP_NODELAY is set here once: accepted sockets inherit it, which saves a call for each.
+    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        #[cfg(not(windows))]
+        socket.set_reuse_address(options.reuse_address)?;
+        #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+        socket.set_reuse_port(options.reuse_port)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(options.ipv6_only)?;
+        }
+        socket.set_tcp_nodelay(options.no_delay)?;
+        socket.bind(&address.into())?;
+        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        Ok(TcpListener(mio::net::TcpListener::from_std(socket.into())))
+    }
+
+    /// Takes over a listening socket. Supervisors hand down blocking ones, on which the loop would hang.
+    pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        listener.set_nonblocking(true)?;
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        Ok(TcpListener(mio::net::TcpListener::from_std(listener)))
+    }
+
+    /// The first in line, nonblocking and close-on-exec from its birth (accept4(2)).
+    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().map(|(stream, peer)| (TcpStream(stream), peer))
+    }
+}
+
+impl Endpoint for TcpListener {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Whether an accept failed for want of descriptors or memory, so that the next would too: EMFILE, ENFILE, ENOBUFS, ENOMEM.
+/// The numbers are those of every Unix, but for ENOBUFS, which is Linux's here and the BSDs'.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 };
+    error.kind() == io::ErrorKind::OutOfMemory || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+}
+
+/// What the kernel clamps a backlog to, where it says so.
+pub(crate) fn backlog_limit() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+/// A connection's socket. It is never deregistered: closing the descriptor does that (epoll(7)), and saves a call.
+#[derive(Debug)]
+pub(crate) struct TcpStream(mio::net::TcpStream);
+
+impl TcpStream {
+    /// Makes the close that follows a reset: SO_LINGER with a time of zero (socket(7)).
+    pub(crate) fn reset_on_close(&self) {
+        if let Err(error) = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)) {
+            log::debug!("SO_LINGER: {error}");
+        }
+    }
+}
+
+impl Endpoint for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.0.shutdown(Shutdown::Write)
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+/// Single-slice writes only: the standard library sends those with MSG_NOSIGNAL, so a peer that is gone is EPIPE and never
+/// SIGPIPE. Its vectored writes are writev(2), which has no such flag.
+impl Write for TcpStream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

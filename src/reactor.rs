@@ -1,0 +1,329 @@
+//! The loop: six phases, one turn.
+//!
+//! Everything that can make progress only queues an id; the fourth phase drives each id for one bounded turn. What a turn is,
+//! for a listener and for a connection, stands in `drive.rs`.
+
+use crate::config::{Config, ListenOptions};
+use crate::context::{Endpoint, Others};
+use crate::drive::guard;
+use crate::handle::{Handle, Mailbox, Post};
+use crate::handler::{Reason, Service};
+use crate::id::Id;
+use crate::net::{self, Clock, Note, Poller, TcpListener};
+use crate::readiness::Readiness;
+use crate::sources::{Source, Sources};
+use crate::stats::Stats;
+use crate::stream::Scratch;
+use crate::throttle::Throttle;
+use crate::timers::{Tick, Timers};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A single-threaded readiness loop with its listeners and connections.
+///
+/// ```
+/// use doorkeeper::{Config, Context, Handler, Reactor};
+/// use std::io;
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+///         Ok(cx.write(input))
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// let mut reactor = Reactor::new(Config::default())?;
+/// let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_peer| Some(Echo))?;
+/// println!("listening on {}", reactor.local_addr(id)?);
+/// # reactor.handle().stop()?;
+/// reactor.run()
+/// # }
+/// ```
+pub struct Reactor {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) poller: Poller,
+    pub(crate) now: Tick,
+    pub(crate) sources: Sources,
+    pub(crate) timers: Timers,
+    pub(crate) scratch: Scratch,
+    pub(crate) stats: Stats,
+    pub(crate) troubles: Troubles,
+    mailbox: Arc<Mailbox>,
+    /// Posts taken from the mailbox, for phase 5.
+    posts: Vec<Post>,
+    /// Shutting down: when to give up on the connections that are still open.
+    drain_until: Option<Tick>,
+}
+
+/// One throttle for each kind of trouble that peers can cause at will.
+#[derive(Debug, Default)]
+pub(crate) struct Troubles {
+    pub(crate) accept: Throttle,
+    pub(crate) register: Throttle,
+    pub(crate) handler: Throttle,
+    pub(crate) panic: Throttle,
+}
+
+impl Reactor {
+    /// Makes a reactor with nothing in it.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a limit is 0, naming it; else those of the poller, such as EMFILE (epoll_create1(2), eventfd(2)).
+    pub fn new(config: Config) -> io::Result<Reactor> {
+        config.check()?;
+        let poller = Poller::new(config.events_per_turn)?;
+        Ok(Reactor {
+            clock: Clock::new(),
+            mailbox: Mailbox::new(poller.waker()?),
+            poller,
+            now: Tick::default(),
+            sources: Sources::new(config.max_connections, config.output_max_bytes),
+            timers: Timers::default(),
+            scratch: Scratch::new(&config),
+            stats: Stats::default(),
+            troubles: Troubles::default(),
+            posts: Vec::new(),
+            drain_until: None,
+            config,
+        })
+    }
+
+    /// Listens on an address, with the default [`ListenOptions`]. Port 0 asks for any free port;
+    /// [`local_addr`](Reactor::local_addr) tells which it is.
+    ///
+    /// # Errors
+    /// As for [`listen_with`](Reactor::listen_with).
+    pub fn listen(&mut self, address: SocketAddr, service: impl Service + 'static) -> io::Result<Id> {
+        self.listen_with(address, &ListenOptions::default(), service)
+    }
+
+    /// Listens on an address: socket → bind → listen. Clients can connect, and send, from this call on; they are accepted when
+    /// the loop turns.
+    ///
+    /// A backlog above the system's limit is clamped to it by the kernel, and one warning in the log says from what to what.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2), listen(2) and of the poller, as they are: `AddrInUse`, `AddrNotAvailable`,
+    /// `PermissionDenied` and their kin.
+    pub fn listen_with(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+        service: impl Service + 'static,
+    ) -> io::Result<Id> {
+        let listener = TcpListener::bind(address, options)?;
+        if let Some(limit) = net::backlog_limit().filter(|&limit| limit < options.backlog) {
+            let backlog = options.backlog;
+            log::warn!("{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)");
+        }
+        self.add_listener(listener, Box::new(service))
+    }
+
+    /// Takes over a socket that listens already, such as one inherited from a supervisor or a systemd socket unit. It is made
+    /// nonblocking; its backlog stays what it was.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), setsockopt(2) and the poller.
+    pub fn adopt(&mut self, listener: std::net::TcpListener, service: impl Service + 'static) -> io::Result<Id> {
+        self.add_listener(TcpListener::adopt(listener)?, Box::new(service))
+    }
+
+    fn add_listener(&mut self, mut listener: TcpListener, service: Box<dyn Service>) -> io::Result<Id> {
+        if !self.sources.has_slot() {
+            return Err(io::Error::other("no slot left for a listener"));
+        }
+        self.poller.add_listener(&mut listener, self.sources.next_id())?;
+        Ok(self.sources.add_listener(listener, service))
+    }
+
+    /// The address a listener or a connection has on this side.
+    ///
+    /// # Errors
+    /// `NotFound` if the id names nothing open; those of getsockname(2).
+    pub fn local_addr(&self, id: Id) -> io::Result<SocketAddr> {
+        match self.sources.get(id) {
+            Some(Source::Listener(listener)) => listener.socket.local_addr(),
+            Some(Source::Connection(connection)) => connection.socket.local_addr(),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {id} names nothing open"))),
+        }
+    }
+
+    /// Writes to a connection, like [`Context::send`](crate::Context::send).
+    pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        self.sources.send(id, bytes)
+    }
+
+    /// Gives a connection a turn, like [`Context::wake`](crate::Context::wake).
+    pub fn wake(&mut self, id: Id) -> bool {
+        self.sources.wake(id)
+    }
+
+    /// Closes a connection or a listener, like [`Context::close`](crate::Context::close): in phase 5 of the next turn.
+    pub fn close(&mut self, id: Id) -> bool {
+        self.sources.close(id)
+    }
+
+    /// Begins to shut down: every listener lets in those who already wait and closes, open connections go on, and
+    /// [`run`](Reactor::run) returns when the last has ended or `patience` has passed. Those still open then are closed when
+    /// the reactor is dropped.
+    pub fn drain(&mut self, patience: Duration) {
+        self.drain_until = Some(self.clock.now().after(patience));
+        for id in self.sources.listeners.clone() {
+            self.drain_listener(id);
+        }
+    }
+
+    /// A handle by which other threads can stop the loop and post work to it.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.mailbox))
+    }
+
+    /// The counters as they stand.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// When the loop needs its next turn at the latest, if nothing becomes ready before: now if ids are queued, else the
+    /// earliest deadline. `None`: not before an event.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.has_work() {
+            return Some(self.clock.epoch + self.now.since(Tick::default()));
+        }
+        self.next_tick().map(|tick| self.clock.epoch + tick.since(Tick::default()))
+    }
+
+    fn next_tick(&self) -> Option<Tick> {
+        self.timers.next().into_iter().chain(self.drain_until).min()
+    }
+
+    fn has_work(&self) -> bool {
+        self.sources.queued() > 0 || !self.sources.closing.is_empty() || self.sources.stopping
+    }
+
+    /// Turns until [`Handle::stop`], [`Context::stop`](crate::Context::stop), or the end of a
+    /// [`drain`](Reactor::drain).
+    ///
+    /// # Errors
+    /// Those of the poller alone. Every other failure belongs to one connection, one listener or one call.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !std::mem::take(&mut self.sources.stopping) && !self.is_drained() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    fn is_drained(&self) -> bool {
+        let over = |until| self.now >= until || self.stats.open == 0 && self.sources.listeners.is_empty();
+        self.drain_until.is_some_and(over)
+    }
+
+    /// One turn of the loop: all six phases, once. Sleeps for at most `limit`, and not at all while ids are queued;
+    /// `Some(Duration::ZERO)` never sleeps, `None` sleeps until something happens.
+    ///
+    /// # Errors
+    /// Those of the poller alone. A signal (EINTR) is not one: the turn then finds nothing ready.
+    pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        self.wait(limit)?;
+        self.note();
+        self.expire();
+        self.drive();
+        self.apply();
+        self.reap();
+        Ok(())
+    }
+
+    /// Phase 1: sleep until readiness, a deadline or a wake-up; not while ids are queued.
+    fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let limit = if self.has_work() {
+            Some(Duration::ZERO)
+        } else {
+            // Read anew, for the last turn may have been long.
+            let until = self.next_tick().map(|deadline| deadline.since(self.clock.now()));
+            limit.into_iter().chain(until).min()
+        };
+        self.poller.wait(limit)?;
+        self.now = self.clock.now();
+        self.stats.turns += 1;
+        Ok(())
+    }
+
+    /// Phase 2: mark what each event is about, and queue its id. An id that has gone stale marks nothing.
+    fn note(&mut self) {
+        let mut events = 0;
+        for note in self.poller.notes() {
+            events += 1;
+            match note {
+                Note::Ready(id, readiness) => {
+                    self.sources.mark(id, readiness);
+                }
+                Note::Mail => {
+                    let mail = self.mailbox.collect();
+                    self.sources.stopping |= mail.stop;
+                    self.posts.extend(mail.posts);
+                }
+            }
+        }
+        self.stats.events += events;
+        log::trace!("turn {}: {events} events, {} queued", self.stats.turns, self.sources.queued());
+    }
+
+    /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so it ends.
+    fn expire(&mut self) {
+        while let Some(slot) = self.timers.pop_due(self.now) {
+            self.sources.mark_slot(slot, Readiness::default());
+        }
+    }
+
+    /// Phase 4: one bounded turn for every id queued before this phase. Ids queued by these turns have theirs next time.
+    fn drive(&mut self) {
+        for _ in 0..self.sources.queued() {
+            if let Some(id) = self.sources.next_queued() {
+                self.drive_one(id);
+            }
+        }
+    }
+
+    /// Phase 5: what handlers asked to be closed, and what other threads posted. What these ask for in turn waits for the
+    /// next.
+    fn apply(&mut self) {
+        for _ in 0..self.sources.closing.len() {
+            if let Some(id) = self.sources.closing.pop_front() {
+                self.close_now(id, Reason::Closed);
+            }
+        }
+        for work in std::mem::take(&mut self.posts) {
+            if guard(|| work(self)).is_none() {
+                self.count_panic("a posted closure");
+            }
+        }
+    }
+
+    /// Phase 6: free the slots closed in this turn, and let in those who were kept waiting for them.
+    fn reap(&mut self) {
+        if self.sources.free_dead() {
+            self.reopen_doors();
+        }
+    }
+}
+
+/// Closes everything; each handler is told [`Reason::Stopped`].
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        for id in self.sources.ids() {
+            self.close_now(id, Reason::Stopped);
+        }
+        self.mailbox.close();
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor").field("config", &self.config).field("stats", &self.stats).finish_non_exhaustive()
+    }
+}
