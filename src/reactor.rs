@@ -61,6 +61,10 @@ pub struct Reactor {
     drain_until: Option<Tick>,
 }
 
+/// The most slots reserved from the start. Memory costs nothing before it is touched, and a table that grows by copying holds
+/// the loop up meanwhile, and leaves holes behind.
+const RESERVED_SLOTS: usize = 16_384;
+
 /// One throttle for each kind of trouble that peers can cause at will.
 #[derive(Debug, Default)]
 pub(crate) struct Troubles {
@@ -78,13 +82,14 @@ impl Reactor {
     pub fn new(config: Config) -> io::Result<Reactor> {
         config.check()?;
         let poller = Poller::new(config.events_per_turn)?;
+        let slots = config.max_connections.min(RESERVED_SLOTS);
         Ok(Reactor {
             clock: Clock::new(),
             mailbox: Mailbox::new(poller.waker()?),
             poller,
             now: Tick::default(),
-            sources: Sources::new(config.max_connections, config.output_max_bytes),
-            timers: Timers::default(),
+            sources: Sources::new(slots, config.output_max_bytes),
+            timers: Timers::with_capacity(slots),
             scratch: Scratch::new(&config),
             stats: Stats::default(),
             troubles: Troubles::default(),

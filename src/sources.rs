@@ -10,9 +10,6 @@ use crate::stream::Stream;
 use slab::Slab;
 use std::collections::VecDeque;
 
-/// Slots reserved from the start: untouched memory costs nothing, and a slab that grows by copying stops the loop meanwhile.
-const RESERVED_SLOTS: usize = 4096;
-
 /// A connection: the machine, its handler, its socket.
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
@@ -78,9 +75,9 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(max_connections: usize, output_max: usize) -> Sources {
+    pub(crate) fn new(capacity: usize, output_max: usize) -> Sources {
         Sources {
-            slab: Slab::with_capacity(max_connections.min(RESERVED_SLOTS)),
+            slab: Slab::with_capacity(capacity),
             next_serial: 0,
             queue: VecDeque::new(),
             closing: VecDeque::new(),

@@ -23,7 +23,7 @@ const NOWHERE: u32 = u32::MAX;
 ///
 /// 16 bytes an armed slot. An ordered set would be shorter, and takes more than twice the memory: a connection with an idle
 /// timeout has a deadline all its life.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Timers {
     /// The heap, in two columns: `deadlines[i]` is the deadline of `slots[i]`.
     deadlines: Vec<Tick>,
@@ -33,6 +33,10 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
+    pub(crate) fn with_capacity(slots: usize) -> Timers {
+        Timers { deadlines: Vec::with_capacity(slots), slots: Vec::with_capacity(slots), places: Vec::with_capacity(slots) }
+    }
+
     /// The deadline of a slot.
     pub(crate) fn get(&self, slot: usize) -> Option<Tick> {
         let place = *self.places.get(slot)?;
@@ -131,7 +135,7 @@ mod tests {
             actions.push((slot, None));
         }
         for sequence in 0..actions.len().pow(5) {
-            let (mut timers, mut model, mut rest) = (Timers::default(), BTreeMap::new(), sequence);
+            let (mut timers, mut model, mut rest) = (Timers::with_capacity(0), BTreeMap::new(), sequence);
             for _ in 0..5 {
                 let (slot, at) = actions[rest % actions.len()];
                 rest /= actions.len();
