@@ -143,8 +143,11 @@ impl Reactor {
         if !self.sources.has_slot() {
             return Err(io::Error::other("no slot left for a listener"));
         }
+        let address = listener.local_addr()?;
         self.poller.add_listener(&mut listener, self.sources.next_id())?;
-        Ok(self.sources.add_listener(listener, service))
+        let id = self.sources.add_listener(listener, service);
+        log::info!("listener {id} on {address}");
+        Ok(id)
     }
 
     /// The address a listener or a connection has on this side.
