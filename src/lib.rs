@@ -13,6 +13,8 @@ mod net;
 mod peer;
 mod reactor;
 mod readiness;
+#[cfg(feature = "services")]
+pub mod services;
 mod sources;
 mod stats;
 mod stream;

@@ -1,0 +1,14 @@
+//! Discard (RFC 863): every byte is thrown away.
+
+use crate::{Context, Handler};
+use std::io;
+
+/// Reads until the peer closes, and answers nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl Handler for Discard {
+    fn on_data(&mut self, _cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+}

@@ -1,0 +1,47 @@
+//! Six standard services, on the public API alone: each is a [`Handler`](crate::Handler), and each its own short file.
+//!
+//! | service | RFC | port | what a client gets |
+//! |---|---|---|---|
+//! | [`Echo`] | 862 | 7 | what it sends |
+//! | [`Discard`] | 863 | 9 | nothing |
+//! | [`Daytime`] | 867 | 13 | one line of date and time |
+//! | [`Qotd`] | 865 | 17 | one quote |
+//! | [`Chargen`] | 864 | 19 | characters until it closes |
+//! | [`Time`] | 868 | 37 | four bytes: the seconds since 1900 |
+//!
+//! ```no_run
+//! use doorkeeper::services::Echo;
+//! use doorkeeper::{Config, Reactor};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let mut reactor = Reactor::new(Config::default())?;
+//! reactor.listen("127.0.0.1:7007".parse().unwrap(), |_peer| Some(Echo))?;
+//! reactor.run()
+//! # }
+//! ```
+
+mod chargen;
+mod daytime;
+mod discard;
+mod echo;
+mod qotd;
+mod time;
+
+pub use chargen::Chargen;
+pub use daytime::Daytime;
+pub use discard::Discard;
+pub use echo::Echo;
+pub use qotd::{Qotd, Quotes};
+pub use time::Time;
+
+use crate::Context;
+use std::io;
+
+/// Writes a short answer and finishes. An answer that does not fit is an error, for half of one would look like the whole.
+fn say(cx: &mut Context<'_>, answer: &[u8]) -> io::Result<()> {
+    if cx.write(answer) < answer.len() {
+        return Err(io::Error::other(format!("output_max_bytes has no room for an answer of {} bytes", answer.len())));
+    }
+    cx.finish();
+    Ok(())
+}
