@@ -1,5 +1,7 @@
 //! A TCP server on one hand-written, single-threaded readiness loop, small enough to read in an afternoon.
 
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
 mod admission;
 mod buffer;
 mod config;

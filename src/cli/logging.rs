@@ -12,14 +12,24 @@ pub(crate) fn start() {
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
 }
 
-/// Control characters are escaped: what a peer sent may be in the message, and must not look like lines of ours or speak to
-/// the terminal.
 fn line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     let (time, level, target) = (Timestamp::now().strftime("%FT%T%.3fZ"), record.level(), record.target());
-    let message = record.args().to_string();
-    write!(out, "{time} {level:5} {target}: ")?;
-    for c in message.chars() {
-        if c.is_control() { write!(out, "{}", c.escape_default())? } else { write!(out, "{c}")? }
+    writeln!(out, "{time} {level:5} {target}: {}", one_line(&record.args().to_string()))
+}
+
+/// Escapes control characters: what a peer or a file name holds must neither look like lines of ours nor speak to the
+/// terminal.
+pub(crate) fn one_line(message: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    message.chars().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_message_stays_on_one_line_and_off_the_terminal() {
+        assert_eq!(one_line("it's \"ü\"\r\nINFO fake\u{1b}[2J\u{9b}"), "it's \"ü\"\\r\\nINFO fake\\u{1b}[2J\\u{9b}");
     }
-    writeln!(out)
 }

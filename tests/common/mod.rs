@@ -20,10 +20,7 @@ pub struct Running {
 
 impl Running {
     /// Starts a reactor; `setup` runs on its thread, before the loop, and what it returns is returned.
-    pub fn start<T: Send + 'static>(
-        config: Config,
-        setup: impl FnOnce(&mut Reactor) -> T + Send + 'static,
-    ) -> (Running, T) {
+    pub fn start<T: Send + 'static>(config: Config, setup: impl FnOnce(&mut Reactor) -> T + Send + 'static) -> (Running, T) {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut reactor = Reactor::new(config).unwrap();
@@ -120,8 +117,7 @@ impl Program {
         words.extend(args);
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env("RUST_LOG", log);
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = child.stderr.take();
         let lines: Vec<String> = stdout.lines().take(count).map(Result::unwrap).collect();
@@ -171,8 +167,7 @@ fn announced(line: &str) -> (String, SocketAddr) {
 
 /// Whether an outside program is there. Says loudly if not, and fails where nothing may be missing.
 pub fn have(tool: &str) -> bool {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(tool).is_file()));
+    let found = std::env::var_os("PATH").is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(tool).is_file()));
     if !found {
         assert!(std::env::var_os("CI").is_none(), "{tool} is missing, and CI is set");
         eprintln!("\n*** NOT TESTED: {tool} is missing ***\n");
