@@ -317,7 +317,7 @@ impl Stream {
         }
         let input = std::mem::take(&mut turn.scratch.input);
         let result = self.offer(&input[..count], io, handler, turn);
-        let consumed = result.as_ref().map_or(count, |&consumed| consumed);
+        let consumed = result.as_ref().map_or(0, |&consumed| consumed);
         if consumed < count {
             self.keep(&input[consumed..count], turn.config);
         }
