@@ -165,7 +165,7 @@ pub struct Closed {
     /// Bytes written by the handler that never left. Where there are any the connection is reset, not closed, so that the
     /// peer cannot take a part for the whole.
     pub unsent: u64,
-    /// Bytes received that no handler consumed.
+    /// Bytes received that no handler consumed. What was last offered counts, if that callback failed or aborted.
     pub discarded: u64,
     /// How long the connection was open.
     pub age: Duration,
