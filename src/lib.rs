@@ -1,4 +1,40 @@
 //! A TCP server on one hand-written, single-threaded readiness loop, small enough to read in an afternoon.
+//!
+//! The listening socket is a doorkeeper, the kernel's queue of connection requests is its waiting room, and
+//! [`backlog`](ListenOptions::backlog) is the size of that room. A [`Reactor`] keeps listeners and connections; a [`Service`]
+//! makes a [`Handler`] for each client let in; a [`Context`] is what a handler may do.
+//!
+//! ```text
+//!    ┌─▶ 1 wait     sleep in the poller until readiness, a deadline or a wake-up; do not sleep while ids are queued
+//!    │   2 note     mark each event's source readable / writable / closed, queue its id (at most once)
+//!    │   3 expire   queue the ids whose deadlines have passed
+//!    │   4 drive    give every id queued before this phase one bounded turn
+//!    │   5 apply    carry out what handlers queued (close) and what other threads posted
+//!    └── 6 reap     free the slots closed in this turn
+//! ```
+//!
+//! ```no_run
+//! use doorkeeper::{Config, Context, Handler, Reactor};
+//! use std::io;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+//!         Ok(cx.write(input))
+//!     }
+//! }
+//!
+//! fn main() -> io::Result<()> {
+//!     let mut reactor = Reactor::new(Config::default())?;
+//!     reactor.listen("127.0.0.1:7007".parse().unwrap(), |_peer| Some(Echo))?;
+//!     reactor.run()
+//! }
+//! ```
+//!
+//! # Features
+//! `services` (default) adds the six standard services and brings jiff, for dates; `cli` (default) adds the program. A library
+//! wants neither: `default-features = false` leaves mio, slab, log and socket2.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
@@ -30,3 +66,8 @@ pub use handler::{Closed, Handler, Reason, Service, TimerKey};
 pub use id::Id;
 pub use reactor::Reactor;
 pub use stats::Stats;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
