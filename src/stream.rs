@@ -173,13 +173,12 @@ impl Stream {
     /// Turns what was noted into state.
     fn absorb(&mut self) {
         let noted = self.readiness.take();
-        if self.input != Input::Eof {
-            if noted.has(Readiness::READABLE) {
-                self.input = self.input.max(Input::Ready);
-            }
-            if noted.has(Readiness::SCATTERED) {
-                self.input = Input::Scattered;
-            }
+        if noted.has(Readiness::READABLE) {
+            self.input = self.input.max(Input::Ready);
+        }
+        // After the end too: a peer that has closed can still reset, and only a read tells.
+        if noted.has(Readiness::SCATTERED) {
+            self.input = Input::Scattered;
         }
         self.blocked &= !noted.has(Readiness::WRITABLE);
         self.offer |= noted.has(Readiness::WOKEN);
@@ -506,3 +505,6 @@ fn write<S: Write>(io: &mut S, output: &[u8]) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

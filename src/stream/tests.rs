@@ -1,0 +1,441 @@
+//! The machine without sockets: every sequence of what a peer and a kernel can do, up to five steps, with every handler and
+//! every size of buffers below, over a memory socket that tells of each edge once.
+
+use super::*;
+use crate::handler::TimerKey;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What can happen between turns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// The peer sends so many bytes in one piece.
+    Data(usize),
+    /// Two bytes that come in two pieces with one edge, as around urgent data.
+    Split,
+    Fin,
+    Reset,
+    /// The peer takes so many bytes out of the socket's buffer.
+    Take(usize),
+    /// Somebody wakes the connection, or its next timer is due.
+    Wake,
+    Later,
+}
+
+const STEPS: [Step; 9] =
+    [Step::Data(1), Step::Data(3), Step::Split, Step::Fin, Step::Reset, Step::Take(1), Step::Take(9), Step::Wake, Step::Later];
+const LENGTH: usize = 4;
+
+/// What the socket's own buffer takes.
+const SOCKET_ROOM: usize = 2;
+
+/// A socket in memory. It marks an edge when something arrives, and when there is room again after a refusal.
+#[derive(Default)]
+struct Memory {
+    pieces: VecDeque<VecDeque<u8>>,
+    fin: bool,
+    reset: bool,
+    wire: Vec<u8>,
+    taken: usize,
+    refused: bool,
+    awaited: bool,
+    shut: bool,
+    reads: usize,
+    writes: usize,
+}
+
+impl Memory {
+    fn room(&self) -> usize {
+        SOCKET_ROOM - (self.wire.len() - self.taken)
+    }
+
+    /// The peer takes bytes; an edge only if a write was refused before.
+    fn free(&mut self, count: usize) -> Readiness {
+        let count = count.min(self.wire.len() - self.taken);
+        self.taken += count;
+        if count > 0 && self.awaited && std::mem::take(&mut self.refused) { Readiness::WRITABLE } else { Readiness::default() }
+    }
+}
+
+impl Read for Memory {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        assert!(!buffer.is_empty(), "a read of no bytes looks like the end");
+        if self.reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let Some(piece) = self.pieces.front_mut() else {
+            return if self.fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+        };
+        let count = buffer.len().min(piece.len());
+        buffer.iter_mut().zip(piece.drain(..count)).for_each(|(place, byte)| *place = byte);
+        self.pieces.retain(|piece| !piece.is_empty());
+        self.reads += count;
+        Ok(count)
+    }
+}
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!self.shut, "written after the FIN");
+        self.writes += 1;
+        if self.reset {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let count = bytes.len().min(self.room());
+        self.wire.extend(&bytes[..count]);
+        self.refused |= count < bytes.len();
+        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Endpoint for Memory {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Nobody;
+
+impl Others for Nobody {
+    fn send(&mut self, _: Id, _: &[u8]) -> usize {
+        0
+    }
+    fn wake(&mut self, _: Id) -> bool {
+        false
+    }
+    fn close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn stop(&mut self) {}
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Style {
+    /// Consumes what it can send back.
+    Echo,
+    /// Consumes and echoes pairs, never half of one.
+    Pairs,
+    /// Refuses every second offer.
+    Moody,
+    /// Greets, and writes one byte more at each of the first drains.
+    Chatty,
+    /// Answers and finishes once it has two bytes.
+    Short,
+    /// Finishes by a timer, some time after the peer's end.
+    Late,
+    /// Finishes from the callback that says all has left.
+    Drained,
+    /// Fails at the second offer.
+    Failing,
+}
+
+const STYLES: [Style; 8] =
+    [Style::Echo, Style::Pairs, Style::Moody, Style::Chatty, Style::Short, Style::Late, Style::Drained, Style::Failing];
+
+/// The handler under the machine. It keeps the books that the machine is checked against.
+struct Probe {
+    style: Style,
+    sent_by_peer: Vec<u8>,
+    consumed: usize,
+    written: Vec<u8>,
+    offers: usize,
+    drains: usize,
+    opened: usize,
+    eofs: usize,
+    finished: bool,
+}
+
+impl Probe {
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+        let (room, taken) = (cx.room(), cx.write(bytes));
+        assert_eq!(taken, bytes.len().min(room));
+        self.written.extend(&bytes[..taken]);
+        taken
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        cx.finish();
+        assert_eq!(cx.write(b"late"), 0);
+        self.finished = true;
+    }
+}
+
+impl Handler for Probe {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.opened += 1;
+        if matches!(self.style, Style::Chatty | Style::Drained) {
+            self.write(cx, b"hey");
+        }
+        Ok(())
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        assert!(self.opened == 1 && !self.finished && !input.is_empty());
+        assert_eq!(input, &self.sent_by_peer[self.consumed..self.consumed + input.len()], "lost or offered twice");
+        self.offers += 1;
+        let count = match self.style {
+            Style::Pairs => {
+                let pairs = input.len().min(cx.room()) / 2 * 2;
+                self.write(cx, &input[..pairs])
+            }
+            Style::Moody if self.offers % 2 == 0 => 0,
+            Style::Short if self.consumed + input.len() >= 2 => {
+                self.write(cx, b"ok");
+                self.finish(cx);
+                1
+            }
+            Style::Failing if self.offers == 2 => return Err(io::Error::other("on purpose")),
+            Style::Short => 0,
+            _ => self.write(cx, input),
+        };
+        self.consumed += count;
+        Ok(count)
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        assert!(!self.finished);
+        self.drains += 1;
+        match self.style {
+            Style::Chatty if self.drains <= 3 => drop(self.write(cx, b"!")),
+            Style::Drained => {
+                self.write(cx, b"bye");
+                self.finish(cx);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        assert!(!self.finished);
+        self.eofs += 1;
+        assert_eq!(self.eofs, 1);
+        if self.style == Style::Late {
+            cx.set_timer(TimerKey(7), Duration::from_nanos(5))
+        } else {
+            self.finish(cx)
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        assert_eq!(key, TimerKey(7));
+        self.finish(cx);
+        Ok(())
+    }
+}
+
+/// The machine with everything around it.
+struct Bench {
+    stream: Stream,
+    memory: Memory,
+    probe: Probe,
+    config: Config,
+    scratch: Scratch,
+    epoch: Instant,
+    now: Tick,
+    end: Option<Reason>,
+}
+
+impl Bench {
+    fn new(style: Style, config: Config, epoch: Instant) -> Bench {
+        let probe = Probe {
+            style,
+            sent_by_peer: Vec::new(),
+            consumed: 0,
+            written: Vec::new(),
+            offers: 0,
+            drains: 0,
+            opened: 0,
+            eofs: 0,
+            finished: false,
+        };
+        Bench {
+            stream: Stream::new("127.0.0.1:1".parse().unwrap(), Tick(0)),
+            memory: Memory::default(),
+            probe,
+            scratch: Scratch::new(&config),
+            config,
+            epoch,
+            now: Tick(0),
+            end: None,
+        }
+    }
+
+    /// Lets a step happen, and the connection have every turn that it then has coming.
+    fn step(&mut self, step: Step) {
+        let edge = self.happen(step);
+        let mut due = self.stream.deadline(&self.config).is_some_and(|at| at <= self.now);
+        self.stream.readiness.add(edge);
+        let mut turns = 0;
+        while self.end.is_none()
+            && (due || self.stream.readiness != Readiness::default() || self.stream.wants_turn(&self.config))
+        {
+            due = false;
+            self.turn();
+            turns += 1;
+            assert!(turns < 60, "spins");
+        }
+        self.check_at_rest();
+    }
+
+    fn happen(&mut self, step: Step) -> Readiness {
+        let broken = self.memory.fin || self.memory.reset;
+        let mut marks = Readiness::default();
+        match step {
+            Step::Data(count) if !broken => marks.add(self.arrive(count)),
+            Step::Split if !broken => {
+                self.arrive(1);
+                self.memory.pieces.push_back(VecDeque::new());
+                marks.add(self.arrive(1)) | marks.add(Readiness::SCATTERED)
+            }
+            Step::Fin if !broken => {
+                self.memory.fin = true;
+                marks.add(Readiness::READABLE) | marks.add(Readiness::SCATTERED)
+            }
+            Step::Reset if !self.memory.reset => {
+                self.memory.reset = true;
+                marks.add(Readiness::SCATTERED) | marks.add(Readiness::WRITABLE)
+            }
+            Step::Take(count) => marks.add(self.memory.free(count)),
+            Step::Wake => marks.add(Readiness::WOKEN),
+            Step::Later => {
+                self.now = self.now.after(Duration::from_nanos(10));
+                false
+            }
+            _ => false,
+        };
+        marks
+    }
+
+    fn arrive(&mut self, count: usize) -> Readiness {
+        let next = self.probe.sent_by_peer.len() as u8;
+        let bytes = next..next + count as u8;
+        self.probe.sent_by_peer.extend(bytes.clone());
+        match self.memory.pieces.back_mut() {
+            Some(piece) => piece.extend(bytes),
+            None => self.memory.pieces.push_back(bytes.collect()),
+        }
+        Readiness::READABLE
+    }
+
+    fn turn(&mut self) {
+        let (reads, writes) = (self.memory.reads, self.memory.writes);
+        let mut turn = Turn {
+            id: Id::new(0, 0),
+            epoch: self.epoch,
+            now: self.now,
+            config: &self.config,
+            scratch: &mut self.scratch,
+            others: &mut Nobody,
+        };
+        let result = self.stream.turn(&mut self.memory, &mut self.probe, &mut turn);
+        assert!(self.memory.reads - reads <= self.config.turn_budget_bytes, "over the budget");
+        assert!(self.memory.writes - writes <= 1, "a turn sends once");
+        assert!(self.stream.held.output().len() <= self.config.output_max_bytes);
+        assert!(self.stream.held.input().len() <= self.config.input_max_bytes);
+        if let Err(end) = result {
+            self.end = Some(end.reason);
+            self.check_receipt(end);
+        } else {
+            assert!(self.scratch.gathered.is_empty(), "left for another connection to send");
+            if self.stream.must_await_writable() {
+                // Asking reports present readiness too.
+                self.memory.awaited = true;
+                if self.memory.room() > 0 {
+                    self.memory.refused = false;
+                    self.stream.readiness.add(Readiness::WRITABLE);
+                }
+            }
+        }
+        assert_eq!(self.memory.wire, self.probe.written[..self.memory.wire.len()], "bytes out are those written, in order");
+    }
+
+    fn check_receipt(&mut self, end: End) {
+        let closed = self.stream.close(end, self.now, &mut self.scratch);
+        assert_eq!(closed.sent as usize, self.memory.wire.len());
+        assert_eq!((closed.sent + closed.unsent) as usize, self.probe.written.len());
+        assert_eq!(closed.received as usize, self.memory.reads);
+        assert_eq!(closed.discarded as usize, self.memory.reads - self.probe.consumed);
+    }
+
+    /// Nothing is queued any more: then nothing may be possible either.
+    fn check_at_rest(&self) {
+        if self.end.is_some() {
+            return;
+        }
+        let (output, input) = (self.stream.held.output().len(), self.stream.held.input().len());
+        if output > 0 {
+            assert!(self.memory.room() == 0 && self.memory.awaited && self.memory.refused, "output lies still");
+        }
+        let unread = !self.memory.pieces.is_empty() || self.memory.fin && self.stream.input != Input::Eof;
+        if unread || self.memory.reset {
+            let full = output == self.config.output_max_bytes || input == self.config.input_max_bytes;
+            // A reset is found by the next read or write; only a handler that will not consume leaves none to make.
+            let found = !self.memory.reset || input == self.config.input_max_bytes;
+            assert!(full && found && !self.probe.finished, "input lies still");
+        }
+        if self.stream.input == Input::Eof && input == 0 {
+            assert_eq!(self.probe.eofs + usize::from(self.probe.finished && self.probe.eofs == 0), 1, "the end is not told");
+        }
+    }
+
+    /// A peer that reads everything and closes: whatever happened before, this must come to its end.
+    fn conclude(&mut self) {
+        for _ in 0..60 {
+            [Step::Take(9), Step::Fin, Step::Take(9), Step::Wake, Step::Later].into_iter().for_each(|step| self.step(step));
+        }
+        let style = self.probe.style;
+        let end = self.end.unwrap_or_else(|| panic!("never ends"));
+        match end {
+            Reason::Finished => assert_eq!(self.memory.wire, self.probe.written, "the answer is whole"),
+            Reason::Reset => assert!(self.memory.reset),
+            Reason::Handler => assert_eq!(style, Style::Failing),
+            other => panic!("{other}"),
+        }
+        if style == Style::Echo && end == Reason::Finished {
+            assert_eq!(self.memory.wire, self.probe.sent_by_peer, "the echo is whole");
+        }
+    }
+}
+
+/// Sizes so small that every limit is met within a few bytes.
+fn sizes() -> Vec<Config> {
+    let size = |input_max_bytes, output_max_bytes, turn_budget_bytes| Config {
+        input_max_bytes,
+        output_max_bytes,
+        turn_budget_bytes,
+        linger_timeout: Duration::from_secs(1),
+        ..Config::default()
+    };
+    vec![size(2, 1, 1), size(4, 3, 2), size(3, 4, 9)]
+}
+
+/// 9⁴ sequences, eight handlers, three sizes: 150,903 conversations, each checked after every turn and brought to its end.
+#[test]
+fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
+    let epoch = Instant::now();
+    for config in sizes() {
+        // A pair must fit, or it can never be answered.
+        for style in STYLES.into_iter().filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2) {
+            for number in 0..STEPS.len().pow(LENGTH as u32) {
+                let steps: Vec<Step> = (0..LENGTH as u32).map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()]).collect();
+                let told = catch_unwind(|| {
+                    let mut bench = Bench::new(style, config.clone(), epoch);
+                    bench.turn();
+                    steps.iter().for_each(|&step| bench.step(step));
+                    bench.conclude();
+                });
+                assert!(told.is_ok(), "{style:?} {steps:?} {config:?}");
+            }
+        }
+    }
+}
