@@ -42,6 +42,9 @@ struct Memory {
     shut: bool,
     reads: usize,
     writes: usize,
+    /// Whether the last read may have left something: it filled its buffer, or input comes in pieces.
+    more: bool,
+    scattered: bool,
 }
 
 impl Memory {
@@ -64,12 +67,14 @@ impl Read for Memory {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let Some(piece) = self.pieces.front_mut() else {
+            assert!(self.fin || self.more || self.scattered, "a read for nothing");
             return if self.fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
         };
         let count = buffer.len().min(piece.len());
         buffer.iter_mut().zip(piece.drain(..count)).for_each(|(place, byte)| *place = byte);
         self.pieces.retain(|piece| !piece.is_empty());
         self.reads += count;
+        self.more = count == buffer.len();
         Ok(count)
     }
 }
@@ -151,6 +156,10 @@ struct Probe {
     opened: usize,
     eofs: usize,
     finished: bool,
+    /// How much was written when it was last told that all had left.
+    drained_at: usize,
+    /// How much was written, and what room there was, when it was last offered something.
+    offered_at: (usize, usize),
 }
 
 impl Probe {
@@ -181,6 +190,7 @@ impl Handler for Probe {
         assert!(self.opened == 1 && !self.finished && !input.is_empty());
         assert_eq!(input, &self.sent_by_peer[self.consumed..self.consumed + input.len()], "lost or offered twice");
         self.offers += 1;
+        self.offered_at = (self.written.len(), cx.room());
         let count = match self.style {
             Style::Pairs => {
                 let pairs = input.len().min(cx.room()) / 2 * 2;
@@ -203,6 +213,7 @@ impl Handler for Probe {
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         assert!(!self.finished);
         self.drains += 1;
+        self.drained_at = self.written.len();
         match self.style {
             Style::Chatty if self.drains <= 3 => drop(self.write(cx, b"!")),
             Style::Drained => {
@@ -257,6 +268,8 @@ impl Bench {
             opened: 0,
             eofs: 0,
             finished: false,
+            drained_at: 0,
+            offered_at: (0, 0),
         };
         Bench {
             stream: Stream::new("127.0.0.1:1".parse().unwrap(), Tick(0)),
@@ -293,6 +306,7 @@ impl Bench {
         match step {
             Step::Data(count) if !broken => marks.add(self.arrive(count)),
             Step::Split if !broken => {
+                self.memory.scattered = true;
                 self.arrive(1);
                 self.memory.pieces.push_back(VecDeque::new());
                 marks.add(self.arrive(1)) | marks.add(Readiness::SCATTERED)
@@ -329,6 +343,7 @@ impl Bench {
 
     fn turn(&mut self) {
         let (reads, writes) = (self.memory.reads, self.memory.writes);
+        let full = !self.probe.finished && self.stream.held.output().len() == self.config.output_max_bytes;
         let mut turn = Turn {
             id: Id::new(0, 0),
             epoch: self.epoch,
@@ -339,6 +354,7 @@ impl Bench {
         };
         let result = self.stream.turn(&mut self.memory, &mut self.probe, &mut turn);
         assert!(self.memory.reads - reads <= self.config.turn_budget_bytes, "over the budget");
+        assert!(!full || self.memory.reads == reads, "read while output was full");
         assert!(self.memory.writes - writes <= 1, "a turn sends once");
         assert!(self.stream.held.output().len() <= self.config.output_max_bytes);
         assert!(self.stream.held.input().len() <= self.config.input_max_bytes);
@@ -383,6 +399,11 @@ impl Bench {
             let found = !self.memory.reset || input == self.config.input_max_bytes;
             assert!(full && found && !self.probe.finished, "input lies still");
         }
+        if output == 0 && !self.probe.finished {
+            assert_eq!(self.probe.drained_at, self.probe.written.len(), "not told that all has left");
+            let heard = input == 0 || self.probe.offered_at == (self.probe.written.len(), self.config.output_max_bytes);
+            assert!(heard, "not offered again when all had left");
+        }
         if self.stream.input == Input::Eof && input == 0 {
             assert_eq!(self.probe.eofs + usize::from(self.probe.finished && self.probe.eofs == 0), 1, "the end is not told");
         }
@@ -396,7 +417,10 @@ impl Bench {
         let style = self.probe.style;
         let end = self.end.unwrap_or_else(|| panic!("never ends"));
         match end {
-            Reason::Finished => assert_eq!(self.memory.wire, self.probe.written, "the answer is whole"),
+            Reason::Finished => {
+                assert_eq!(self.memory.wire, self.probe.written, "the answer is whole");
+                assert!(self.memory.fin && self.memory.pieces.is_empty(), "closed with unread input");
+            }
             Reason::Reset => assert!(self.memory.reset),
             Reason::Handler => assert_eq!(style, Style::Failing),
             other => panic!("{other}"),
