@@ -1,0 +1,522 @@
+//! The loop: promises 16 to 21, other threads, timers, one connection reaching another.
+//!
+//! Most reactors here are turned by hand on the test's own thread, so that what happens in which turn is certain.
+
+mod common;
+
+use common::{PATIENCE, Running, client, echo, read_all, read_exactly};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+/// What happened, in order.
+type Diary = Rc<RefCell<Vec<String>>>;
+type Act = Rc<dyn Fn(&mut Context<'_>, &str) -> io::Result<()>>;
+
+/// A handler that writes a diary and does in each callback what it is told.
+struct Diarist {
+    diary: Diary,
+    act: Act,
+}
+
+impl Diarist {
+    fn note(&self, cx: &mut Context<'_>, what: &str) -> io::Result<()> {
+        self.diary.borrow_mut().push(format!("{} {what}", cx.id()));
+        (self.act)(cx, what)
+    }
+}
+
+impl Handler for Diarist {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.note(cx, "open")
+    }
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.note(cx, &format!("data {}", String::from_utf8_lossy(input)))?;
+        Ok(input.len())
+    }
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.note(cx, "drain")
+    }
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.note(cx, "eof")?;
+        cx.finish();
+        Ok(())
+    }
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        self.note(cx, &format!("timer {}", key.0))
+    }
+    fn on_close(&mut self, closed: &Closed) {
+        self.diary.borrow_mut().push(format!("closed {}", closed.reason));
+    }
+}
+
+struct Stage {
+    reactor: Reactor,
+    address: SocketAddr,
+    listener: Id,
+    diary: Diary,
+}
+
+impl Stage {
+    fn new(config: Config, act: impl Fn(&mut Context<'_>, &str) -> io::Result<()> + 'static) -> Stage {
+        let (diary, act): (Diary, Act) = (Rc::default(), Rc::new(act));
+        let mut reactor = Reactor::new(config).unwrap();
+        let service = {
+            let diary = Rc::clone(&diary);
+            move |_| Some(Diarist { diary: Rc::clone(&diary), act: Rc::clone(&act) })
+        };
+        let listener = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+        let address = reactor.local_addr(listener).unwrap();
+        Stage { reactor, address, listener, diary }
+    }
+
+    /// Connects, and turns until the connection is in.
+    fn enter(&mut self) -> TcpStream {
+        let (stream, before) = (client(self.address), self.reactor.stats().open);
+        self.until(|stage| stage.reactor.stats().open > before);
+        self.settle();
+        stream
+    }
+
+    fn until(&mut self, wanted: impl Fn(&Stage) -> bool) {
+        let start = Instant::now();
+        while !wanted(self) {
+            assert!(start.elapsed() < PATIENCE, "{:?}", self.diary);
+            self.reactor.turn(Some(Duration::from_millis(5))).unwrap();
+        }
+    }
+
+    /// Turns as long as there is something to do at once.
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            self.reactor.turn(Some(Duration::ZERO)).unwrap();
+        }
+    }
+
+    fn wrote(&self, entry: &str) -> bool {
+        self.diary.borrow().iter().any(|line| line.ends_with(entry))
+    }
+
+    fn count(&self, entry: &str) -> usize {
+        self.diary.borrow().iter().filter(|line| line.ends_with(entry)).count()
+    }
+
+    fn take_diary(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.diary.borrow_mut())
+    }
+}
+
+/// A and B are ready in one batch; A's turn closes B, and B's place is wanted at once by a newcomer.
+#[test]
+fn an_event_of_a_closed_connection_does_not_reach_the_next_in_its_place() {
+    for _ in 0..20 {
+        let ids: Rc<RefCell<Vec<Id>>> = Rc::default();
+        let shared = Rc::clone(&ids);
+        let mut stage = Stage::new(Config::default(), move |cx, what| {
+            match what {
+                "open" => shared.borrow_mut().push(cx.id()),
+                "data close the others" => {
+                    let others: Vec<Id> = shared.borrow().iter().copied().filter(|&id| id != cx.id()).collect();
+                    others.into_iter().for_each(|id| assert!(cx.close(id)));
+                }
+                _ => {}
+            }
+            Ok(())
+        });
+        let (mut a, mut b) = (stage.enter(), stage.enter());
+        let _waiting: Vec<TcpStream> = (0..3).map(|_| client(stage.address)).collect();
+        a.write_all(b"close the others").unwrap();
+        b.write_all(b"meant for b").unwrap();
+        stage.until(|stage| stage.reactor.stats().open == 4 && stage.wrote("closed closed"));
+        stage.settle();
+        let _late = stage.enter();
+        let newcomers = ids.borrow()[2..].to_vec();
+        for entry in stage.take_diary() {
+            let newcomer = newcomers.iter().any(|id| entry.starts_with(&format!("{id} ")));
+            assert!(!newcomer || entry.ends_with("open"), "{entry}");
+        }
+        assert!(newcomers.iter().any(|id| id.to_string().starts_with("2.")), "the slot is used again: {newcomers:?}");
+    }
+}
+
+/// Every two of these, in every callback: no panic, no second close, one last word.
+#[test]
+fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
+    type Deed = fn(&mut Context<'_>, Id);
+    let deeds: [(&str, Deed); 9] = [
+        ("finish", |cx, _| cx.finish()),
+        ("abort", |cx, _| cx.abort()),
+        ("close itself", |cx, _| _ = cx.close(cx.id())),
+        ("close the listener", |cx, listener| _ = cx.close(listener)),
+        ("stop", |cx, _| cx.stop()),
+        ("write", |cx, _| _ = cx.write(b"x")),
+        ("send to itself", |cx, _| _ = cx.send(cx.id(), b"y")),
+        ("wake itself", |cx, _| _ = cx.wake(cx.id())),
+        ("set a timer", |cx, _| cx.set_timer(TimerKey(1), Duration::ZERO)),
+    ];
+    for callback in ["open", "data hi", "drain", "eof", "timer 1"] {
+        for (name, first) in deeds {
+            for (other, second) in deeds {
+                let listener: Rc<RefCell<Option<Id>>> = Rc::default();
+                let shared = Rc::clone(&listener);
+                let rounds = std::cell::Cell::new(0);
+                let mut stage = Stage::new(Config::default(), move |cx, what| {
+                    if what == "open" && callback == "timer 1" {
+                        cx.set_timer(TimerKey(1), Duration::ZERO);
+                    }
+                    // A drain may write and so come again for ever; twice is enough.
+                    if what == callback && rounds.get() < 2 {
+                        rounds.set(rounds.get() + 1);
+                        first(cx, shared.borrow().unwrap());
+                        second(cx, shared.borrow().unwrap());
+                    }
+                    if what == "data hi" {
+                        cx.write(b"answer");
+                    }
+                    Ok(())
+                });
+                *listener.borrow_mut() = Some(stage.listener);
+                let mut stream = client(stage.address);
+                stream.write_all(b"hi").unwrap();
+                stream.shutdown(std::net::Shutdown::Write).unwrap();
+                stage.until(|stage| stage.reactor.stats().accepted == 1);
+                stage.until(|stage| stage.reactor.stats().open == 0);
+                stage.settle();
+                drop(stage.reactor);
+                let entries = stage.diary.borrow();
+                let ends: Vec<_> = entries.iter().filter(|entry| entry.starts_with("closed")).collect();
+                assert!(ends.len() == 1 && entries.last() == Some(ends[0]), "{callback}: {name}, {other}: {entries:?}");
+                assert!(!entries.iter().any(|entry| entry.contains("panicked")), "{callback}: {name}, {other}: {entries:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_any_callback_ends_that_connection_alone() {
+    for callback in ["open", "data hi", "drain", "eof", "timer 1"] {
+        let mut stage = Stage::new(Config::default(), move |cx, what| {
+            if what.starts_with("data") {
+                cx.write(b"answer");
+                cx.set_timer(TimerKey(1), Duration::ZERO);
+            }
+            let first = cx.id().to_string() == "1.1";
+            assert!(!(first && what == callback), "on purpose");
+            Ok(())
+        });
+        let mut bad = stage.enter();
+        let mut good = stage.enter();
+        let _ = bad.write_all(b"hi");
+        good.write_all(b"hi").unwrap();
+        stage.until(|stage| stage.count("data hi") >= 1 && stage.reactor.stats().bytes_sent >= 6);
+        let _ = bad.shutdown(std::net::Shutdown::Write);
+        stage.until(|stage| stage.count("closed handler panicked") == 1);
+        assert_eq!(read_exactly(&mut good, 6), b"answer");
+        let stats = stage.reactor.stats();
+        assert_eq!((stats.panics, stats.closed(Reason::Panic), stats.open), (1, 1, 1), "{callback}");
+    }
+}
+
+/// Also when it closes; and the handler's last word is still said once.
+#[test]
+fn a_panic_in_on_close_is_caught_and_counted() {
+    struct Bad;
+    impl Handler for Bad {
+        fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+            Ok(input.len())
+        }
+        fn on_close(&mut self, _: &Closed) {
+            panic!("on purpose");
+        }
+    }
+    let (running, address) = Running::start(Config::default(), |reactor| {
+        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Bad)).unwrap();
+        reactor.local_addr(id).unwrap()
+    });
+    drop(client(address));
+    let stats = running.await_stats(|stats| stats.closed(Reason::Finished) == 1);
+    assert_eq!((stats.panics, stats.open), (1, 0));
+}
+
+#[test]
+fn a_turn_gives_each_connection_its_budget_and_no_more() {
+    let config = Config { turn_budget_bytes: 10, ..Config::default() };
+    let mut stage = Stage::new(config, |_, _| Ok(()));
+    let mut streams = [stage.enter(), stage.enter(), stage.enter()];
+    streams.iter_mut().for_each(|stream| stream.write_all(&[b'x'; 100]).unwrap());
+    // Loopback delivers within the call, so all three are ready now.
+    for turn in 1..=10 {
+        stage.reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(stage.reactor.stats().bytes_received, 30 * turn);
+    }
+    assert_eq!(stage.count("data xxxxxxxxxx"), 30);
+}
+
+#[test]
+fn timers_come_in_order_once_and_not_when_cancelled() {
+    let mut stage = Stage::new(Config::default(), |cx, what| {
+        let ms = Duration::from_millis;
+        match what {
+            "open" => {
+                for (key, after) in [(3, 30), (1, 10), (2, 20), (4, 1), (5, 25)] {
+                    cx.set_timer(TimerKey(key), ms(after));
+                }
+                cx.set_timer(TimerKey(4), ms(40));
+                assert!(cx.cancel_timer(TimerKey(5)));
+                assert!(!cx.cancel_timer(TimerKey(5)));
+            }
+            "timer 3" => cx.set_timer(TimerKey(6), Duration::ZERO),
+            _ => {}
+        }
+        Ok(())
+    });
+    let start = Instant::now();
+    let _stream = stage.enter();
+    stage.until(|stage| stage.wrote("timer 4"));
+    assert!(start.elapsed() >= Duration::from_millis(40));
+    let timers: Vec<String> = stage.take_diary().into_iter().filter(|entry| entry.contains("timer")).collect();
+    assert_eq!(timers, ["1.1 timer 1", "1.1 timer 2", "1.1 timer 3", "1.1 timer 6", "1.1 timer 4"]);
+    assert_eq!(stage.reactor.next_deadline(), None);
+}
+
+#[test]
+fn a_timer_cancelled_in_the_turn_in_which_it_is_due_does_not_come() {
+    let mut stage = Stage::new(Config::default(), |cx, what| {
+        match what {
+            "open" => [1, 2].into_iter().for_each(|key| cx.set_timer(TimerKey(key), Duration::from_millis(key))),
+            "timer 1" => assert!(cx.cancel_timer(TimerKey(2))),
+            _ => {}
+        }
+        Ok(())
+    });
+    let _stream = client(stage.address);
+    stage.until(|stage| stage.wrote("open"));
+    // Both are due when the loop next turns.
+    let due = Instant::now() + Duration::from_millis(5);
+    while Instant::now() < due {
+        std::thread::yield_now();
+    }
+    stage.until(|stage| stage.wrote("timer 1"));
+    stage.settle();
+    assert_eq!(stage.count("timer 2"), 0);
+}
+
+#[test]
+fn a_timer_of_no_length_waits_for_the_next_turn() {
+    let mut stage = Stage::new(Config::default(), |cx, what| {
+        if what == "open" || what == "timer 1" {
+            cx.set_timer(TimerKey(1), Duration::ZERO);
+        }
+        Ok(())
+    });
+    let _stream = client(stage.address);
+    stage.until(|stage| stage.wrote("open"));
+    for _ in 0..10 {
+        let before = stage.count("timer 1");
+        stage.reactor.turn(Some(Duration::from_millis(100))).unwrap();
+        assert!(stage.count("timer 1") <= before + 1);
+    }
+    assert!(stage.count("timer 1") > 1);
+}
+
+/// The deadline is left alone by messages: the loop wakes for it once, not once a message.
+#[test]
+fn idle_timeouts_wake_the_loop_once_a_period() {
+    let config = Config { idle_timeout: Some(Duration::from_millis(100)), ..Config::default() };
+    let mut stage = Stage::new(config, |_, _| Ok(()));
+    let mut stream = stage.enter();
+    let (start, turns, mut messages) = (Instant::now(), stage.reactor.stats().turns, 0);
+    while start.elapsed() < Duration::from_millis(350) {
+        stream.write_all(b"m").unwrap();
+        messages += 1;
+        stage.until(|stage| stage.count("data m") == messages);
+    }
+    let spent = stage.reactor.stats().turns - turns - messages as u64;
+    assert!(spent <= 6, "{spent} turns beside those of {messages} messages");
+    stage.until(|stage| stage.wrote("closed idle"));
+}
+
+#[test]
+fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
+    let ids: Rc<RefCell<Vec<Id>>> = Rc::default();
+    let shared = Rc::clone(&ids);
+    let config = Config { output_max_bytes: 8, ..Config::default() };
+    let mut stage = Stage::new(config, move |cx, what| {
+        match what {
+            "open" => shared.borrow_mut().push(cx.id()),
+            "data tell" => {
+                let other = shared.borrow()[1];
+                assert_eq!((cx.send(other, b"12345"), cx.send(other, b"67890"), cx.send(other, b"!")), (5, 3, 0));
+                assert_eq!(cx.send(cx.id(), b"me"), 2);
+            }
+            "data gone" => {
+                let other = shared.borrow()[1];
+                assert_eq!((cx.send(other, b"x"), cx.wake(other), cx.close(other)), (0, false, false));
+                cx.write(b"gone");
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    let (mut a, mut b) = (stage.enter(), stage.enter());
+    a.write_all(b"tell").unwrap();
+    stage.until(|stage| stage.reactor.stats().bytes_sent == 10);
+    assert_eq!((read_exactly(&mut b, 8), read_exactly(&mut a, 2)), (b"12345678".to_vec(), b"me".to_vec()));
+    drop(b);
+    stage.until(|stage| stage.reactor.stats().open == 1);
+    a.write_all(b"gone").unwrap();
+    stage.until(|stage| stage.wrote("drain") && stage.reactor.stats().bytes_sent == 14);
+    assert_eq!(read_exactly(&mut a, 4), b"gone");
+}
+
+#[test]
+fn a_wake_offers_again_what_was_left() {
+    /// Tells its id, and consumes at the third offer.
+    struct Waits(u32, Rc<RefCell<Option<Id>>>);
+    impl Handler for Waits {
+        fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+            *self.1.borrow_mut() = Some(cx.id());
+            self.0 += 1;
+            Ok(if self.0 == 3 { cx.write(input) } else { 0 })
+        }
+    }
+    let id: Rc<RefCell<Option<Id>>> = Rc::default();
+    let shared = Rc::clone(&id);
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    let listener = reactor.listen("127.0.0.1:0".parse().unwrap(), move |_| Some(Waits(0, Rc::clone(&shared)))).unwrap();
+    let mut stream = client(reactor.local_addr(listener).unwrap());
+    stream.write_all(b"left").unwrap();
+    while id.borrow().is_none() {
+        reactor.turn(Some(Duration::from_millis(5))).unwrap();
+    }
+    let id = id.borrow().unwrap();
+    for sent in [0, 4] {
+        assert_eq!(reactor.next_deadline(), None);
+        assert!(reactor.wake(id));
+        reactor.turn(None).unwrap();
+        assert_eq!(reactor.stats().bytes_sent, sent);
+    }
+    assert_eq!(read_exactly(&mut stream, 4), b"left");
+}
+
+#[test]
+fn stop_works_from_another_thread_before_run_and_from_a_handler() {
+    let (running, _) = Running::start(Config::default(), |_| ());
+    running.stop();
+
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    reactor.handle().stop().unwrap();
+    reactor.run().unwrap();
+    reactor.handle().stop().unwrap();
+    reactor.run().unwrap();
+
+    let mut stage = Stage::new(Config::default(), |cx, what| {
+        if what == "data stop" {
+            cx.stop();
+        }
+        Ok(())
+    });
+    let mut stream = stage.enter();
+    stream.write_all(b"stop").unwrap();
+    stage.reactor.run().unwrap();
+    assert!(stage.wrote("data stop") && stage.reactor.stats().open == 1);
+}
+
+#[test]
+fn posts_of_four_threads_all_run_each_in_its_threads_order() {
+    const EACH: usize = 10_000;
+    let (running, address) = Running::start(Config::default(), |reactor| {
+        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+        reactor.local_addr(id).unwrap()
+    });
+    let (sender, receiver) = channel();
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let (handle, sender) = (running.handle.clone(), sender.clone());
+            std::thread::spawn(move || {
+                for number in 0..EACH {
+                    let sender = sender.clone();
+                    assert!(handle.post(move |_| sender.send((thread, number)).unwrap()).is_ok());
+                }
+            })
+        })
+        .collect();
+    let mut stream = client(address);
+    let mut next = [0; 4];
+    for _ in 0..4 * EACH {
+        let (thread, number): (usize, usize) = receiver.recv_timeout(PATIENCE).unwrap();
+        assert_eq!(number, next[thread]);
+        next[thread] += 1;
+        if number % 1000 == 0 {
+            assert_eq!(echo(&mut stream, b"busy"), b"busy");
+        }
+    }
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(cx.write(input))
+    }
+}
+
+#[test]
+fn a_post_that_panics_is_counted_and_one_after_the_end_comes_back() {
+    let (running, _) = Running::start(Config::default(), |_| ());
+    assert!(running.handle.post(|_| panic!("on purpose")).is_ok());
+    assert_eq!(running.await_stats(|stats| stats.panics == 1).panics, 1);
+    let handle = running.handle.clone();
+    running.stop();
+    let back = handle.post(|_| unreachable!());
+    assert!(back.is_err());
+}
+
+#[test]
+fn dropping_the_reactor_closes_everything_and_tells_each_handler() {
+    let mut stage = Stage::new(Config::default(), |_, _| Ok(()));
+    let mut streams = [stage.enter(), stage.enter(), stage.enter()];
+    let Stage { reactor, diary, address, .. } = stage;
+    drop(reactor);
+    assert_eq!(diary.borrow().iter().filter(|entry| *entry == "closed reactor stopped").count(), 3);
+    streams.iter_mut().for_each(|stream| assert_eq!(read_all(stream).unwrap(), b""));
+    assert!(TcpStream::connect(address).is_err());
+    assert_eq!(Rc::strong_count(&diary), 1, "a handler or the service is left");
+}
+
+#[test]
+fn a_turn_of_no_length_does_not_sleep_and_deadlines_are_told() {
+    let mut stage = Stage::new(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() }, |_, _| Ok(()));
+    stage.settle();
+    assert_eq!(stage.reactor.next_deadline(), None);
+    let before = Instant::now();
+    let _stream = stage.enter();
+    let left = stage.reactor.next_deadline().unwrap() - before;
+    assert!(left >= Duration::from_secs(60) && left < Duration::from_secs(61) + before.elapsed(), "{left:?}");
+    let (start, turns) = (Instant::now(), 1000);
+    (0..turns).for_each(|_| stage.reactor.turn(Some(Duration::ZERO)).unwrap());
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn limits_of_zero_are_refused_by_name() {
+    let wrong = [
+        ("max_connections", Config { max_connections: 0, ..Config::default() }),
+        ("accept_budget", Config { accept_budget: 0, ..Config::default() }),
+        ("turn_budget_bytes", Config { turn_budget_bytes: 0, ..Config::default() }),
+        ("input_max_bytes", Config { input_max_bytes: 0, ..Config::default() }),
+        ("output_max_bytes", Config { output_max_bytes: 0, ..Config::default() }),
+        ("events_per_turn", Config { events_per_turn: 0, ..Config::default() }),
+        ("idle_timeout", Config { idle_timeout: Some(Duration::ZERO), ..Config::default() }),
+    ];
+    for (name, config) in wrong {
+        let error = Reactor::new(config).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+        assert!(error.to_string().starts_with(name), "{error}");
+    }
+}
