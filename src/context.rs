@@ -21,6 +21,7 @@ pub(crate) trait Endpoint {
 
 /// The rest of the loop, as a callback may reach it. Everything here only queues ids and bytes; nothing is driven.
 pub(crate) trait Others {
+    fn room(&self, id: Id) -> usize;
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize;
     fn wake(&mut self, id: Id) -> bool;
     fn close(&mut self, id: Id) -> bool;
@@ -131,6 +132,11 @@ impl Context<'_> {
     /// connection that has finished. To its own id it is [`write`](Context::write).
     pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         if id == self.id { self.write(bytes) } else { self.others.send(id, bytes) }
+    }
+
+    /// How many bytes [`send`](Context::send) to this id would take now: for messages that must go whole or not at all.
+    pub fn room_of(&self, id: Id) -> usize {
+        if id == self.id { self.room() } else { self.others.room(id) }
     }
 
     /// Closes a connection or a listener at the end of this turn, at once: what the connection has not sent is dropped, and it

@@ -195,6 +195,13 @@ impl Sources {
 }
 
 impl Others for Sources {
+    fn room(&self, id: Id) -> usize {
+        match self.get(id) {
+            Some(Source::Connection(connection)) => connection.stream.room(self.output_max),
+            _ => 0,
+        }
+    }
+
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let output_max = self.output_max;
         let Some(Source::Connection(connection)) = self.get_mut(id) else { return 0 };

@@ -142,13 +142,20 @@ impl Stream {
         (self.received, self.sent)
     }
 
+    /// How much [`push`](Stream::push) would take.
+    pub(crate) fn room(&self, output_max: usize) -> usize {
+        match self.phase {
+            Phase::New | Phase::Open => output_max - self.held.output().len(),
+            Phase::Finishing | Phase::Lingering => 0,
+        }
+    }
+
     /// Takes output from outside a turn; the turn that follows sends it.
     pub(crate) fn push(&mut self, bytes: &[u8], output_max: usize) -> usize {
-        if matches!(self.phase, Phase::Finishing | Phase::Lingering) || bytes.is_empty() {
-            return 0;
+        let taken = bytes.len().min(self.room(output_max));
+        if taken > 0 {
+            self.held.hold().output.push(&bytes[..taken], output_max);
         }
-        let taken = self.held.hold().output.push(bytes, output_max);
-        self.held.release();
         taken
     }
 

@@ -350,11 +350,13 @@ fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
             "open" => shared.borrow_mut().push(cx.id()),
             "data tell" => {
                 let other = shared.borrow()[1];
+                assert_eq!(cx.room_of(other), 8);
                 assert_eq!((cx.send(other, b"12345"), cx.send(other, b"67890"), cx.send(other, b"!")), (5, 3, 0));
                 assert_eq!(cx.send(cx.id(), b"me"), 2);
             }
             "data gone" => {
                 let other = shared.borrow()[1];
+                assert_eq!(cx.room_of(other), 0);
                 assert_eq!((cx.send(other, b"x"), cx.wake(other), cx.close(other)), (0, false, false));
                 cx.write(b"gone");
             }
