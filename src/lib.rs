@@ -58,6 +58,7 @@ mod stats;
 mod stream;
 mod throttle;
 mod timers;
+mod turn;
 
 pub use config::{Config, ListenOptions};
 pub use context::Context;

@@ -5,17 +5,16 @@
 //! state, not kept beside it, so a connection that can move is never left lying.
 
 use crate::config::Config;
-use crate::context::{Context, Endpoint, Intent, Others};
+use crate::context::{Context, Endpoint, Intent};
 use crate::handler::{Closed, Handler, Reason};
 use crate::held::Holding;
-use crate::id::Id;
 use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::timers::Tick;
+use crate::turn::{End, Scratch, Turn};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Instant;
 
 /// How far the conversation is, seen from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,54 +38,6 @@ enum Input {
     /// Something there in pieces, with no further edge to come: read until WouldBlock.
     Scattered,
     Eof,
-}
-
-/// Why a turn ended the connection.
-#[derive(Debug)]
-pub(crate) struct End {
-    pub(crate) reason: Reason,
-    pub(crate) error: Option<io::Error>,
-}
-
-impl From<Reason> for End {
-    fn from(reason: Reason) -> End {
-        End { reason, error: None }
-    }
-}
-
-impl From<io::Error> for End {
-    fn from(error: io::Error) -> End {
-        let reset = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::ConnectionAborted, ErrorKind::NotConnected];
-        let reason = if reset.contains(&error.kind()) { Reason::Reset } else { Reason::Io };
-        End { reason, error: Some(error) }
-    }
-}
-
-/// The two buffers that all connections share, one turn at a time.
-#[derive(Debug)]
-pub(crate) struct Scratch {
-    input: Box<[u8]>,
-    /// What the callbacks of this turn wrote.
-    gathered: Vec<u8>,
-}
-
-impl Scratch {
-    pub(crate) fn new(config: &Config) -> Scratch {
-        Scratch {
-            input: vec![0; config.input_max_bytes].into_boxed_slice(),
-            gathered: Vec::with_capacity(config.output_max_bytes),
-        }
-    }
-}
-
-/// What a turn is given.
-pub(crate) struct Turn<'a> {
-    pub(crate) id: Id,
-    pub(crate) epoch: Instant,
-    pub(crate) now: Tick,
-    pub(crate) config: &'a Config,
-    pub(crate) scratch: &'a mut Scratch,
-    pub(crate) others: &'a mut dyn Others,
 }
 
 /// The machine. 72 bytes, for most of the memory of an idle connection is this.

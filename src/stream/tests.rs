@@ -2,9 +2,11 @@
 //! every size of buffers below, over a memory socket that tells of each edge once.
 
 use super::*;
+use crate::context::Others;
 use crate::handler::TimerKey;
+use crate::id::Id;
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What can happen between turns.
 #[derive(Clone, Copy, Debug, PartialEq)]
