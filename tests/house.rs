@@ -133,7 +133,7 @@ fn the_library_depends_on_four_crates() {
 
 #[test]
 fn no_file_and_no_function_outgrows_a_reader() {
-    for (file, text) in sources("src") {
+    for (file, text) in sources("src").into_iter().filter(|(file, _)| !file.ends_with("/tests")) {
         let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
         let lines = code(&text).lines().filter(is_code).count();
         assert!(lines <= 400, "{file} has {lines} lines of code; split it");
