@@ -98,7 +98,7 @@ impl Reactor {
             Reason::Panic => self.count_panic("a handler"),
             Reason::Handler => {
                 if let Some(suppressed) = self.troubles.handler.pass(self.now) {
-                    log::warn!("connection {id} from {peer}: handler error: {}{}", error_text(closed), more(suppressed));
+                    log::warn!("connection {id} from {peer}: handler error{}{}", error_text(closed), more(suppressed));
                 }
             }
             _ => {}
