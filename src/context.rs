@@ -3,6 +3,7 @@
 use crate::handler::TimerKey;
 use crate::held::Holding;
 use crate::id::Id;
+use crate::peer::Peer;
 use crate::timers::Tick;
 use std::fmt;
 use std::io;
@@ -40,7 +41,7 @@ pub(crate) enum Intent {
 /// A callback's view of its own connection and of the loop it runs in.
 pub struct Context<'a> {
     pub(crate) id: Id,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) epoch: Instant,
     pub(crate) now: Tick,
     pub(crate) endpoint: &'a dyn Endpoint,
@@ -59,7 +60,7 @@ impl Context<'_> {
 
     /// The peer's address. An IPv4 peer of a dual-stack listener is shown as IPv4.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.peer.into()
     }
 
     /// This side's address ([getsockname(2)](https://man7.org/linux/man-pages/man2/getsockname.2.html)); asked of the kernel
@@ -153,6 +154,6 @@ impl Context<'_> {
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("id", &self.id).field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Context").field("id", &self.id).field("peer", &self.peer()).finish_non_exhaustive()
     }
 }

@@ -170,7 +170,7 @@ impl Stream {
     {
         let mut cx = Context {
             id: turn.id,
-            peer: self.peer.into(),
+            peer: self.peer,
             epoch: turn.epoch,
             now: turn.now,
             endpoint: io,

@@ -104,6 +104,19 @@ fn a_poller_that_is_interrupted_goes_on() {
     assert_eq!(traced.log(), "");
 }
 
+/// The one failure that ends the loop; and the program says so.
+#[test]
+fn a_poller_that_fails_ends_the_loop_with_its_error() {
+    if !have("strace") {
+        return;
+    }
+    let mut traced = Traced::start(&["epoll_wait:error=EINVAL:when=1"], &["echo=:0"]);
+    assert_eq!(traced.program.wait().code(), Some(1));
+    let mut log = String::new();
+    traced.program.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(log.contains("doorkeeper: the poller failed: Invalid argument"), "{log}");
+}
+
 /// The listener, the waker and the signals are watched first; the fourth is the second client.
 #[test]
 fn a_socket_that_cannot_be_watched_is_closed_and_no_other() {

@@ -110,12 +110,12 @@ fn messages_of_many_clients_share_the_wait() {
     assert!(count("epoll_wait") < 640, "{calls:?}");
 }
 
-const CONNECTIONS: usize = 9_000;
+const CONNECTIONS: usize = 10_000;
 const SERVER: &str = "DOORKEEPER_TEST_SERVER";
 
 /// The other half of the test below: not a test by itself.
 fn be_the_server() {
-    let config = Config { idle_timeout: Some(Duration::from_secs(600)), ..Config::default() };
+    let config = Config { idle_timeout: Some(Duration::from_secs(600)), max_connections: 20_000, ..Config::default() };
     let (mut reactor, address) = reactor(config);
     println!("\nport {}", address.port());
     // Ends with its parent: the standard input is a pipe from it.

@@ -101,6 +101,16 @@ fn only_the_waist_names_the_system() {
     }
 }
 
+/// A step of the wall clock moves no deadline if nothing but the services can read it.
+#[test]
+fn only_services_read_the_wall_clock() {
+    for (file, text) in
+        sources("src").into_iter().filter(|(file, _)| !file.starts_with("services/") && !file.starts_with("cli/"))
+    {
+        assert!(!text.contains("SystemTime") && !text.contains("jiff::"), "{file} reads the wall clock");
+    }
+}
+
 #[test]
 fn services_and_the_command_line_see_the_public_api_only() {
     let public = ["Config", "Context", "Handler"];
