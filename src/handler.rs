@@ -38,7 +38,8 @@ pub trait Handler {
     ///
     /// The rest is offered again, in front of new input, when new input arrives, when all output has left, or when someone
     /// wakes this id. So take all you can: whole requests that are left lying wait for one of these. At most
-    /// [`Config::input_max_bytes`](crate::Config::input_max_bytes) are kept; at that limit the peer is no longer read.
+    /// [`Config::input_max_bytes`](crate::Config::input_max_bytes) are kept; at that limit the peer is no longer read,
+    /// and neither its end nor a reset is seen until something is consumed.
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize>;
 
     /// All that was written has left for the kernel, and there is room for
