@@ -175,7 +175,10 @@ fn starved_of_descriptors_it_waits_quietly_and_then_serves_everyone() {
     program.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     let lines = log.matches("Too many open files").count() as u64;
     assert!((1..=seconds).contains(&lines), "{lines} lines in {seconds} s: {log}");
-    assert!(log.contains("more like it since the last"), "{log}");
+    // One attempt each time it tries again, ten times a second, and at each own close.
+    let held_back = log.split(" more like it").filter_map(|part| part.rsplit('(').next()?.parse::<u64>().ok());
+    let errors = held_back.sum::<u64>() + lines;
+    assert!((lines + 1..200).contains(&errors), "{errors} errors: {log}");
 }
 
 /// Rust's runtime ignores SIGPIPE, but a host written in another language need not: so the signal must not be raised in the
