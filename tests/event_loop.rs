@@ -370,9 +370,13 @@ fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
     assert_eq!((read_exactly(&mut b, 8), read_exactly(&mut a, 2)), (b"12345678".to_vec(), b"me".to_vec()));
     drop(b);
     stage.until(|stage| stage.reactor.stats().open == 1);
+    // Another has the slot now; the old id must not reach it.
+    let _c = stage.enter();
+    assert_eq!(ids.borrow()[2].to_string().split('.').next(), ids.borrow()[1].to_string().split('.').next());
     a.write_all(b"gone").unwrap();
     stage.until(|stage| stage.wrote("drain") && stage.reactor.stats().bytes_sent == 14);
     assert_eq!(read_exactly(&mut a, 4), b"gone");
+    assert_eq!(stage.reactor.stats().open, 2);
 }
 
 #[test]

@@ -19,16 +19,26 @@ impl Handler for Echo {
     }
 }
 
-fn reactor(config: Config) -> (Reactor, SocketAddr) {
+/// Echoes whole lines only, so that a part of one has to be held.
+struct Lines;
+
+impl Handler for Lines {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        let whole = input.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        Ok(cx.write(&input[..whole]))
+    }
+}
+
+fn reactor<H: Handler + 'static>(config: Config, handler: fn() -> H) -> (Reactor, SocketAddr) {
     let mut reactor = Reactor::new(config).unwrap();
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), move |_| Some(handler())).unwrap();
     let address = reactor.local_addr(id).unwrap();
     (reactor, address)
 }
 
 #[test]
 fn a_message_allocates_nothing() {
-    let (mut reactor, address) = reactor(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() });
+    let (mut reactor, address) = reactor(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() }, || Echo);
     let mut stream = client(address);
     let mut answer = [0; 64];
     // The first messages may fill tables; the thousand after them may not touch the heap.
@@ -116,7 +126,7 @@ const SERVER: &str = "DOORKEEPER_TEST_SERVER";
 /// The other half of the test below: not a test by itself.
 fn be_the_server() {
     let config = Config { idle_timeout: Some(Duration::from_secs(600)), max_connections: 20_000, ..Config::default() };
-    let (mut reactor, address) = reactor(config);
+    let (mut reactor, address) = reactor(config, || Lines);
     println!("\nport {}", address.port());
     // Ends with its parent: the standard input is a pipe from it.
     let handle = reactor.handle();
@@ -150,7 +160,11 @@ fn an_idle_connection_takes_at_most_128_bytes() {
     let port = lines.find_map(|line| line.unwrap().strip_prefix("port ").map(|port| port.parse::<u16>().unwrap())).unwrap();
     let connect = || {
         let mut stream = client(([127, 0, 0, 1], port).into());
-        assert_eq!(echo(&mut stream, b"hello"), b"hello");
+        // The rest of the first answer is held until the second, and must be given back then.
+        stream.write_all(b"hel\nlo").unwrap();
+        assert_eq!(common::read_exactly(&mut stream, 4), b"hel\n");
+        assert_eq!(echo(&mut stream, b"\n"), b"l");
+        assert_eq!(common::read_exactly(&mut stream, 2), b"o\n");
         stream
     };
     let first = connect();
