@@ -25,6 +25,7 @@ pub(crate) trait Others {
     fn room(&self, id: Id) -> usize;
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize;
     fn wake(&mut self, id: Id) -> bool;
+    fn half_close(&mut self, id: Id) -> bool;
     fn close(&mut self, id: Id) -> bool;
     fn stop(&mut self);
 }
@@ -34,6 +35,7 @@ pub(crate) trait Others {
 pub(crate) enum Intent {
     #[default]
     Stay,
+    HalfClose,
     Finish,
     Abort,
 }
@@ -74,7 +76,8 @@ impl Context<'_> {
         self.epoch + self.now.since(Tick::default())
     }
 
-    /// How many bytes [`write`](Context::write) would take now. 0 after [`finish`](Context::finish).
+    /// How many bytes [`write`](Context::write) would take now. 0 after [`finish`](Context::finish) or
+    /// [`half_close`](Context::half_close).
     pub fn room(&self) -> usize {
         if self.intent != Intent::Stay {
             return 0;
@@ -96,11 +99,20 @@ impl Context<'_> {
         taken
     }
 
+    /// Ends this side's output, and goes on listening: what was written is delivered, then the peer is told that no more will
+    /// come (`shutdown(SHUT_WR)`, a FIN; RFC 9293, 3.6). Once the peer has ended too and all of its input is consumed, the
+    /// connection closes, with [`Reason::Finished`](crate::Reason::Finished).
+    pub fn half_close(&mut self) {
+        if self.intent == Intent::Stay {
+            self.intent = Intent::HalfClose;
+        }
+    }
+
     /// Ends this side: what was written is delivered, then the peer is told that no more will come (`shutdown(SHUT_WR)`, a
     /// FIN). Input is discarded from now on, and the connection closes when the peer closes, or at
     /// [`linger_timeout`](crate::Config::linger_timeout) or [`linger_max_bytes`](crate::Config::linger_max_bytes).
     pub fn finish(&mut self) {
-        if self.intent == Intent::Stay {
+        if matches!(self.intent, Intent::Stay | Intent::HalfClose) {
             self.intent = Intent::Finish;
         }
     }
@@ -138,6 +150,16 @@ impl Context<'_> {
     /// How many bytes [`send`](Context::send) to this id would take now: for messages that must go whole or not at all.
     pub fn room_of(&self, id: Id) -> usize {
         if id == self.id { self.room() } else { self.others.room(id) }
+    }
+
+    /// Ends the output of another connection, like its own [`half_close`](Context::half_close): a relay carries the end of one
+    /// side across with it. False if the id names no connection.
+    pub fn half_close_of(&mut self, id: Id) -> bool {
+        if id == self.id {
+            self.half_close();
+            return true;
+        }
+        self.others.half_close(id)
     }
 
     /// Closes a connection or a listener at the end of this turn, at once: what the connection has not sent is dropped, and it

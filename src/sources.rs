@@ -216,6 +216,12 @@ impl Others for Sources {
         self.mark(id, Readiness::WOKEN)
     }
 
+    fn half_close(&mut self, id: Id) -> bool {
+        let Some(Source::Connection(connection)) = self.get_mut(id) else { return false };
+        connection.stream.half_close();
+        self.mark(id, Readiness::default())
+    }
+
     fn close(&mut self, id: Id) -> bool {
         let named = self.get(id).is_some();
         if named {

@@ -28,6 +28,16 @@ enum Phase {
     Lingering,
 }
 
+/// What is known of the output side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Open,
+    /// No more is taken; a FIN follows what is held.
+    Ending,
+    /// The FIN is sent.
+    Ended,
+}
+
 /// What is known of the input side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Input {
@@ -53,6 +63,7 @@ pub(crate) struct Stream {
     pub(crate) readiness: Readiness,
     phase: Phase,
     input: Input,
+    output: Output,
     /// The socket refused output; write readiness will tell when to go on.
     blocked: bool,
     /// The poller was asked for write readiness.
@@ -77,6 +88,7 @@ impl Stream {
             readiness: Readiness::default(),
             phase: Phase::New,
             input: Input::Empty,
+            output: Output::Open,
             blocked: false,
             awaits_writable: false,
             offer: false,
@@ -95,9 +107,16 @@ impl Stream {
 
     /// How much [`push`](Stream::push) would take.
     pub(crate) fn room(&self, output_max: usize) -> usize {
-        match self.phase {
-            Phase::New | Phase::Open => output_max - self.held.output().len(),
-            Phase::Finishing | Phase::Lingering => 0,
+        match self.output {
+            Output::Open => output_max - self.held.output().len(),
+            Output::Ending | Output::Ended => 0,
+        }
+    }
+
+    /// Takes no more output; a FIN follows what is held.
+    pub(crate) fn half_close(&mut self) {
+        if self.output == Output::Open {
+            self.output = Output::Ending;
         }
     }
 
@@ -168,7 +187,23 @@ impl Stream {
     where
         S: Endpoint,
     {
-        let mut cx = Context {
+        let mut cx = self.context(io, turn);
+        let result = catch_unwind(AssertUnwindSafe(|| callback(&mut cx)));
+        let intent = cx.intent;
+        let Ok(result) = result else { return Err(Reason::Panic.into()) };
+        let value = result.map_err(|error| End { reason: Reason::Handler, error: Some(error) })?;
+        match intent {
+            Intent::Stay => {}
+            Intent::HalfClose => self.half_close(),
+            Intent::Finish => self.finish(),
+            Intent::Abort => return Err(Reason::Aborted.into()),
+        }
+        Ok(value)
+    }
+
+    /// What a callback is given.
+    fn context<'a>(&'a mut self, io: &'a dyn Endpoint, turn: &'a mut Turn<'_>) -> Context<'a> {
+        Context {
             id: turn.id,
             peer: self.peer,
             epoch: turn.epoch,
@@ -176,24 +211,15 @@ impl Stream {
             endpoint: io,
             held: &mut self.held,
             gathered: &mut turn.scratch.gathered,
-            output_max: turn.config.output_max_bytes,
+            output_max: if self.output == Output::Open { turn.config.output_max_bytes } else { 0 },
             intent: Intent::Stay,
             others: turn.others,
-        };
-        let result = catch_unwind(AssertUnwindSafe(|| callback(&mut cx)));
-        let intent = cx.intent;
-        let Ok(result) = result else { return Err(Reason::Panic.into()) };
-        let value = result.map_err(|error| End { reason: Reason::Handler, error: Some(error) })?;
-        match intent {
-            Intent::Stay => {}
-            Intent::Finish => self.finish(),
-            Intent::Abort => return Err(Reason::Aborted.into()),
         }
-        Ok(value)
     }
 
     /// From here on input has no reader and timers have no listener.
     fn finish(&mut self) {
+        self.half_close();
         self.phase = Phase::Finishing;
         if let Some(held) = self.held.get_mut() {
             held.alarms.clear();
@@ -388,14 +414,19 @@ impl Stream {
     /// The end, step by step. Closing with unread input would reset the connection and destroy the answer on its way, so
     /// after the FIN the input is read, and thrown away, until the peer's.
     fn wind_down<S: Endpoint>(&mut self, io: &S, now: Tick) -> Result<(), End> {
-        if self.phase == Phase::Finishing && self.held.output().is_empty() {
-            if self.input != Input::Eof {
+        if self.output == Output::Ending && self.held.output().is_empty() {
+            // Where all is over, the close that follows sends the FIN.
+            if self.input != Input::Eof || self.phase == Phase::Open {
                 io.shutdown_write()?;
             }
+            self.output = Output::Ended;
+        }
+        if self.phase == Phase::Finishing && self.output == Output::Ended {
             self.phase = Phase::Lingering;
             self.active = now;
         }
-        if self.phase == Phase::Lingering && self.input == Input::Eof {
+        let heard_out = self.phase == Phase::Lingering || self.eof_told && self.held.input().is_empty();
+        if heard_out && self.input == Input::Eof && self.output == Output::Ended {
             return Err(Reason::Finished.into());
         }
         Ok(())
