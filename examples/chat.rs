@@ -18,7 +18,6 @@ type Members = Rc<RefCell<BTreeMap<Id, usize>>>;
 
 struct Member {
     members: Members,
-    id: Option<Id>,
 }
 
 impl Member {
@@ -42,7 +41,6 @@ impl Member {
 
 impl Handler for Member {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        self.id = Some(cx.id());
         self.members.borrow_mut().insert(cx.id(), 0);
         Ok(())
     }
@@ -69,10 +67,8 @@ impl Handler for Member {
         Ok(())
     }
 
-    fn on_close(&mut self, _closed: &Closed) {
-        if let Some(id) = self.id {
-            self.members.borrow_mut().remove(&id);
-        }
+    fn on_close(&mut self, cx: &mut Context<'_>, _closed: &Closed) {
+        self.members.borrow_mut().remove(&cx.id());
     }
 }
 
@@ -80,7 +76,7 @@ fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7100".to_string());
     let members = Members::default();
     let mut reactor = Reactor::new(Config::default())?;
-    let service = move |_peer| Some(Member { members: Rc::clone(&members), id: None });
+    let service = move |_peer| Some(Member { members: Rc::clone(&members) });
     let id = reactor.listen(address.parse().map_err(Error::other)?, service)?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()

@@ -1,6 +1,7 @@
 //! Every limit of the reactor, with its unit in its name or its type.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// The limits a [`Reactor`](crate::Reactor) keeps to. All of them hold for the whole life of the reactor.
@@ -14,8 +15,9 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// How many connections may be open at once, over all listeners. At the limit nothing is accepted: newcomers stay in the
-    /// kernel's waiting room until someone leaves. Default 10,000.
+    /// At how many open connections, accepted and outgoing ones together, nothing more is accepted: newcomers stay in the
+    /// kernel's waiting room until someone leaves. Outgoing ones are counted but never refused: that the program asks for them
+    /// is limit enough. Default 10,000.
     pub max_connections: usize,
     /// How many connections one listener accepts in one turn before the others have theirs. Default 64.
     pub accept_budget: usize,
@@ -30,6 +32,11 @@ pub struct Config {
     pub output_max_bytes: usize,
     /// After how long without a byte in either direction a connection is closed. `None`, the default: never.
     pub idle_timeout: Option<Duration>,
+    /// How long an outgoing connection may take to be established, unless its [`ConnectOptions`] say otherwise.
+    /// `Duration::MAX` leaves it to the kernel (on Linux about two minutes, [tcp(7)], tcp_syn_retries). Default 30 s.
+    ///
+    /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
+    pub connect_timeout: Duration,
     /// How long a finished connection waits for its peer to close too. Default 5 s.
     pub linger_timeout: Duration,
     /// How much input of a finished connection is read and thrown away before it is closed all the same, whereupon the kernel
@@ -48,6 +55,7 @@ impl Default for Config {
             input_max_bytes: 64 * 1024,
             output_max_bytes: 64 * 1024,
             idle_timeout: None,
+            connect_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(5),
             linger_max_bytes: 64 * 1024 * 1024,
             events_per_turn: 1024,
@@ -70,6 +78,9 @@ impl Config {
             if value == 0 {
                 return Err(invalid(&format!("{name} is 0; it must be at least 1")));
             }
+        }
+        if self.connect_timeout.is_zero() {
+            return Err(invalid("connect_timeout is 0; it must be longer, or Duration::MAX to leave it to the kernel"));
         }
         if self.idle_timeout == Some(Duration::ZERO) {
             return Err(invalid("idle_timeout is 0; it must be longer, or None for no timeout"));
@@ -116,5 +127,25 @@ pub struct ListenOptions {
 impl Default for ListenOptions {
     fn default() -> ListenOptions {
         ListenOptions { backlog: 1024, reuse_address: true, reuse_port: false, ipv6_only: true, no_delay: true }
+    }
+}
+
+/// How one outgoing connection is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// How long it may take; `None`, the default, is [`Config::connect_timeout`].
+    pub timeout: Option<Duration>,
+    /// The address, and with a port other than 0 the port, that this side is to have ([bind(2)]). `None`, the default, leaves
+    /// both to the kernel; so does port 0 for the port alone.
+    ///
+    /// [bind(2)]: https://man7.org/linux/man-pages/man2/bind.2.html
+    pub local: Option<SocketAddr>,
+    /// `TCP_NODELAY`, as in [`ListenOptions::no_delay`]. Default on.
+    pub no_delay: bool,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> ConnectOptions {
+        ConnectOptions { timeout: None, local: None, no_delay: true }
     }
 }

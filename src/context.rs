@@ -1,6 +1,7 @@
 //! All that a callback may do.
 
-use crate::handler::TimerKey;
+use crate::config::ConnectOptions;
+use crate::handler::{Handler, TimerKey};
 use crate::held::Holding;
 use crate::id::Id;
 use crate::peer::Peer;
@@ -27,7 +28,14 @@ pub(crate) trait Others {
     fn wake(&mut self, id: Id) -> bool;
     fn half_close(&mut self, id: Id) -> bool;
     fn close(&mut self, id: Id) -> bool;
+    fn connect(&mut self, address: SocketAddr, options: &ConnectOptions, call: Call) -> io::Result<Id>;
     fn stop(&mut self);
+}
+
+/// Who wants to be connected, and since when.
+pub(crate) struct Call {
+    pub(crate) handler: Box<dyn Handler>,
+    pub(crate) since: Tick,
 }
 
 /// How a handler asked for its connection to end.
@@ -166,6 +174,27 @@ impl Context<'_> {
     /// is then reset. Clients in a closed listener's waiting room are reset by the kernel. False if the id names nothing open.
     pub fn close(&mut self, id: Id) -> bool {
         self.others.close(id)
+    }
+
+    /// Connects to an address, with the default [`ConnectOptions`]; see [`Reactor::connect`](crate::Reactor::connect).
+    ///
+    /// # Errors
+    /// As for [`Reactor::connect`](crate::Reactor::connect).
+    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler + 'static) -> io::Result<Id> {
+        self.connect_with(address, &ConnectOptions::default(), handler)
+    }
+
+    /// Connects to an address.
+    ///
+    /// # Errors
+    /// As for [`Reactor::connect`](crate::Reactor::connect).
+    pub fn connect_with(
+        &mut self,
+        address: SocketAddr,
+        options: &ConnectOptions,
+        handler: impl Handler + 'static,
+    ) -> io::Result<Id> {
+        self.others.connect(address, options, Call { handler: Box::new(handler), since: self.now })
     }
 
     /// Makes [`Reactor::run`](crate::Reactor::run) return at the end of this turn.

@@ -1,7 +1,9 @@
-//! One turn of one source: a listener accepts, a connection converses.
+//! One turn of one source: a listener accepts, a call is connected, a connection converses, a watched source is its host's.
 
 use crate::admission::Stop;
-use crate::handler::{Closed, Reason};
+use crate::context::Endpoint;
+use crate::dial::Dial;
+use crate::handler::{Closed, Handler, Reason};
 use crate::id::Id;
 use crate::net;
 use crate::reactor::Reactor;
@@ -9,6 +11,7 @@ use crate::readiness::Readiness;
 use crate::sources::{Connection, Listener, Source};
 use crate::stream::Stream;
 use crate::turn::{End, Turn};
+use crate::watch::{Next, Watch};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +26,8 @@ impl Reactor {
         match self.sources.check_out(id) {
             Some(Source::Connection(connection)) => self.converse(id, connection),
             Some(Source::Listener(listener)) => self.admit(id, listener),
+            Some(Source::Dial(dial)) => self.dial(id, dial),
+            Some(Source::Watch(watch)) => self.attend(id, watch),
             // The id went stale in the queue: its source closed.
             Some(Source::Away { .. } | Source::Closed) | None => {}
         }
@@ -32,20 +37,23 @@ impl Reactor {
     fn converse(&mut self, id: Id, mut connection: Connection) {
         let Connection { stream, handler, socket, .. } = &mut connection;
         let (received, sent) = stream.moved();
-        let mut turn = Turn {
+        let result = stream.turn(socket, &mut **handler, &mut self.turn_of(id));
+        self.stats.bytes_received += stream.moved().0 - received;
+        self.stats.bytes_sent += stream.moved().1 - sent;
+        match result.and_then(|()| self.await_writable(id, &mut connection)) {
+            Ok(()) => self.keep(id, connection),
+            Err(end) => self.end(id, connection, end),
+        }
+    }
+
+    fn turn_of(&mut self, id: Id) -> Turn<'_> {
+        Turn {
             id,
             epoch: self.clock.epoch,
             now: self.now,
             config: &self.config,
             scratch: &mut self.scratch,
             others: &mut self.sources,
-        };
-        let result = stream.turn(socket, &mut **handler, &mut turn);
-        self.stats.bytes_received += stream.moved().0 - received;
-        self.stats.bytes_sent += stream.moved().1 - sent;
-        match result.and_then(|()| self.await_writable(id, &mut connection)) {
-            Ok(()) => self.keep(id, connection),
-            Err(end) => self.end(id, connection, end),
         }
     }
 
@@ -74,37 +82,102 @@ impl Reactor {
 
     /// Ends a connection: the receipt, the last callback, the socket, the slot.
     fn end(&mut self, id: Id, connection: Connection, end: End) {
-        let Connection { stream, mut handler, socket, .. } = connection;
+        let Connection { stream, handler, socket, .. } = connection;
         let closed = stream.close(end, self.now, &mut self.scratch);
-        self.log_end(id, &stream, &closed);
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
         }
-        drop(socket);
+        self.part(id, stream, &socket, handler, &closed);
+    }
+
+    /// The slot, the counters, the last callback.
+    fn part(&mut self, id: Id, mut stream: Stream, socket: &dyn Endpoint, mut handler: Box<dyn Handler>, closed: &Closed) {
+        self.log_end(id, stream.peer(), closed);
         self.timers.disarm(id.slot());
         self.sources.retire(id);
-        self.stats.open -= 1;
+        self.sources.open -= 1;
         self.stats.closed[closed.reason as usize] += 1;
-        let told = guard(|| handler.on_close(&closed));
+        let mut turn = self.turn_of(id);
+        let told = guard(|| handler.on_close(&mut stream.farewell(socket, &mut turn), closed));
         let dropped = guard(|| drop(handler));
         if told.and(dropped).is_none() {
             self.count_panic("on_close");
         }
     }
 
-    fn log_end(&mut self, id: Id, stream: &Stream, closed: &Closed) {
-        let peer = stream.peer();
+    /// A call's turn.
+    fn dial(&mut self, id: Id, mut dial: Box<Dial>) {
+        match dial.turn(id, &self.poller, &self.config, self.now) {
+            Ok(true) => self.connected(id, *dial),
+            Ok(false) => {
+                self.timers.arm(id.slot(), dial.deadline(&self.config));
+                self.sources.check_in(id, Source::Dial(dial));
+            }
+            Err(end) => self.end_dial(id, *dial, end),
+        }
+    }
+
+    /// The call is answered: from here on it is a connection like any other, and has its first turn at once.
+    fn connected(&mut self, id: Id, dial: Dial) {
+        let Dial { address, handler, socket: Some(socket), readiness, half_closed, serial, .. } = dial else { return };
+        self.timers.disarm(id.slot());
+        self.stats.connected += 1;
+        log::debug!("connection {id} to {address}");
+        let mut stream = Stream::connected(address, self.now, readiness);
+        if half_closed {
+            stream.half_close();
+        }
+        self.converse(id, Connection { stream, handler, socket, serial });
+    }
+
+    fn end_dial(&mut self, id: Id, dial: Dial, end: End) {
+        let closed = dial.close(end, self.now);
+        let stream = Stream::new(dial.address, self.now);
+        let socket = dial.socket.as_ref().map_or(&NoSocket as &dyn Endpoint, |socket| socket);
+        self.part(id, stream, socket, dial.handler, &closed);
+    }
+
+    /// A watched source's turn.
+    fn attend(&mut self, id: Id, mut watch: Box<Watch>) {
+        watch.readiness.take();
+        match guard(|| watch.watched.turn(self, id)) {
+            Some(Next::Done) => self.unwatch(id, watch),
+            Some(next) => {
+                self.sources.check_in(id, Source::Watch(watch));
+                if next == Next::Again {
+                    self.sources.mark(id, Readiness::default());
+                }
+            }
+            None => {
+                self.count_panic("the callback of a watched source");
+                self.unwatch(id, watch);
+            }
+        }
+    }
+
+    fn unwatch(&mut self, id: Id, mut watch: Box<Watch>) {
+        let gone = guard(|| {
+            watch.watched.deregister(&self.poller);
+            drop(watch);
+        });
+        self.sources.retire(id);
+        if gone.is_none() {
+            self.count_panic("a watched source");
+        }
+    }
+
+    fn log_end(&mut self, id: Id, peer: SocketAddr, closed: &Closed) {
         match closed.reason {
             Reason::Panic => self.count_panic("a handler"),
             Reason::Handler => {
                 if let Some(suppressed) = self.troubles.handler.pass(self.now) {
-                    log::warn!("connection {id} from {peer}: handler error{}{}", error_text(closed), more(suppressed));
+                    log::warn!("connection {id} with {peer}: handler error{}{}", error_text(closed), more(suppressed));
                 }
             }
             _ => {}
         }
         log::debug!(
-            "connection {id} from {peer} closed: {}{}; {} bytes received, {} sent, {} unsent, {} discarded, age {:?}",
+            "connection {id} with {peer} closed: {}{}; {} bytes received, {} sent, {} unsent, {} discarded, age {:?}",
             closed.reason,
             error_text(closed),
             closed.received,
@@ -127,6 +200,8 @@ impl Reactor {
         match self.sources.check_out(id) {
             Some(Source::Connection(connection)) => self.end(id, connection, reason.into()),
             Some(Source::Listener(listener)) => self.close_listener(id, *listener),
+            Some(Source::Dial(dial)) => self.end_dial(id, *dial, reason.into()),
+            Some(Source::Watch(watch)) => self.unwatch(id, watch),
             Some(Source::Away { .. } | Source::Closed) | None => {}
         }
     }
@@ -168,7 +243,7 @@ impl Reactor {
     fn accept_some(&mut self, id: Id, listener: &mut Listener) -> Stop {
         let mut failed = 0;
         for _ in 0..self.config.accept_budget {
-            if self.stats.open >= self.config.max_connections || !self.sources.has_slot() {
+            if self.sources.open >= self.config.max_connections || !self.sources.has_slot() {
                 return Stop::House;
             }
             match listener.socket.accept() {
@@ -209,7 +284,6 @@ impl Reactor {
         };
         let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
         let id = self.sources.add_connection(stream, handler, socket);
-        self.stats.open += 1;
         log::debug!("connection {id} from {peer}");
         if let Err(error) = registered {
             self.refuse(id, error);
@@ -244,6 +318,15 @@ impl Reactor {
                 self.sources.mark(id, Readiness::WOKEN);
             }
         }
+    }
+}
+
+/// What a call has before it has a socket.
+struct NoSocket;
+
+impl Endpoint for NoSocket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::NotConnected.into())
     }
 }
 

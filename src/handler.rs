@@ -28,7 +28,8 @@ pub struct TimerKey(pub u64);
 /// }
 /// ```
 pub trait Handler {
-    /// The connection is established. Called once, before every other callback except [`on_close`](Handler::on_close).
+    /// The connection is established. Called once, before every other callback; not at all for an outgoing connection that
+    /// never is.
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let _ = cx;
         Ok(())
@@ -63,9 +64,12 @@ pub trait Handler {
         Ok(())
     }
 
-    /// The connection is closed. Called exactly once, last, whatever happened.
-    fn on_close(&mut self, closed: &Closed) {
-        let _ = closed;
+    /// The connection is closed, or an outgoing one was never established. Called exactly once, last, whatever happened.
+    ///
+    /// The context still reaches the rest of the loop (to close or wake another connection, to connect anew, to stop); of its
+    /// own connection nothing is left, so it writes 0 bytes and sets no timer.
+    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+        let _ = (cx, closed);
     }
 }
 
@@ -113,11 +117,21 @@ pub enum Reason {
     Panic,
     /// The reactor was dropped.
     Stopped,
+    /// Nobody listens there, or the peer would not have us (ECONNREFUSED); also where the kernel joined the socket to itself.
+    Refused,
+    /// No answer: not within the time for connecting, or not to what was sent (ETIMEDOUT).
+    TimedOut,
+    /// No way there (EHOSTUNREACH, ENETUNREACH, ENETDOWN).
+    Unreachable,
+    /// Every local port that this connection could have is taken (EADDRNOTAVAIL, EADDRINUSE).
+    NoLocalPort,
+    /// Out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+    Exhausted,
 }
 
 impl Reason {
     /// Every reason, in the order of the statistics.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 16] = [
         Reason::Finished,
         Reason::Reset,
         Reason::Io,
@@ -129,6 +143,11 @@ impl Reason {
         Reason::Handler,
         Reason::Panic,
         Reason::Stopped,
+        Reason::Refused,
+        Reason::TimedOut,
+        Reason::Unreachable,
+        Reason::NoLocalPort,
+        Reason::Exhausted,
     ];
 }
 
@@ -147,6 +166,11 @@ impl fmt::Display for Reason {
             Reason::Handler => "handler error",
             Reason::Panic => "handler panicked",
             Reason::Stopped => "reactor stopped",
+            Reason::Refused => "refused",
+            Reason::TimedOut => "timed out",
+            Reason::Unreachable => "unreachable",
+            Reason::NoLocalPort => "no local port left",
+            Reason::Exhausted => "out of descriptors or memory",
         })
     }
 }
@@ -157,7 +181,8 @@ impl fmt::Display for Reason {
 pub struct Closed {
     /// Why it ended.
     pub reason: Reason,
-    /// The error behind [`Reason::Reset`], [`Reason::Io`] or [`Reason::Handler`].
+    /// The error behind the reason, where there is one: that of the system, of [`Reason::Handler`], or what it was that timed
+    /// out.
     pub error: Option<io::Error>,
     /// Bytes read from the peer, the discarded ones included.
     pub received: u64,
@@ -168,6 +193,6 @@ pub struct Closed {
     pub unsent: u64,
     /// Bytes received that no handler consumed. What was last offered counts, if that callback failed or aborted.
     pub discarded: u64,
-    /// How long the connection was open.
+    /// How long the connection was open; of one never established, how long it was tried.
     pub age: Duration,
 }

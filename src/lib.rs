@@ -42,6 +42,7 @@ mod admission;
 mod buffer;
 mod config;
 mod context;
+mod dial;
 mod drive;
 mod handle;
 mod handler;
@@ -49,6 +50,7 @@ mod held;
 mod id;
 mod net;
 mod peer;
+mod phase;
 mod reactor;
 mod readiness;
 #[cfg(feature = "services")]
@@ -59,14 +61,18 @@ mod stream;
 mod throttle;
 mod timers;
 mod turn;
+mod watch;
 
-pub use config::{Config, ListenOptions};
+pub use config::{Config, ConnectOptions, ListenOptions};
 pub use context::Context;
 pub use handle::Handle;
 pub use handler::{Closed, Handler, Reason, Service, TimerKey};
 pub use id::Id;
+/// The poller below, in the version whose sources [`Reactor::watch`] takes.
+pub use mio;
 pub use reactor::Reactor;
 pub use stats::Stats;
+pub use watch::Next;
 
 /// The README's example compiles.
 #[cfg(doctest)]

@@ -2,16 +2,20 @@
 //!
 //! Nothing above this file knows what a poller or a socket is made of. What the calls cost and mean is said where they stand.
 
-use crate::config::ListenOptions;
+use crate::config::{ConnectOptions, ListenOptions};
 use crate::context::Endpoint;
 use crate::id::{Id, WAKER};
 use crate::readiness::Readiness;
 use crate::timers::Tick;
-use mio::event::{Event, Source};
-use mio::{Events, Interest, Poll, Waker};
+pub(crate) use mio::Interest;
+use mio::event::Event;
+pub(crate) use mio::event::Source as EventSource;
+use mio::{Events, Poll, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 /// The monotonic clock, as the reactor reads it.
@@ -49,6 +53,11 @@ impl Poller {
         Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(events_per_turn) })
     }
 
+    #[cfg(unix)]
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poll.registry().as_fd()
+    }
+
     pub(crate) fn waker(&self) -> io::Result<Waker> {
         Waker::new(self.poll.registry(), WAKER)
     }
@@ -80,6 +89,19 @@ impl Poller {
     /// nothing.
     pub(crate) fn add_stream(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
         self.poll.registry().register(&mut stream.0, id.token(), input())
+    }
+
+    /// Write readiness is what tells that a connection is established.
+    pub(crate) fn add_connecting(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
+        self.poll.registry().register(&mut stream.0, id.token(), input() | Interest::WRITABLE)
+    }
+
+    pub(crate) fn add_foreign(&self, source: &mut impl EventSource, interest: Interest, id: Id) -> io::Result<()> {
+        self.poll.registry().register(source, id.token(), interest)
+    }
+
+    pub(crate) fn remove(&self, source: &mut impl EventSource) -> io::Result<()> {
+        self.poll.registry().deregister(source)
     }
 
     /// Asks for write readiness too. Linux looks at once whether the socket is writable by now (epoll_ctl(2), EPOLL_CTL_MOD),
@@ -173,12 +195,62 @@ pub(crate) fn backlog_limit() -> Option<u32> {
 pub(crate) struct TcpStream(mio::net::TcpStream);
 
 impl TcpStream {
+    /// socket → [bind] → connect: the request is on its way, and write readiness will tell of its fate.
+    pub(crate) fn connect(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(options.no_delay)?;
+        if let Some(local) = options.local {
+            bind_local(&socket, local)?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if !is_in_progress(&error) => Err(error),
+            _ => Ok(TcpStream(mio::net::TcpStream::from_std(socket.into()))),
+        }
+    }
+
+    /// Takes over a connected socket.
+    pub(crate) fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(TcpStream(mio::net::TcpStream::from_std(stream)))
+    }
+
+    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.0.take_error()
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    pub(crate) fn local(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
     /// Makes the close that follows a reset: SO_LINGER with a time of zero (socket(7)).
     pub(crate) fn reset_on_close(&self) {
         if let Err(error) = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)) {
             log::debug!("SO_LINGER: {error}");
         }
     }
+}
+
+/// Where the caller gave no port, bind(2) chooses one, and says that the address is in use if there is none left.
+fn bind_local(socket: &Socket, local: SocketAddr) -> io::Result<()> {
+    socket.bind(&local.into()).map_err(|error| match error.kind() {
+        // Of bind this says that the address is not ours, of connect that no port is left.
+        io::ErrorKind::AddrNotAvailable => {
+            io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not an address of this machine", local.ip()))
+        }
+        kind => io::Error::new(kind, format!("cannot bind to {local}: {error}")),
+    })
+}
+
+/// What connect says of a nonblocking socket: EINPROGRESS, or WouldBlock on Windows. The number is Linux's here, or the BSDs'.
+fn is_in_progress(error: &io::Error) -> bool {
+    const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
+    error.kind() == io::ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
 }
 
 impl Endpoint for TcpStream {

@@ -3,22 +3,26 @@
 //! Everything that can make progress only queues an id; the fourth phase drives each id for one bounded turn. What a turn is,
 //! for a listener and for a connection, stands in `drive.rs`.
 
-use crate::config::{Config, ListenOptions};
-use crate::context::{Endpoint, Others};
+use crate::config::{Config, ConnectOptions, ListenOptions};
+use crate::context::{Call, Endpoint, Others};
 use crate::drive::guard;
 use crate::handle::{Handle, Mailbox, Post};
-use crate::handler::{Reason, Service};
+use crate::handler::{Handler, Reason, Service};
 use crate::id::Id;
-use crate::net::{self, Clock, Note, Poller, TcpListener};
+use crate::net::{self, Clock, EventSource, Interest, Note, Poller, TcpListener, TcpStream};
 use crate::readiness::Readiness;
 use crate::sources::{Source, Sources};
 use crate::stats::Stats;
+use crate::stream::Stream;
 use crate::throttle::Throttle;
 use crate::timers::{Tick, Timers};
 use crate::turn::Scratch;
+use crate::watch::{Next, Pair};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -141,7 +145,7 @@ impl Reactor {
 
     fn add_listener(&mut self, mut listener: TcpListener, service: Box<dyn Service>) -> io::Result<Id> {
         if !self.sources.has_slot() {
-            return Err(io::Error::other("no slot left for a listener"));
+            return Err(no_slot());
         }
         let address = listener.local_addr()?;
         self.poller.add_listener(&mut listener, self.sources.next_id())?;
@@ -150,14 +154,85 @@ impl Reactor {
         Ok(id)
     }
 
+    /// Connects to an address, with the default [`ConnectOptions`]: socket → connect, in the next turn.
+    ///
+    /// The handler's `on_open` is called once the connection is established: when the request is in the server's queue, not when
+    /// the server accepts, so data can be sent before anyone there has said hello. Until then `send` to the id takes nothing.
+    /// Where it cannot be established, at once or later, `on_close` alone is called, and its [`Reason`] tells refused, timed
+    /// out, unreachable, reset, no local port left and out of descriptors apart.
+    ///
+    /// Addresses, not names: resolving a name takes calls that block, and belongs before the loop or on another thread.
+    ///
+    /// # Errors
+    /// Only if there is no place left for it (2³² sources), or the reactor is being dropped. The handler is dropped then.
+    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler + 'static) -> io::Result<Id> {
+        self.connect_with(address, &ConnectOptions::default(), handler)
+    }
+
+    /// Connects to an address: with a time limit, or from a local address, of one's own.
+    ///
+    /// # Errors
+    /// As for [`connect`](Reactor::connect).
+    pub fn connect_with(
+        &mut self,
+        address: SocketAddr,
+        options: &ConnectOptions,
+        handler: impl Handler + 'static,
+    ) -> io::Result<Id> {
+        let call = Call { handler: Box::new(handler), since: self.clock.now() };
+        self.sources.connect(address, options, call)
+    }
+
+    /// Takes over a stream that is connected already. It is made nonblocking, and TCP_NODELAY is set.
+    ///
+    /// # Errors
+    /// `NotConnected` if it is not; those of fcntl(2), setsockopt(2) and the poller. Stream and handler are dropped then.
+    pub fn adopt_stream(&mut self, stream: std::net::TcpStream, handler: impl Handler + 'static) -> io::Result<Id> {
+        if !self.sources.has_slot() {
+            return Err(no_slot());
+        }
+        let mut socket = TcpStream::adopt(stream)?;
+        let peer = socket.peer_addr()?;
+        self.poller.add_stream(&mut socket, self.sources.next_id())?;
+        let id = self.sources.add_connection(Stream::new(peer, self.clock.now()), Box::new(handler), socket);
+        self.stats.connected += 1;
+        log::debug!("connection {id} with {peer} adopted");
+        Ok(id)
+    }
+
+    /// Lets a host drive any other source of [mio] on this loop: a pipe, a timerfd, a queue of signals.
+    ///
+    /// The callback is called in phase 4, once in the turn after the source became ready or its id was woken, and once when it
+    /// is new. It should take a bounded amount, and says with [`Next`] whether there is more. Readiness is told once for each
+    /// change, and sometimes for nothing: only the source itself knows, by `WouldBlock`. [`close`](Reactor::close) ends it.
+    /// A panic in the callback is caught, logged and counted, and ends it too.
+    ///
+    /// [mio]: crate::mio
+    ///
+    /// # Errors
+    /// Those of registering the source; on Linux `PermissionDenied` (EPERM) for a plain file, which is always ready
+    /// ([epoll_ctl(2)](https://man7.org/linux/man-pages/man2/epoll_ctl.2.html)).
+    pub fn watch<S, F>(&mut self, mut source: S, interest: Interest, callback: F) -> io::Result<Id>
+    where
+        S: EventSource + 'static,
+        F: FnMut(&mut Reactor, Id, &mut S) -> Next + 'static,
+    {
+        if !self.sources.has_slot() {
+            return Err(no_slot());
+        }
+        self.poller.add_foreign(&mut source, interest, self.sources.next_id())?;
+        Ok(self.sources.add_watch(Box::new(Pair { source, callback })))
+    }
+
     /// The address a listener or a connection has on this side.
     ///
     /// # Errors
-    /// `NotFound` if the id names nothing open; those of getsockname(2).
+    /// `NotFound` if the id names neither; `NotConnected` before the first turn of an outgoing one; those of getsockname(2).
     pub fn local_addr(&self, id: Id) -> io::Result<SocketAddr> {
         match self.sources.get(id) {
             Some(Source::Listener(listener)) => listener.socket.local_addr(),
             Some(Source::Connection(connection)) => connection.socket.local_addr(),
+            Some(Source::Dial(dial)) => dial.socket.as_ref().map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local),
             _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {id} names nothing open"))),
         }
     }
@@ -172,7 +247,13 @@ impl Reactor {
         self.sources.wake(id)
     }
 
-    /// Closes a connection or a listener, like [`Context::close`](crate::Context::close): in phase 5 of the next turn.
+    /// Ends a connection's output, like [`Context::half_close`](crate::Context::half_close) by its own handler. False if the id
+    /// names no connection.
+    pub fn half_close(&mut self, id: Id) -> bool {
+        self.sources.half_close(id)
+    }
+
+    /// Closes a connection, a listener or a watched source, like [`Context::close`](crate::Context::close): in phase 5 of the next turn.
     pub fn close(&mut self, id: Id) -> bool {
         self.sources.close(id)
     }
@@ -193,12 +274,12 @@ impl Reactor {
     }
 
     /// The counters as they stand.
-    pub fn stats(&self) -> &Stats {
-        &self.stats
+    pub fn stats(&self) -> Stats {
+        Stats { open: self.sources.open, ..self.stats.clone() }
     }
 
-    /// When the loop needs its next turn at the latest, if nothing becomes ready before: now if ids are queued, else the
-    /// earliest deadline. `None`: not before an event.
+    /// When the loop needs its next turn at the latest, if [`as_fd`](Reactor::as_fd) does not become readable before: now (or
+    /// some time past) if ids are queued, else the earliest deadline. `None`: not before an event.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.has_work() {
             return Some(self.clock.epoch + self.now.since(Tick::default()));
@@ -211,7 +292,18 @@ impl Reactor {
     }
 
     fn has_work(&self) -> bool {
-        self.sources.queued() > 0 || !self.sources.closing.is_empty() || self.sources.stopping
+        self.sources.queued() > 0 || !self.sources.closing.is_empty()
+    }
+
+    /// Makes [`run`](Reactor::run) return at the end of its current turn, or at once if it is called later.
+    pub fn stop(&mut self) {
+        self.sources.stopping = true;
+    }
+
+    /// Whether the loop has come to its end, by a stop or by a drain that is over: what [`run`](Reactor::run) looks at after
+    /// each turn, and so should a host that calls [`turn`](Reactor::turn) itself.
+    pub fn is_done(&self) -> bool {
+        self.sources.stopping || self.is_drained()
     }
 
     /// Turns until [`Handle::stop`], [`Context::stop`](crate::Context::stop), or the end of a
@@ -220,14 +312,15 @@ impl Reactor {
     /// # Errors
     /// Those of the poller alone. Every other failure belongs to one connection, one listener or one call.
     pub fn run(&mut self) -> io::Result<()> {
-        while !std::mem::take(&mut self.sources.stopping) && !self.is_drained() {
+        while !self.is_done() {
             self.turn(None)?;
         }
+        self.sources.stopping = false;
         Ok(())
     }
 
     fn is_drained(&self) -> bool {
-        let over = |until| self.now >= until || self.stats.open == 0 && self.sources.listeners.is_empty();
+        let over = |until| self.now >= until || self.sources.open == 0 && self.sources.listeners.is_empty();
         self.drain_until.is_some_and(over)
     }
 
@@ -248,7 +341,7 @@ impl Reactor {
 
     /// Phase 1: sleep until readiness, a deadline or a wake-up; not while ids are queued.
     fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
-        let limit = if self.has_work() {
+        let limit = if self.has_work() || self.sources.stopping {
             Some(Duration::ZERO)
         } else {
             // Read anew, for the last turn may have been long.
@@ -323,11 +416,38 @@ impl Reactor {
 /// Closes everything; each handler is told [`Reason::Stopped`].
 impl Drop for Reactor {
     fn drop(&mut self) {
+        self.sources.ending = true;
         for id in self.sources.ids() {
             self.close_now(id, Reason::Stopped);
         }
         self.mailbox.close();
     }
+}
+
+/// The poller's own descriptor: readable in another poller when a turn has work. See [the example `host_loop`], and
+/// [`Reactor::next_deadline`] for the work that no descriptor tells of.
+///
+/// A host with a loop of its own does this, over and over:
+///
+/// 1. sleep until this descriptor is readable (level-triggered), or [`next_deadline`](Reactor::next_deadline) has come: rounded
+///    *up* to what the host's poller can tell, or the last fraction is spent spinning;
+/// 2. call [`turn`](Reactor::turn) with `Some(Duration::ZERO)`, which never sleeps;
+/// 3. look at [`is_done`](Reactor::is_done).
+///
+/// Whatever the host calls on the reactor between turns may bring the deadline forward, so it is asked for anew before each
+/// sleep. Nothing is to be registered with this descriptor, or read from it.
+///
+/// [the example `host_loop`]: https://docs.rs/crate/doorkeeper/latest/source/examples/host_loop.rs
+#[cfg(unix)]
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}
+
+/// Ids have 32 bits for a slot.
+fn no_slot() -> io::Error {
+    io::Error::other("no place left: 2³² sources are open")
 }
 
 impl fmt::Debug for Reactor {

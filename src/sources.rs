@@ -1,21 +1,26 @@
 //! The slab of listeners and connections, and the queue of those that have a turn coming.
 
 use crate::admission::Admission;
-use crate::context::Others;
+use crate::config::ConnectOptions;
+use crate::context::{Call, Others};
+use crate::dial::Dial;
 use crate::handler::{Handler, Service};
 use crate::id::Id;
 use crate::net::{TcpListener, TcpStream};
 use crate::readiness::Readiness;
 use crate::stream::Stream;
+use crate::watch::{Watch, Watched};
 use slab::Slab;
 use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
 
 /// A connection: the machine, its handler, its socket.
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) handler: Box<dyn Handler>,
     pub(crate) socket: TcpStream,
-    serial: u32,
+    pub(crate) serial: u32,
 }
 
 /// A listener: the doorkeeper's socket, who is called when someone enters, and when to let them.
@@ -31,6 +36,8 @@ pub(crate) struct Listener {
 pub(crate) enum Source {
     Connection(Connection),
     Listener(Box<Listener>),
+    Dial(Box<Dial>),
+    Watch(Box<Watch>),
     /// Taken out for its turn, so that its callbacks can reach every other slot. Marks made meanwhile are kept.
     Away {
         serial: u32,
@@ -45,6 +52,8 @@ impl Source {
         match self {
             Source::Connection(connection) => Some(connection.serial),
             Source::Listener(listener) => Some(listener.serial),
+            Source::Dial(dial) => Some(dial.serial),
+            Source::Watch(watch) => Some(watch.serial),
             Source::Away { serial, .. } => Some(*serial),
             Source::Closed => None,
         }
@@ -54,6 +63,8 @@ impl Source {
         match self {
             Source::Connection(connection) => Some(&mut connection.stream.readiness),
             Source::Listener(listener) => Some(&mut listener.readiness),
+            Source::Dial(dial) => Some(&mut dial.readiness),
+            Source::Watch(watch) => Some(&mut watch.readiness),
             Source::Away { readiness, .. } => Some(readiness),
             Source::Closed => None,
         }
@@ -71,6 +82,10 @@ pub(crate) struct Sources {
     dead: Vec<usize>,
     pub(crate) listeners: Vec<Id>,
     pub(crate) stopping: bool,
+    /// Connections that are open or being established.
+    pub(crate) open: usize,
+    /// The reactor is being dropped: nothing new begins.
+    pub(crate) ending: bool,
     output_max: usize,
 }
 
@@ -84,6 +99,8 @@ impl Sources {
             dead: Vec::new(),
             listeners: Vec::new(),
             stopping: false,
+            open: 0,
+            ending: false,
             output_max,
         }
     }
@@ -100,6 +117,7 @@ impl Sources {
 
     pub(crate) fn add_connection(&mut self, stream: Stream, handler: Box<dyn Handler>, socket: TcpStream) -> Id {
         let serial = self.next_id().serial();
+        self.open += 1;
         self.add(Source::Connection(Connection { stream, handler, socket, serial }))
     }
 
@@ -109,6 +127,11 @@ impl Sources {
         let id = self.add(Source::Listener(Box::new(listener)));
         self.listeners.push(id);
         id
+    }
+
+    pub(crate) fn add_watch(&mut self, watched: Box<dyn Watched>) -> Id {
+        let (serial, readiness) = (self.next_id().serial(), Readiness::default());
+        self.add(Source::Watch(Box::new(Watch { watched, readiness, serial })))
     }
 
     /// Puts a source in and queues its first turn.
@@ -217,8 +240,11 @@ impl Others for Sources {
     }
 
     fn half_close(&mut self, id: Id) -> bool {
-        let Some(Source::Connection(connection)) = self.get_mut(id) else { return false };
-        connection.stream.half_close();
+        match self.get_mut(id) {
+            Some(Source::Connection(connection)) => connection.stream.half_close(),
+            Some(Source::Dial(dial)) => dial.half_closed = true,
+            _ => return false,
+        }
         self.mark(id, Readiness::default())
     }
 
@@ -228,6 +254,17 @@ impl Others for Sources {
             self.closing.push_back(id);
         }
         named
+    }
+
+    fn connect(&mut self, address: SocketAddr, options: &ConnectOptions, call: Call) -> io::Result<Id> {
+        if self.ending || !self.has_slot() {
+            return Err(io::Error::other("the reactor has no place left, or is being dropped"));
+        }
+        let (serial, readiness, options) = (self.next_id().serial(), Readiness::default(), options.clone());
+        let Call { handler, since } = call;
+        self.open += 1;
+        let dial = Dial { address, options, handler, socket: None, since, readiness, half_closed: false, serial };
+        Ok(self.add(Source::Dial(Box::new(dial))))
     }
 
     fn stop(&mut self) {

@@ -12,7 +12,9 @@ pub struct Stats {
     pub turned_away: u64,
     /// Calls of accept that failed, save for an empty waiting room.
     pub accept_errors: u64,
-    /// Connections that are open now.
+    /// Outgoing connections that were established, and connections that were adopted.
+    pub connected: u64,
+    /// Connections that are open now, those still being established included.
     pub open: usize,
     /// Bytes read from peers.
     pub bytes_received: u64,

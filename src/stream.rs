@@ -9,46 +9,13 @@ use crate::context::{Context, Endpoint, Intent};
 use crate::handler::{Closed, Handler, Reason};
 use crate::held::Holding;
 use crate::peer::Peer;
+use crate::phase::{Input, Output, Phase};
 use crate::readiness::Readiness;
 use crate::timers::Tick;
 use crate::turn::{End, Scratch, Turn};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-/// How far the conversation is, seen from this side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// The handler has not met the connection yet.
-    New,
-    Open,
-    /// The handler finished; its output is still leaving.
-    Finishing,
-    /// The FIN is sent; waiting for the peer's. `active` is when that began.
-    Lingering,
-}
-
-/// What is known of the output side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Output {
-    Open,
-    /// No more is taken; a FIN follows what is held.
-    Ending,
-    /// The FIN is sent.
-    Ended,
-}
-
-/// What is known of the input side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Input {
-    /// Nothing there; the next edge will tell.
-    Empty,
-    /// Something there; a short read means all of it was taken, and saves the read that would say WouldBlock.
-    Ready,
-    /// Something there in pieces, with no further edge to come: read until WouldBlock.
-    Scattered,
-    Eof,
-}
 
 /// The machine. 72 bytes, for most of the memory of an idle connection is this.
 #[derive(Debug)]
@@ -95,6 +62,11 @@ impl Stream {
             drain_due: false,
             eof_told: false,
         }
+    }
+
+    /// One that this side established. The poller was asked for write readiness, for it is what told of that.
+    pub(crate) fn connected(peer: SocketAddr, now: Tick, readiness: Readiness) -> Stream {
+        Stream { awaits_writable: true, readiness, ..Stream::new(peer, now) }
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -466,6 +438,12 @@ impl Stream {
             _ => config.idle_timeout.map(|wait| self.active.after(wait)),
         };
         own.into_iter().chain(self.held.next_alarm()).min()
+    }
+
+    /// What the last callback is given: the loop, and nothing of the connection.
+    pub(crate) fn farewell<'a>(&'a mut self, io: &'a dyn Endpoint, turn: &'a mut Turn<'_>) -> Context<'a> {
+        self.output = Output::Ended;
+        self.context(io, turn)
     }
 
     /// The receipt. Takes what the last turn gathered but did not send with it.

@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::context::Others;
 use crate::handler::Reason;
 use crate::id::Id;
+use crate::net;
 use crate::timers::Tick;
 use std::io::{self, ErrorKind};
 use std::time::Instant;
@@ -23,8 +24,16 @@ impl From<Reason> for End {
 
 impl From<io::Error> for End {
     fn from(error: io::Error) -> End {
-        let reset = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe, ErrorKind::ConnectionAborted, ErrorKind::NotConnected];
-        let reason = if reset.contains(&error.kind()) { Reason::Reset } else { Reason::Io };
+        use ErrorKind as Kind;
+        let reason = match error.kind() {
+            Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted | Kind::NotConnected => Reason::Reset,
+            Kind::ConnectionRefused => Reason::Refused,
+            Kind::TimedOut => Reason::TimedOut,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => Reason::Unreachable,
+            Kind::AddrNotAvailable | Kind::AddrInUse => Reason::NoLocalPort,
+            _ if net::is_exhausted(&error) => Reason::Exhausted,
+            _ => Reason::Io,
+        };
         End { reason, error: Some(error) }
     }
 }

@@ -32,7 +32,7 @@ impl Handler for Told {
         (self.data)(cx, b"").map(|_| ())
     }
 
-    fn on_close(&mut self, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
         let &Closed { reason, received, sent, unsent, discarded, age, .. } = closed;
         let error = closed.error.as_ref().map(|error| (error.kind(), error.to_string()));
         self.receipts.send(Receipt { reason, error, received, sent, unsent, discarded, age }).unwrap();

@@ -49,7 +49,7 @@ impl Handler for Diarist {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         self.note(cx, &format!("timer {}", key.0))
     }
-    fn on_close(&mut self, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
         self.diary.borrow_mut().push(format!("closed {}", closed.reason));
     }
 }
@@ -229,7 +229,7 @@ fn a_panic_in_on_close_is_caught_and_counted() {
         fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
             Ok(input.len())
         }
-        fn on_close(&mut self, _: &Closed) {
+        fn on_close(&mut self, _: &mut Context<'_>, _: &Closed) {
             panic!("on purpose");
         }
     }

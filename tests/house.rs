@@ -5,22 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files of `src`, lowest first. A file imports from files above itself in this list only.
-const LAYERS: [&str; 20] = [
+const LAYERS: [&str; 23] = [
     "id",
     "readiness",
     "buffer",
     "config",
     "peer",
+    "phase",
     "timers",
     "throttle",
     "handler",
     "stats",
     "held",
     "context",
+    "net",
     "turn",
     "stream",
     "admission",
-    "net",
+    "dial",
+    "watch",
     "sources",
     "handle",
     "drive",
@@ -29,8 +32,8 @@ const LAYERS: [&str; 20] = [
 ];
 
 /// The pairs that need each other: a handler is given a context; a posted closure is given the reactor; a turn of a source is
-/// a method of the reactor; what a connection holds for its handler is named as the handler names it.
-const MUTUAL: [(&str, &str); 3] = [("handler", "context"), ("handle", "reactor"), ("drive", "reactor")];
+/// a method of the reactor, and so is given to the callback of a watched source.
+const MUTUAL: [(&str, &str); 4] = [("handler", "context"), ("handle", "reactor"), ("drive", "reactor"), ("watch", "reactor")];
 
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);

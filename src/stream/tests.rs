@@ -2,7 +2,8 @@
 //! every size of buffers below, over a memory socket that tells of each edge once.
 
 use super::*;
-use crate::context::Others;
+use crate::config::ConnectOptions;
+use crate::context::{Call, Others};
 use crate::handler::TimerKey;
 use crate::id::Id;
 use std::cell::Cell;
@@ -128,6 +129,9 @@ impl Others for Nobody {
     }
     fn close(&mut self, _: Id) -> bool {
         false
+    }
+    fn connect(&mut self, _: SocketAddr, _: &ConnectOptions, _: Call) -> io::Result<Id> {
+        Err(ErrorKind::Unsupported.into())
     }
     fn stop(&mut self) {}
 }

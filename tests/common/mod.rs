@@ -27,7 +27,7 @@ impl Running {
             let made = setup(&mut reactor);
             sender.send((reactor.handle(), made)).unwrap();
             reactor.run().unwrap();
-            reactor.stats().clone()
+            reactor.stats()
         });
         let (handle, made) = receiver.recv_timeout(PATIENCE).unwrap();
         (Running { handle, thread: Some(thread) }, made)
@@ -42,7 +42,7 @@ impl Running {
     }
 
     pub fn stats(&self) -> Stats {
-        self.ask(|reactor| reactor.stats().clone())
+        self.ask(|reactor| reactor.stats())
     }
 
     /// Asks again until the statistics are as wanted; panics with the last ones if they never are.

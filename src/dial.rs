@@ -1,0 +1,84 @@
+//! An outgoing connection until it is established.
+
+use crate::config::{Config, ConnectOptions};
+use crate::handler::{Closed, Handler, Reason};
+use crate::id::Id;
+use crate::net::{Poller, TcpStream};
+use crate::readiness::Readiness;
+use crate::timers::Tick;
+use crate::turn::End;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Someone we are calling. Until the call is answered there is a handler, and perhaps a socket, but no conversation.
+pub(crate) struct Dial {
+    pub(crate) address: SocketAddr,
+    pub(crate) options: ConnectOptions,
+    pub(crate) handler: Box<dyn Handler>,
+    /// Made in the first turn.
+    pub(crate) socket: Option<TcpStream>,
+    /// When the call was asked for.
+    pub(crate) since: Tick,
+    /// Kept until the connection is established, for then it tells what has already arrived.
+    pub(crate) readiness: Readiness,
+    /// No output will follow: half-closed before it began.
+    pub(crate) half_closed: bool,
+    pub(crate) serial: u32,
+}
+
+impl Dial {
+    /// One turn: socket, [bind,] connect, register in the first; in the others, whether the kernel has come to a result. True
+    /// once the connection is established.
+    pub(crate) fn turn(&mut self, id: Id, poller: &Poller, config: &Config, now: Tick) -> Result<bool, End> {
+        self.readiness.remove(Readiness::QUEUED);
+        let Some(socket) = &self.socket else {
+            let mut socket = TcpStream::connect(self.address, &self.options)?;
+            poller.add_connecting(&mut socket, id)?;
+            self.socket = Some(socket);
+            return Ok(false);
+        };
+        if self.readiness.has(Readiness::WRITABLE) && is_established(socket)? {
+            return Ok(true);
+        }
+        if now >= self.deadline(config) {
+            let message = format!("no answer within {:?}", self.timeout(config));
+            return Err(io::Error::new(ErrorKind::TimedOut, message).into());
+        }
+        Ok(false)
+    }
+
+    fn timeout(&self, config: &Config) -> Duration {
+        self.options.timeout.unwrap_or(config.connect_timeout)
+    }
+
+    pub(crate) fn deadline(&self, config: &Config) -> Tick {
+        self.since.after(self.timeout(config))
+    }
+
+    /// The receipt of a call that came to nothing.
+    pub(crate) fn close(&self, end: End, now: Tick) -> Closed {
+        let age = now.since(self.since);
+        Closed { reason: end.reason, error: end.error, received: 0, sent: 0, unsent: 0, discarded: 0, age }
+    }
+}
+
+/// Writable is not connected: a failed call is writable too, and a wake-up may be spurious. SO_ERROR says whether it failed,
+/// and only a connected socket has a peer (connect(2), getpeername(2)).
+fn is_established(socket: &TcpStream) -> Result<bool, End> {
+    if let Some(error) = socket.take_error()? {
+        return Err(error.into());
+    }
+    let peer = match socket.peer_addr() {
+        Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+        result => result?,
+    };
+    if peer == socket.local()? {
+        // A port of the ephemeral range where nobody listens: the kernel may choose it as the local port too, and simultaneous
+        // open then joins the socket to itself (RFC 9293, 3.5). Closed in the usual way it would hold the port in TIME_WAIT.
+        socket.reset_on_close();
+        let message = "nobody listens there: the socket was connected to itself";
+        return Err(End { reason: Reason::Refused, error: Some(io::Error::new(ErrorKind::ConnectionRefused, message)) });
+    }
+    Ok(true)
+}
