@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs)]
 
 use doorkeeper::{Config, Handle, Reactor, Stats};
+use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -173,4 +174,21 @@ pub fn have(tool: &str) -> bool {
         eprintln!("\n*** NOT TESTED: {tool} is missing ***\n");
     }
     found
+}
+
+/// Runs the named test of this very binary again, in a process of its own, under `wrapper`. True in that process, where the
+/// test goes on; false in the caller, once the other has passed.
+pub fn alone(test: &str, wrapper: &[&str]) -> bool {
+    const MARK: &str = "DOORKEEPER_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let own = std::env::current_exe().unwrap();
+    let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
+    words.extend([own.as_os_str(), OsStr::new(test), OsStr::new("--exact"), OsStr::new("--nocapture")]);
+    let output = Command::new(words[0]).args(&words[1..]).env(MARK, "1").output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    false
 }
