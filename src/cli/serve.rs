@@ -2,10 +2,11 @@
 
 use super::args::{Kind, Serve};
 use super::{Failure, descriptors, logging, print};
+use doorkeeper::mio::Interest;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
-use doorkeeper::{Handle, Id, Reactor, Reason};
+use doorkeeper::{Id, Next, Reactor, Reason};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook_mio::v1_0::Signals;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     limit_connections(&mut options);
     let mut reactor = Reactor::new(options.config.clone())
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    await_signals(reactor.handle(), options.drain_timeout)
+    await_signals(&mut reactor, options.drain_timeout)
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
     let announcement = listen_all(&mut reactor, &options, &quotes)?;
     print(&announcement)?;
@@ -86,26 +87,24 @@ fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen for {name} on {address}: {error}: {advice}")
 }
 
-/// The first signal begins to shut down, the second ends it. The thread ends with the program.
-fn await_signals(handle: Handle, patience: Duration) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let listen = move || {
-        let mut draining = false;
-        for signal in signals.forever() {
+/// The first signal begins to shut down, the second ends it. A queue of signals is a source like any other, so this takes no
+/// thread.
+fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
+    let mut draining = false;
+    let heed = move |reactor: &mut Reactor, _: Id, signals: &mut Signals| {
+        for signal in signals.pending() {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
-            let told = if std::mem::replace(&mut draining, true) {
+            if std::mem::replace(&mut draining, true) {
                 log::info!("{name} again: ending at once");
-                handle.stop().is_ok()
+                reactor.stop();
             } else {
                 log::info!("{name}: no more are let in; open connections have {patience:?} to finish");
-                handle.post(move |reactor: &mut Reactor| reactor.drain(patience)).is_ok()
-            };
-            if !told {
-                return;
+                reactor.drain(patience);
             }
         }
+        Next::Wait
     };
-    std::thread::Builder::new().name("signals".to_string()).spawn(listen).map(|_| ())
+    reactor.watch(Signals::new([SIGINT, SIGTERM])?, Interest::READABLE, heed).map(|_| ())
 }
 
 fn say_goodbye(reactor: &Reactor) {

@@ -1,0 +1,396 @@
+//! The reactor in a program with a life of its own: in another loop, with foreign sources, and gone without a trace.
+
+mod common;
+
+use async_io::{Async, Timer};
+use common::{PATIENCE, alone, client, echo};
+use doorkeeper::mio::event::Source;
+use doorkeeper::mio::net::UnixStream;
+use doorkeeper::mio::{Interest, Registry, Token};
+use doorkeeper::{Closed, Config, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+const NOW: Option<Duration> = Some(Duration::ZERO);
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(cx.write(input))
+    }
+}
+
+fn reactor() -> Reactor {
+    Reactor::new(Config::default()).unwrap()
+}
+
+fn listen(reactor: &mut Reactor) -> SocketAddr {
+    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+    reactor.local_addr(id).unwrap()
+}
+
+/// A source that counts what is asked of it, and does not own the socket it stands for.
+struct Borrowed {
+    socket: Rc<RefCell<UnixStream>>,
+    registered: Rc<Cell<i32>>,
+}
+
+impl Source for Borrowed {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.registered.set(self.registered.get() + 1);
+        self.socket.borrow_mut().register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        self.socket.borrow_mut().reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        self.registered.set(self.registered.get() - 1);
+        self.socket.borrow_mut().deregister(registry)
+    }
+}
+
+/// A watched socket of a reactor that is turned by hand.
+struct Watched {
+    reactor: Reactor,
+    id: Id,
+    /// The other end of the socket.
+    far: UnixStream,
+    /// This end, which the source only borrows.
+    _near: Rc<RefCell<UnixStream>>,
+    registered: Rc<Cell<i32>>,
+    calls: Rc<Cell<u32>>,
+}
+
+/// Watches one end of a pair of sockets; the callback counts its calls and then does `what`.
+fn watched(mut what: impl FnMut(&mut Reactor, &mut UnixStream) -> Next + 'static) -> Watched {
+    let (mut reactor, (near, far)) = (reactor(), UnixStream::pair().unwrap());
+    let (near, registered, calls) = (Rc::new(RefCell::new(near)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+    let source = Borrowed { socket: Rc::clone(&near), registered: Rc::clone(&registered) };
+    let counter = Rc::clone(&calls);
+    let callback = move |reactor: &mut Reactor, _: Id, source: &mut Borrowed| {
+        counter.set(counter.get() + 1);
+        what(reactor, &mut source.socket.borrow_mut())
+    };
+    let id = reactor.watch(source, Interest::READABLE, callback).unwrap();
+    Watched { reactor, id, far, _near: near, registered, calls }
+}
+
+impl Watched {
+    fn turn(&mut self) -> u32 {
+        self.reactor.turn(NOW).unwrap();
+        self.calls.take()
+    }
+
+    /// Whether nothing of it is left: the source was deregistered and dropped, the id names nothing.
+    fn is_gone(&mut self) -> bool {
+        self.reactor.turn(NOW).unwrap();
+        let dropped = Rc::strong_count(&self.registered) == 1 && Rc::strong_count(&self.calls) == 1;
+        dropped && self.registered.get() == 0 && !self.reactor.wake(self.id)
+    }
+}
+
+/// Reads until there is no more for now.
+fn read_up(socket: &mut UnixStream) -> io::Result<usize> {
+    let (mut total, mut buffer) = (0, [0; 1024]);
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => total += count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(total),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[test]
+fn a_foreign_source_is_called_when_it_is_ready_and_not_otherwise() {
+    let total = Rc::new(Cell::new(0));
+    let sum = Rc::clone(&total);
+    let mut watched = watched(move |_, socket| {
+        sum.set(sum.get() + read_up(socket).unwrap());
+        Next::Wait
+    });
+    assert_eq!((watched.turn(), watched.turn(), watched.turn()), (1, 0, 0));
+    assert_eq!(watched.reactor.next_deadline(), None);
+    watched.far.write_all(b"1234").unwrap();
+    watched.far.write_all(b"567").unwrap();
+    assert_eq!((watched.turn(), watched.turn(), total.get()), (1, 0, 7));
+    // By its id it is woken and closed, like everything else.
+    assert!(watched.reactor.wake(watched.id));
+    assert_eq!((watched.turn(), watched.turn()), (1, 0));
+    assert_eq!((watched.reactor.send(watched.id, b"?"), watched.reactor.half_close(watched.id)), (0, false));
+    assert!(watched.reactor.close(watched.id));
+    assert!(watched.reactor.next_deadline().is_some_and(|due| due <= Instant::now()), "there is something to do at once");
+    assert!(watched.is_gone());
+}
+
+#[test]
+fn a_foreign_source_that_has_more_shares_the_loop() {
+    let mut watched = watched(|_, socket| match socket.read(&mut [0; 16]) {
+        Ok(_) => Next::Again,
+        Err(_) => Next::Wait,
+    });
+    watched.far.write_all(&[0; 16 * 100]).unwrap();
+    let mut stream = client(listen(&mut watched.reactor));
+    stream.write_all(b"echo").unwrap();
+    let mut turns = 0;
+    while watched.reactor.stats().bytes_sent < 4 {
+        // One call a turn, however much there is to read, and no sleep between.
+        assert!(watched.reactor.next_deadline().is_some_and(|due| due <= Instant::now()));
+        assert_eq!(watched.turn(), 1);
+        turns += 1;
+        assert!(turns < 50, "the connection is kept waiting");
+    }
+    for _ in turns..=100 {
+        assert_eq!(watched.turn(), 1);
+    }
+    assert_eq!(watched.turn(), 0);
+}
+
+#[test]
+fn a_foreign_source_ends_in_every_way_without_a_trace() {
+    let mut done = watched(|_, _| Next::Done);
+    assert!(done.turn() == 1 && done.is_gone());
+    // While its callback runs the id is its own: to close it there ends it after the callback.
+    let own = Rc::new(Cell::new(None));
+    let id = Rc::clone(&own);
+    let mut closed = watched(move |reactor, _| {
+        assert!(id.get().is_none_or(|id| reactor.close(id)));
+        Next::Again
+    });
+    own.set(Some(closed.id));
+    assert!(closed.turn() == 1 && closed.is_gone());
+    let mut panics = watched(|_, _| panic!("on purpose"));
+    assert!(panics.turn() == 1 && panics.is_gone());
+    assert_eq!(panics.reactor.stats().panics, 1);
+    let dropped = watched(|_, _| Next::Again);
+    drop(dropped.reactor);
+    assert_eq!((dropped.registered.get(), Rc::strong_count(&dropped.registered)), (0, 1));
+}
+
+#[test]
+fn a_foreign_source_that_cannot_be_watched_is_an_error_and_leaves_nothing() {
+    // A plain file in the guise of a socket: epoll takes none.
+    let file = std::fs::File::open(file!()).unwrap();
+    let guise = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(file));
+    let (mut reactor, kept) = (reactor(), Rc::new(()));
+    let held = Rc::clone(&kept);
+    let callback = move |_: &mut Reactor, _: Id, _: &mut UnixStream| {
+        let _ = &held;
+        Next::Done
+    };
+    let error = reactor.watch(UnixStream::from_std(guise), Interest::READABLE, callback).unwrap_err();
+    assert_eq!((error.kind(), Rc::strong_count(&kept)), (ErrorKind::PermissionDenied, 1));
+    reactor.turn(NOW).unwrap();
+}
+
+/// Sets itself a timer again and again, and notes how late each came.
+struct Metronome(Rc<RefCell<Vec<Duration>>>, Option<Instant>);
+
+impl Metronome {
+    const BEAT: Duration = Duration::from_millis(10);
+
+    fn beat(&mut self, cx: &mut Context<'_>) {
+        self.1 = Some(cx.now() + Metronome::BEAT);
+        cx.set_timer(TimerKey(0), Metronome::BEAT);
+    }
+}
+
+impl Handler for Metronome {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.beat(cx);
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
+        let late = Instant::now().checked_duration_since(self.1.unwrap()).expect("before its time");
+        self.0.borrow_mut().push(late);
+        self.beat(cx);
+        Ok(())
+    }
+}
+
+/// Clients on threads of their own: each has so much echoed, byte-exact, and posts as it goes. The last to end says so.
+fn load(address: SocketAddr, handle: &Handle, posted: fn(&mut Reactor)) -> std::thread::JoinHandle<()> {
+    let worker = move |seed: usize, handle: Handle| {
+        let mut stream = client(address);
+        for round in 0..200 {
+            let bytes: Vec<u8> = (0..1 + (seed * 7919 + round * 331) % 9000).map(|i| (i + round + seed) as u8).collect();
+            assert!(echo(&mut stream, &bytes) == bytes);
+            assert!(handle.post(posted).is_ok());
+        }
+    };
+    let handle = handle.clone();
+    std::thread::spawn(move || {
+        let workers: Vec<_> = (0..8)
+            .map(|seed| {
+                std::thread::spawn({
+                    let handle = handle.clone();
+                    move || worker(seed, handle)
+                })
+            })
+            .collect();
+        let all = workers.into_iter().map(std::thread::JoinHandle::join).all(|result| result.is_ok());
+        handle.stop().unwrap();
+        assert!(all, "an echo was wrong or did not come");
+    })
+}
+
+thread_local! {
+    static POSTED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Follows the contract of `as_fd` with a host's way to sleep, which says whether the descriptor became readable.
+fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bool) {
+    let (mut reactor, lateness) = (reactor(), Rc::new(RefCell::new(Vec::new())));
+    let address = listen(&mut reactor);
+    reactor.connect(address, Metronome(Rc::clone(&lateness), None)).unwrap();
+    let load = load(address, &reactor.handle(), |_| POSTED.set(POSTED.get() + 1));
+    let (start, mut wakes, mut in_vain) = (Instant::now(), 0, 0);
+    let mut host = |reactor: &mut Reactor| {
+        assert!(start.elapsed() < PATIENCE, "stuck: {:?}", reactor.stats());
+        let limit = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+        let readable = sleep(reactor.as_fd(), limit);
+        let due = reactor.next_deadline().is_some_and(|due| due <= Instant::now());
+        let events = reactor.stats().events;
+        reactor.turn(NOW).unwrap();
+        wakes += 1;
+        in_vain += u32::from(!due && !(readable && reactor.stats().events > events));
+        wakes
+    };
+    while !reactor.is_done() {
+        host(&mut reactor);
+    }
+    load.join().unwrap();
+    assert_eq!(POSTED.take(), 8 * 200);
+    // Nothing is late; and while only the metronome beats, the loop turns for nothing else.
+    let (before, beats) = (host(&mut reactor), lateness.borrow().len());
+    while lateness.borrow().len() < beats + 20 {
+        host(&mut reactor);
+    }
+    let quiet = host(&mut reactor) - before;
+    assert!((20..=45).contains(&quiet), "{quiet} turns for 20 beats");
+    assert!(in_vain <= wakes / 100, "{in_vain} of {wakes} turns found nothing to do");
+    let mut lateness = lateness.take();
+    lateness.sort();
+    assert!(lateness[lateness.len() / 2] < Metronome::BEAT, "{lateness:?}");
+}
+
+#[test]
+fn in_a_plain_poll_loop_nothing_is_late_and_nothing_spins() {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    in_a_hosts_loop(|fd, limit| {
+        let limit = limit.map(|limit| Timespec::try_from(limit).unwrap());
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        poll(&mut fds, limit.as_ref()).unwrap() > 0
+    });
+}
+
+/// The crate polling, by way of async-io, which asks for no unsafe code.
+#[test]
+fn in_the_loop_of_another_library_nothing_is_late_and_nothing_spins() {
+    let mut watched = None;
+    in_a_hosts_loop(|fd, limit| {
+        // A second descriptor of the same poller, for this one outlives no turn.
+        let watched = watched.get_or_insert_with(|| Async::new_nonblocking(fd.try_clone_to_owned().unwrap()).unwrap());
+        let readable = async { watched.readable().await.is_ok() };
+        let over = async { limit.map_or_else(Timer::never, Timer::after).await > Instant::now() };
+        async_io::block_on(futures_lite::future::or(readable, over))
+    });
+}
+
+#[test]
+fn stop_works_whatever_is_queued() {
+    /// Posts itself again for ever.
+    fn forever(reactor: &mut Reactor) {
+        assert!(reactor.handle().post(forever).is_ok());
+    }
+    let mut busy = watched(|_, _| Next::Again);
+    for _ in 0..1000 {
+        assert!(busy.reactor.handle().post(forever).is_ok());
+    }
+    let handle = busy.reactor.handle();
+    let stopper = std::thread::spawn(move || {
+        // The loop is in full flight by now: it has run this.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        assert!(handle.post(move |_| sender.send(()).unwrap()).is_ok());
+        receiver.recv_timeout(PATIENCE).unwrap();
+        handle.stop().unwrap();
+    });
+    let start = Instant::now();
+    busy.reactor.run().unwrap();
+    assert!(start.elapsed() < PATIENCE);
+    stopper.join().unwrap();
+}
+
+struct Counted(Rc<RefCell<Vec<Reason>>>);
+
+impl Handler for Counted {
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+        self.0.borrow_mut().push(closed.reason);
+    }
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
+    if !alone("a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor", &[]) {
+        return;
+    }
+    let (before, told) = (descriptors(), Rc::new(RefCell::new(Vec::new())));
+    let handler = || Counted(Rc::clone(&told));
+    let mut reactor = reactor();
+    let service = handler();
+    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), move |_| Some(Counted(Rc::clone(&service.0)))).unwrap();
+    let address = reactor.local_addr(id).unwrap();
+    let inherited = TcpListener::bind("127.0.0.1:0").unwrap();
+    reactor.adopt(inherited, |_| Some(Echo)).unwrap();
+    // Accepted, connected, adopted; on their way; not even begun.
+    let outside: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let there = elsewhere.local_addr().unwrap();
+    for _ in 0..3 {
+        reactor.connect(there, handler()).unwrap();
+    }
+    reactor.adopt_stream(TcpStream::connect(there).unwrap(), handler()).unwrap();
+    let (near, far) = UnixStream::pair().unwrap();
+    reactor.watch(near, Interest::READABLE, |_, _, _| Next::Wait).unwrap();
+    let start = Instant::now();
+    while reactor.stats().accepted < 3 || reactor.stats().connected < 4 {
+        assert!(start.elapsed() < PATIENCE);
+        reactor.turn(Some(PATIENCE)).unwrap();
+    }
+    for _ in 0..3 {
+        reactor.connect("127.0.0.1:9".parse().unwrap(), handler()).unwrap();
+    }
+    let post = handler();
+    let handle = reactor.handle();
+    assert!(told.borrow().is_empty());
+    drop(reactor);
+    drop((outside, elsewhere, far, post));
+    assert_eq!(*told.borrow(), [Reason::Stopped; 10]);
+    assert_eq!(Rc::strong_count(&told), 1, "a handler or the service is left");
+    // What is left belongs to the handle, which needs a waker as long as it lives.
+    assert!(descriptors() <= before + 1);
+    assert!(handle.post(|_| ()).is_err());
+    drop(handle);
+    assert_eq!(descriptors(), before);
+}
