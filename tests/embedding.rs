@@ -266,7 +266,7 @@ fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bo
         let events = reactor.stats().events;
         reactor.turn(NOW).unwrap();
         wakes += 1;
-        in_vain += u32::from(!due && !(readable && reactor.stats().events > events));
+        in_vain += u32::from(!(due || readable && reactor.stats().events > events));
         wakes
     };
     while !reactor.is_done() {

@@ -95,7 +95,8 @@ fn a_message_of_one_client_takes_three_system_calls() {
     });
     let count = |name: &str| calls.get(name).copied().unwrap_or(0);
     assert_eq!(count("sendto"), 500, "{calls:?}");
-    assert_eq!(count("recvfrom"), 500, "{calls:?}");
+    // One more looked at the queue of signals, which was new.
+    assert_eq!(count("recvfrom"), 500 + 1, "{calls:?}");
     assert!((500..=505).contains(&count("epoll_wait")), "{calls:?}");
     let others = calls.values().sum::<usize>() - count("sendto") - count("recvfrom") - count("epoll_wait");
     assert!(others < 10, "{calls:?}");
@@ -116,7 +117,7 @@ fn messages_of_many_clients_share_the_wait() {
     });
     let count = |name: &str| calls.get(name).copied().unwrap_or(0);
     assert_eq!(count("sendto"), 640, "{calls:?}");
-    assert_eq!(count("recvfrom"), 640, "{calls:?}");
+    assert_eq!(count("recvfrom"), 640 + 1, "{calls:?}");
     assert!(count("epoll_wait") < 640, "{calls:?}");
 }
 
