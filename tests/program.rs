@@ -218,7 +218,7 @@ fn the_log_tells_by_its_level_of_listeners_connections_and_turns() {
     for (level, words, silent) in [
         ("error", &[][..], &["INFO", "DEBUG", "TRACE"][..]),
         ("info", &["open files allow", "listener 0.0 on 127.0.0.1"], &["DEBUG", "TRACE"]),
-        ("debug", &["listener 0.0", "connection 1.1 from 127.0.0.1", "closed: finished; 2 bytes received, 2 sent"], &["TRACE"]),
+        ("debug", &["listener 0.0", "connection 2.2 from 127.0.0.1", "closed: finished; 2 bytes received, 2 sent"], &["TRACE"]),
         ("trace", &["turn 1: "], &[]),
     ] {
         let mut program = Program::start(&[], &["echo=:0"], level, 1);

@@ -18,9 +18,9 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     limit_connections(&mut options);
     let mut reactor = Reactor::new(options.config.clone())
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
+    let announcement = listen_all(&mut reactor, &options, &quotes)?;
     await_signals(&mut reactor, options.drain_timeout)
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
-    let announcement = listen_all(&mut reactor, &options, &quotes)?;
     print(&announcement)?;
     reactor.run().map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))?;
     say_goodbye(&reactor);
