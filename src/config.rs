@@ -28,7 +28,7 @@ pub struct Config {
     /// that does not fit can never be seen whole. Default 65,536.
     pub input_max_bytes: usize,
     /// How many unsent bytes a connection may hold; also the size of the one output scratch buffer. While it holds that many,
-    /// nothing more is read from its peer. Default 65,536.
+    /// and its handler leaves input unconsumed, nothing more is read from its peer. Default 65,536.
     pub output_max_bytes: usize,
     /// After how long without a byte in either direction a connection is closed. `None`, the default: never.
     pub idle_timeout: Option<Duration>,

@@ -220,11 +220,15 @@ impl Stream {
     }
 
     /// Whether input is known to be there and there is a place for it. `gathered`: output of this turn, not held yet.
+    ///
+    /// Full output alone does not stop the reading, for a handler may pass its input elsewhere: two such sides that each wait
+    /// for the other to read would wait for ever. That input is left lying while output is full does.
     fn may_read(&self, gathered: usize, config: &Config) -> bool {
+        let (kept, pending) = (self.held.input().len(), self.held.output().len() + gathered);
         matches!(self.input, Input::Ready | Input::Scattered)
             && (matches!(self.phase, Phase::Finishing | Phase::Lingering)
-                || self.held.output().len() + gathered < config.output_max_bytes
-                    && self.held.input().len() < config.input_max_bytes)
+                || kept == 0
+                || kept < config.input_max_bytes && pending < config.output_max_bytes)
     }
 
     /// One read; 0 says there is no more for now.

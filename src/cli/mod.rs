@@ -1,9 +1,13 @@
 //! The command line.
 
 mod args;
+mod connect;
+mod connect_args;
 mod descriptors;
 mod logging;
 mod serve;
+mod serve_args;
+mod values;
 
 use args::Command;
 use std::fmt::Display;
@@ -33,6 +37,7 @@ pub(crate) fn main() -> ExitCode {
     let done = args::parse(std::env::args_os().skip(1)).and_then(|command| match command {
         Command::Show(text) => print(&text),
         Command::Serve(options) => serve::run(*options),
+        Command::Connect(options) => connect::run(&options),
     });
     let (message, status) = match done {
         Ok(()) => return ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! `doorkeeper serve`.
 
-use super::args::{Kind, Serve};
+use super::serve_args::{Kind, Serve};
 use super::{Failure, descriptors, logging, print};
 use doorkeeper::mio::Interest;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
