@@ -208,8 +208,8 @@ impl Reactor {
 
     fn close_listener(&mut self, id: Id, listener: Listener) {
         let Listener { socket, service, .. } = listener;
-        log::info!("listener {id} closed");
         drop(socket);
+        log::info!("listener {id} closed");
         self.timers.disarm(id.slot());
         self.sources.retire(id);
         if guard(|| drop(service)).is_none() {
