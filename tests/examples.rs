@@ -2,31 +2,54 @@
 
 mod common;
 
-use common::{client, echo, read_all, read_exactly};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use common::{PATIENCE, client, echo, read_all, read_exactly};
+use socket2::SockRef;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 /// A running example; ended when this is dropped.
 struct Example {
     child: Child,
+    stdout: BufReader<ChildStdout>,
     address: SocketAddr,
 }
 
+/// The path of an example. `cargo test` builds the examples beside the tests; a run of this file alone does not, so they are
+/// asked for.
+fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().unwrap().parent().unwrap();
+    let named = if profile.ends_with("release") { "--release" } else { "--profile=dev" };
+    let built = Command::new(env!("CARGO")).args(["build", "--quiet", named, "--example", name]).status().unwrap();
+    assert!(built.success());
+    profile.join("examples").join(name)
+}
+
 impl Example {
-    /// `cargo test` builds the examples beside the tests; a run of this file alone does not, so they are asked for.
     fn start(name: &str) -> Example {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().unwrap().parent().unwrap();
-        let named = if profile.ends_with("release") { "--release" } else { "--profile=dev" };
-        let built = Command::new(env!("CARGO")).args(["build", "--quiet", named, "--example", name]).status().unwrap();
-        assert!(built.success());
-        let path = profile.join("examples").join(name);
-        let mut child = Command::new(path).arg("127.0.0.1:0").stdout(Stdio::piped()).spawn().unwrap();
-        let line = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-        let address = line.strip_prefix("listening ").unwrap().parse().unwrap();
-        Example { child, address }
+        Example::start_with(name, &[])
+    }
+
+    /// On any free port; the arguments follow that.
+    fn start_with(name: &str, args: &[&str]) -> Example {
+        let mut command = Command::new(built(name));
+        command.arg("127.0.0.1:0").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let address = line.trim_end().strip_prefix("listening ").unwrap().parse().unwrap();
+        Example { child, stdout, address }
+    }
+
+    /// Its resident memory now, in bytes.
+    fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
     }
 }
 
@@ -158,4 +181,139 @@ fn count_line(line: &str, wanted: &str) -> usize {
     }
     let count = line.strip_prefix("* you missed ").and_then(|rest| rest.strip_suffix(" lines\n"));
     count.unwrap_or_else(|| panic!("neither whole nor left out: {line:?}")).parse().unwrap()
+}
+
+/// Megabytes that differ from each other, and from one direction to the other.
+fn megabyte(seed: usize, number: usize) -> Vec<u8> {
+    (0..1_usize << 20).map(|i| (i ^ (i >> 8) ^ (number * 31) ^ seed) as u8).collect()
+}
+
+/// Sends so many megabytes and then the end.
+fn sends(mut stream: TcpStream, seed: usize, count: usize) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        (0..count).for_each(|number| stream.write_all(&megabyte(seed, number)).unwrap());
+        stream.shutdown(Shutdown::Write).unwrap();
+    })
+}
+
+/// Hears so many megabytes and then the end; `each` runs after each of them.
+fn hears(stream: &mut TcpStream, seed: usize, count: usize, mut each: impl FnMut(usize)) {
+    for number in 0..count {
+        assert!(read_exactly(stream, 1 << 20) == megabyte(seed, number), "megabyte {number} of {seed}");
+        each(number);
+    }
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0, "more than was sent");
+}
+
+/// A relay between a client and a server that are both in this test's hands.
+fn relayed() -> (Example, TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let relay = Example::start_with("relay", &[&listener.local_addr().unwrap().to_string()]);
+    let near = client(relay.address);
+    let far = listener.accept().unwrap().0;
+    far.set_read_timeout(Some(PATIENCE)).unwrap();
+    far.set_write_timeout(Some(PATIENCE)).unwrap();
+    (relay, near, far)
+}
+
+#[test]
+fn the_relay_carries_a_hundred_megabytes_each_way_past_a_slow_end_in_flat_memory() {
+    const COUNT: usize = 100;
+    let (relay, mut near, mut far) = relayed();
+    let sending = [sends(near.try_clone().unwrap(), 1, COUNT), sends(far.try_clone().unwrap(), 2, COUNT)];
+    // The near end hears nothing until the far end has heard all: its direction is full meanwhile, the other is not held up.
+    let mut early = 0;
+    hears(&mut far, 1, COUNT, |number| {
+        if number == 4 {
+            early = relay.resident();
+        }
+    });
+    let full = relay.resident();
+    hears(&mut near, 2, COUNT, |_| ());
+    sending.into_iter().for_each(|thread| thread.join().unwrap());
+    let late = relay.resident();
+    assert!(early < 16 << 20, "{early} bytes");
+    assert!(full.max(late) < early + (1 << 20), "grew from {early} to {full} and {late} bytes");
+}
+
+#[test]
+fn the_relay_carries_a_half_close_across_and_the_answer_back() {
+    let (_relay, mut near, mut far) = relayed();
+    near.write_all(b"a question").unwrap();
+    near.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&mut far).unwrap(), b"a question");
+    far.write_all(b"its answer").unwrap();
+    drop(far);
+    assert_eq!(read_all(&mut near).unwrap(), b"its answer");
+}
+
+#[test]
+fn the_relay_carries_trouble_across_and_lives_on() {
+    let (relay, mut near, far) = relayed();
+    SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(far);
+    let end = near.read(&mut [0]);
+    assert!(end.as_ref().map_or(true, |&count| count == 0), "{end:?}");
+    // Nobody is there now: whoever comes is let go at once.
+    let end = client(relay.address).read(&mut [0]);
+    assert!(end.as_ref().map_or(true, |&count| count == 0), "{end:?}");
+}
+
+#[test]
+fn the_relay_does_not_lock_up_between_two_ends_that_echo() {
+    let program = common::Program::serve(&["echo=:0"]);
+    let target = program.address("echo").to_string();
+    let inner = Example::start_with("relay", &[&target]);
+    let relay = Example::start_with("relay", &[&inner.address.to_string()]);
+    let mut near = client(relay.address);
+    let sending = sends(near.try_clone().unwrap(), 3, 30);
+    hears(&mut near, 3, 30, |_| ());
+    sending.join().unwrap();
+}
+
+#[test]
+fn in_the_host_loop_both_echo() {
+    let example = Example::start("host_loop");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    udp.set_read_timeout(Some(PATIENCE)).unwrap();
+    udp.connect(example.address).unwrap();
+    let mut tcp = client(example.address);
+    for round in 0..100 {
+        let bytes = vec![round; 1 + usize::from(round) * 50];
+        assert_eq!(echo(&mut tcp, &bytes), bytes);
+        udp.send(&bytes[..1]).unwrap();
+        let mut answer = [0; 10];
+        assert_eq!((udp.recv(&mut answer).unwrap(), answer[0]), (1, round));
+    }
+}
+
+#[test]
+fn two_loops_share_a_port_and_one_owner_stops_both() {
+    let mut example = Example::start("two_loops");
+    let mut streams: Vec<TcpStream> = (0..64).map(|_| client(example.address)).collect();
+    streams.iter_mut().for_each(|stream| assert_eq!(echo(stream, b"hello"), b"hello"));
+    drop(example.child.stdin.take());
+    // The open ones are let finish.
+    streams.iter_mut().for_each(|stream| assert_eq!(echo(stream, b"still here"), b"still here"));
+    drop(streams);
+    let mut line = String::new();
+    example.stdout.read_line(&mut line).unwrap();
+    let counts: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert!(counts.len() == 2 && counts.iter().all(|&count| count > 0) && counts.iter().sum::<u64>() == 64, "{line}");
+    assert!(example.child.wait().unwrap().success());
+}
+
+#[test]
+fn the_client_greets_hears_and_tells_how_it_ended() {
+    let echo = Example::start("echo");
+    let run =
+        |address: SocketAddr| Command::new(built("client")).args([&address.to_string(), "good", "morning"]).output().unwrap();
+    let output = run(echo.address);
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"good morning\n");
+    let told = format!("{}: finished; 13 bytes sent, 13 received\n", echo.address);
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), told);
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = format!("{nobody}: refused; 0 bytes sent, 0 received\n");
+    assert_eq!(String::from_utf8(run(nobody).stderr).unwrap(), told);
 }

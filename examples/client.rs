@@ -1,0 +1,35 @@
+//! The client of a tutorial, nonblocking: `cargo run --example client [ADDRESS [WORD]...]`.
+//!
+//! What to see here: socket → connect → write → read → close. `connect` only asks; `on_open` says that it came to be, and
+//! `on_close` how it ended, or why it never began.
+
+use doorkeeper::{Closed, Config, Context, Handler, Reactor};
+use std::io::{Error, Result, Write};
+
+struct Greeter(String);
+
+impl Handler for Greeter {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        cx.write(self.0.as_bytes());
+        cx.half_close();
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> Result<usize> {
+        std::io::stdout().write(input)
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+        eprintln!("{}: {}; {} bytes sent, {} received", cx.peer(), closed.reason, closed.sent, closed.received);
+        cx.stop();
+    }
+}
+
+fn main() -> Result<()> {
+    let mut args = std::env::args().skip(1);
+    let address = args.next().unwrap_or("127.0.0.1:7007".to_string()).parse().map_err(Error::other)?;
+    let words: Vec<String> = args.collect();
+    let mut reactor = Reactor::new(Config::default())?;
+    reactor.connect(address, Greeter(format!("{}\n", words.join(" "))))?;
+    reactor.run()
+}
