@@ -1,8 +1,9 @@
-//! A TCP server on one hand-written, single-threaded readiness loop, small enough to read in an afternoon.
+//! A TCP server and client on one hand-written, single-threaded readiness loop, small enough to read in an afternoon.
 //!
 //! The listening socket is a doorkeeper, the kernel's queue of connection requests is its waiting room, and
 //! [`backlog`](ListenOptions::backlog) is the size of that room. A [`Reactor`] keeps listeners and connections; a [`Service`]
-//! makes a [`Handler`] for each client let in; a [`Context`] is what a handler may do.
+//! makes a [`Handler`] for each client let in; a [`Context`] is what a handler may do. A client is a handler given to
+//! [`Reactor::connect`], on the same loop.
 //!
 //! ```text
 //!    ┌─▶ 1 wait     sleep in the poller until readiness, a deadline or a wake-up; do not sleep while ids are queued
@@ -31,6 +32,11 @@
 //!     reactor.run()
 //! }
 //! ```
+//!
+//! # In a program of its own
+//! Another thread reaches the loop by its [`Handle`]. A host with its own loop gives the reactor a [`turn`](Reactor::turn) when its
+//! descriptor is readable or its [deadline](Reactor::next_deadline) has come. A host's own sources can live on this loop, by
+//! [`Reactor::watch`]. Sockets opened elsewhere are [adopted](Reactor::adopt_stream).
 //!
 //! # Features
 //! `services` (default) adds the six standard services and brings jiff, for dates; `cli` (default) adds the program. A library
