@@ -1,5 +1,6 @@
 //! When to accept.
 
+use crate::observe::Door;
 use crate::timers::Tick;
 use std::time::Duration;
 
@@ -78,6 +79,16 @@ impl Admission {
             };
         }
         self.state == State::Draining && stop != Stop::Budget
+    }
+
+    /// What to tell of it.
+    pub(crate) fn door(&self) -> Door {
+        match self.state {
+            State::Open => Door::Open,
+            State::Full => Door::Full,
+            State::Backoff(_) => Door::Backoff,
+            State::Draining => Door::Draining,
+        }
     }
 
     /// Whether the next turn can go on at once.

@@ -42,6 +42,11 @@ pub struct Config {
     /// How much input of a finished connection is read and thrown away before it is closed all the same, whereupon the kernel
     /// may reset it. Default 64 MiB.
     pub linger_max_bytes: u64,
+    /// How long a callback may hold the loop before a warning in the log names it, with its connection and how many others
+    /// waited. `None`, the default: no clock is read for it.
+    pub stall_warning: Option<Duration>,
+    /// How many bytes of each read and write an observer is shown ([`Reactor::observe`](crate::Reactor::observe)). Default 0.
+    pub observed_bytes: usize,
     /// How many readiness events one turn takes from the poller. Default 1,024.
     pub events_per_turn: usize,
 }
@@ -58,6 +63,8 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(5),
             linger_max_bytes: 64 * 1024 * 1024,
+            stall_warning: None,
+            observed_bytes: 0,
             events_per_turn: 1024,
         }
     }

@@ -30,6 +30,8 @@ pub(crate) trait Others {
     fn close(&mut self, id: Id) -> bool;
     fn connect(&mut self, address: SocketAddr, options: &ConnectOptions, call: Call) -> io::Result<Id>;
     fn stop(&mut self);
+    /// How many have a turn coming.
+    fn queued(&self) -> usize;
 }
 
 /// Who wants to be connected, and since when.

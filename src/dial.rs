@@ -2,8 +2,7 @@
 
 use crate::config::{Config, ConnectOptions};
 use crate::handler::{Closed, Handler, Reason};
-use crate::id::Id;
-use crate::net::{Poller, TcpStream};
+use crate::net::{Poller, TcpStream, Told};
 use crate::readiness::Readiness;
 use crate::timers::Tick;
 use crate::turn::End;
@@ -30,11 +29,11 @@ pub(crate) struct Dial {
 impl Dial {
     /// One turn: socket, [bind,] connect, register in the first; in the others, whether the kernel has come to a result. True
     /// once the connection is established.
-    pub(crate) fn turn(&mut self, id: Id, poller: &Poller, config: &Config, now: Tick) -> Result<bool, End> {
+    pub(crate) fn turn(&mut self, poller: &Poller, config: &Config, now: Tick, told: &Told<'_>) -> Result<bool, End> {
         self.readiness.remove(Readiness::QUEUED);
         let Some(socket) = &self.socket else {
-            let mut socket = TcpStream::connect(self.address, &self.options)?;
-            poller.add_connecting(&mut socket, id)?;
+            let mut socket = TcpStream::connect(self.address, &self.options, told)?;
+            poller.add_connecting(&mut socket, told.id)?;
             self.socket = Some(socket);
             return Ok(false);
         };

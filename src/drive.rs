@@ -3,9 +3,10 @@
 use crate::admission::Stop;
 use crate::context::Endpoint;
 use crate::dial::Dial;
-use crate::handler::{Closed, Handler, Reason};
+use crate::handler::{Callback, Closed, Handler, Reason};
 use crate::id::Id;
-use crate::net;
+use crate::net::{self, Line, Told};
+use crate::observe::{Budget, Event};
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use crate::sources::{Connection, Listener, Source};
@@ -37,7 +38,9 @@ impl Reactor {
     fn converse(&mut self, id: Id, mut connection: Connection) {
         let Connection { stream, handler, socket, .. } = &mut connection;
         let (received, sent) = stream.moved();
-        let result = stream.turn(socket, &mut **handler, &mut self.turn_of(id));
+        let mut turn = self.turn_of(id);
+        let mut line = Line { socket, told: Told { id, eyes: turn.eyes } };
+        let result = stream.turn(&mut line, &mut **handler, &mut turn);
         self.stats.bytes_received += stream.moved().0 - received;
         self.stats.bytes_sent += stream.moved().1 - sent;
         match result.and_then(|()| self.await_writable(id, &mut connection)) {
@@ -54,6 +57,7 @@ impl Reactor {
             config: &self.config,
             scratch: &mut self.scratch,
             others: &mut self.sources,
+            eyes: &self.eyes,
         }
     }
 
@@ -88,6 +92,11 @@ impl Reactor {
             socket.reset_on_close();
         }
         self.part(id, stream, &socket, handler, &closed);
+        socket.close(&self.told(id));
+    }
+
+    pub(crate) fn told(&self, id: Id) -> Told<'_> {
+        Told { id, eyes: &self.eyes }
     }
 
     /// The slot, the counters, the last callback.
@@ -98,7 +107,9 @@ impl Reactor {
         self.sources.open -= 1;
         self.stats.closed[closed.reason as usize] += 1;
         let mut turn = self.turn_of(id);
+        let started = turn.eyes.start();
         let told = guard(|| handler.on_close(&mut stream.farewell(socket, &mut turn), closed));
+        turn.handled(stream.peer(), Callback::Close, started);
         let dropped = guard(|| drop(handler));
         if told.and(dropped).is_none() {
             self.count_panic("on_close");
@@ -107,7 +118,7 @@ impl Reactor {
 
     /// A call's turn.
     fn dial(&mut self, id: Id, mut dial: Box<Dial>) {
-        match dial.turn(id, &self.poller, &self.config, self.now) {
+        match dial.turn(&self.poller, &self.config, self.now, &self.told(id)) {
             Ok(true) => self.connected(id, *dial),
             Ok(false) => {
                 self.timers.arm(id.slot(), dial.deadline(&self.config));
@@ -135,6 +146,9 @@ impl Reactor {
         let stream = Stream::new(dial.address, self.now);
         let socket = dial.socket.as_ref().map_or(&NoSocket as &dyn Endpoint, |socket| socket);
         self.part(id, stream, socket, dial.handler, &closed);
+        if let Some(socket) = dial.socket {
+            socket.close(&self.told(id));
+        }
     }
 
     /// A watched source's turn.
@@ -208,7 +222,7 @@ impl Reactor {
 
     fn close_listener(&mut self, id: Id, listener: Listener) {
         let Listener { socket, service, .. } = listener;
-        drop(socket);
+        socket.close(&self.told(id));
         log::info!("listener {id} closed");
         self.timers.disarm(id.slot());
         self.sources.retire(id);
@@ -225,7 +239,16 @@ impl Reactor {
         }
         if listener.admission.may_accept(self.now, noted.has(Readiness::WOKEN)) {
             let stop = self.accept_some(id, &mut listener);
-            if listener.admission.stopped(stop, self.now) {
+            let before = listener.admission.door();
+            let over = listener.admission.stopped(stop, self.now);
+            let state = listener.admission.door();
+            if state != before {
+                self.eyes.tell(|| Event::Admission { id, state });
+            }
+            if stop == Stop::Budget {
+                self.eyes.tell(|| Event::Spent { id, budget: Budget::Accept });
+            }
+            if over {
                 return self.close_listener(id, *listener);
             }
         }
@@ -246,8 +269,8 @@ impl Reactor {
             if self.sources.open >= self.config.max_connections || !self.sources.has_slot() {
                 return Stop::House;
             }
-            match listener.socket.accept() {
-                Ok((socket, peer)) => self.welcome(listener, socket, peer),
+            match listener.socket.accept(self.sources.next_id(), &self.told(id)) {
+                Ok((socket, peer)) => self.welcome(id, listener, socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Stop::Empty,
                 Err(error) => {
                     failed += 1;
@@ -271,16 +294,19 @@ impl Reactor {
     }
 
     /// Takes someone in: a handler from the service, a slot, the poller.
-    fn welcome(&mut self, listener: &mut Listener, mut socket: net::TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, door: Id, listener: &mut Listener, mut socket: net::TcpStream, peer: SocketAddr) {
         self.stats.accepted += 1;
         let stream = Stream::new(peer, self.now);
-        let Some(answer) = guard(|| listener.service.open(stream.peer())) else {
+        let started = self.eyes.start();
+        let answer = guard(|| listener.service.open(stream.peer()));
+        self.turn_of(door).handled(stream.peer(), Callback::Service, started);
+        let Some(Some(handler)) = answer else {
+            socket.close(&self.told(self.sources.next_id()));
             self.stats.turned_away += 1;
-            return self.count_panic("a service");
-        };
-        let Some(handler) = answer else {
-            self.stats.turned_away += 1;
-            return log::debug!("{peer} turned away");
+            return match answer {
+                None => self.count_panic("a service"),
+                Some(_) => log::debug!("{peer} turned away"),
+            };
         };
         let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
         let id = self.sources.add_connection(stream, handler, socket);
@@ -304,6 +330,7 @@ impl Reactor {
     pub(crate) fn drain_listener(&mut self, id: Id) {
         if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
             listener.admission.drain();
+            self.eyes.tell(|| Event::Admission { id, state: listener.admission.door() });
             self.sources.check_in(id, Source::Listener(listener));
             self.sources.mark(id, Readiness::WOKEN);
         }

@@ -73,6 +73,41 @@ pub trait Handler {
     }
 }
 
+/// A method of [`Handler`] or [`Service`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Callback {
+    /// [`Service::open`].
+    Service,
+    /// [`Handler::on_open`].
+    Open,
+    /// [`Handler::on_data`].
+    Data,
+    /// [`Handler::on_drain`].
+    Drain,
+    /// [`Handler::on_eof`].
+    Eof,
+    /// [`Handler::on_timer`].
+    Timer,
+    /// [`Handler::on_close`].
+    Close,
+}
+
+/// Prints the method's name, as in `on_data`.
+impl fmt::Display for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Callback::Service => "open",
+            Callback::Open => "on_open",
+            Callback::Data => "on_data",
+            Callback::Drain => "on_drain",
+            Callback::Eof => "on_eof",
+            Callback::Timer => "on_timer",
+            Callback::Close => "on_close",
+        })
+    }
+}
+
 /// Makes a [`Handler`] for each connection that a listener accepts.
 ///
 /// A closure `FnMut(SocketAddr) -> Option<impl Handler>` is a service.

@@ -5,10 +5,11 @@
 use crate::config::{ConnectOptions, ListenOptions};
 use crate::context::Endpoint;
 use crate::id::{Id, WAKER};
+use crate::observe::{Call, Event, Eyes};
 use crate::readiness::Readiness;
 use crate::timers::Tick;
 pub(crate) use mio::Interest;
-use mio::event::Event;
+use mio::event::Event as PollEvent;
 pub(crate) use mio::event::Source as EventSource;
 use mio::{Events, Poll, Waker};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -120,7 +121,7 @@ fn input() -> Interest {
 }
 
 /// A hang-up or an error is never acted upon by itself: it asks for a read and a write, and those say what happened.
-fn readiness(event: &Event) -> Readiness {
+fn readiness(event: &PollEvent) -> Readiness {
     let mut marks = Readiness::default();
     let broken = event.is_error() || event.is_write_closed();
     if event.is_readable() {
@@ -141,9 +142,8 @@ pub(crate) struct TcpListener(mio::net::TcpListener);
 
 impl TcpListener {
     /// socket → bind → listen. TCP_NODELAY is set here once: accepted sockets inherit it, which saves a call for each.
-    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions, told: &Told<'_>) -> io::Result<TcpListener> {
+        let socket = new_socket(address, told)?;
         #[cfg(not(windows))]
         socket.set_reuse_address(options.reuse_address)?;
         #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
@@ -152,9 +152,20 @@ impl TcpListener {
             socket.set_only_v6(options.ipv6_only)?;
         }
         socket.set_tcp_nodelay(options.no_delay)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+        told.done(|| Call::Bind { address }, socket.bind(&address.into()))?;
+        let backlog = options.backlog;
+        told.done(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
         Ok(TcpListener(mio::net::TcpListener::from_std(socket.into())))
+    }
+
+    /// listen(2) once more: the waiting room has another size from now on.
+    pub(crate) fn set_backlog(&self, backlog: u32, told: &Told<'_>) -> io::Result<()> {
+        told.done(|| Call::Listen { backlog }, SockRef::from(&self.0).listen(clamp(backlog)))
+    }
+
+    pub(crate) fn close(self, told: &Told<'_>) {
+        drop(self);
+        told.closed();
     }
 
     /// Takes over a listening socket. Supervisors hand down blocking ones, on which the loop would hang.
@@ -164,9 +175,49 @@ impl TcpListener {
         Ok(TcpListener(mio::net::TcpListener::from_std(listener)))
     }
 
-    /// The first in line, nonblocking and close-on-exec from its birth (accept4(2)).
-    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        self.0.accept().map(|(stream, peer)| (TcpStream(stream), peer))
+    /// The first in line, nonblocking and close-on-exec from its birth (accept4(2)). `next`: the id it may have.
+    pub(crate) fn accept(&self, next: Id, told: &Told<'_>) -> io::Result<(TcpStream, SocketAddr)> {
+        let result = self.0.accept().map(|(stream, peer)| (TcpStream(stream), peer));
+        let entered = result.as_ref().ok().map(|&(_, peer)| (peer, next));
+        told.tell(|| Call::Accept { entered }, result.as_ref().map(|_| 0));
+        result
+    }
+}
+
+/// socket(2), nonblocking before anything else is done with it.
+fn new_socket(address: SocketAddr, told: &Told<'_>) -> io::Result<Socket> {
+    let result = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
+    told.tell(|| Call::Socket { address }, result.as_ref().map(|_| 0));
+    let socket = result?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn clamp(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
+/// For whom a call is made, and who watches.
+#[derive(Clone, Copy)]
+pub(crate) struct Told<'a> {
+    pub(crate) id: Id,
+    pub(crate) eyes: &'a Eyes,
+}
+
+impl Told<'_> {
+    #[inline]
+    fn tell<'e>(&self, call: impl FnOnce() -> Call<'e>, result: Result<usize, &'e io::Error>) {
+        self.eyes.tell(|| Event::Call { id: self.id, call: call(), result });
+    }
+
+    /// Tells of a call that moves no bytes.
+    fn done<'e>(&self, call: impl FnOnce() -> Call<'e>, result: io::Result<()>) -> io::Result<()> {
+        self.eyes.tell(|| Event::Call { id: self.id, call: call(), result: result.as_ref().map(|()| 0) });
+        result
+    }
+
+    fn closed(&self) {
+        self.tell(|| Call::Close, Ok(0));
     }
 }
 
@@ -196,17 +247,23 @@ pub(crate) struct TcpStream(mio::net::TcpStream);
 
 impl TcpStream {
     /// socket → [bind] → connect: the request is on its way, and write readiness will tell of its fate.
-    pub(crate) fn connect(address: SocketAddr, options: &ConnectOptions) -> io::Result<TcpStream> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_nonblocking(true)?;
+    pub(crate) fn connect(address: SocketAddr, options: &ConnectOptions, told: &Told<'_>) -> io::Result<TcpStream> {
+        let socket = new_socket(address, told)?;
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(local) = options.local {
-            bind_local(&socket, local)?;
+            told.done(|| Call::Bind { address: local }, bind_local(&socket, local))?;
         }
-        match socket.connect(&address.into()) {
-            Err(error) if !is_in_progress(&error) => Err(error),
-            _ => Ok(TcpStream(mio::net::TcpStream::from_std(socket.into()))),
-        }
+        let result = match socket.connect(&address.into()) {
+            Err(error) if is_in_progress(&error) => Ok(()),
+            result => result,
+        };
+        told.done(|| Call::Connect { address }, result)?;
+        Ok(TcpStream(mio::net::TcpStream::from_std(socket.into())))
+    }
+
+    pub(crate) fn close(self, told: &Told<'_>) {
+        drop(self);
+        told.closed();
     }
 
     /// Takes over a connected socket.
@@ -253,30 +310,52 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
 }
 
+/// A connection's socket in the hands of its machine.
+pub(crate) struct Line<'a> {
+    pub(crate) socket: &'a mut TcpStream,
+    pub(crate) told: Told<'a>,
+}
+
 impl Endpoint for TcpStream {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+}
+
+impl Endpoint for Line<'_> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
 
     fn shutdown_write(&self) -> io::Result<()> {
-        self.0.shutdown(Shutdown::Write)
+        self.told.done(|| Call::Shutdown, self.socket.0.shutdown(Shutdown::Write))
     }
 }
 
-impl Read for TcpStream {
+impl Read for Line<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        let result = self.socket.0.read(buffer);
+        let call = || Call::Read { length: buffer.len(), bytes: self.told.eyes.shown(&buffer[..moved(&result)]) };
+        self.told.tell(call, result.as_ref().copied());
+        result
     }
 }
 
 /// Single-slice writes only: the standard library sends those with MSG_NOSIGNAL, so a peer that is gone is EPIPE and never
 /// SIGPIPE. Its vectored writes are writev(2), which has no such flag.
-impl Write for TcpStream {
+impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        let result = self.socket.0.write(bytes);
+        let call = || Call::Write { length: bytes.len(), bytes: self.told.eyes.shown(&bytes[..moved(&result)]) };
+        self.told.tell(call, result.as_ref().copied());
+        result
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn moved(result: &io::Result<usize>) -> usize {
+    result.as_ref().map_or(0, |&count| count)
 }

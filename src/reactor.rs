@@ -10,6 +10,7 @@ use crate::handle::{Handle, Mailbox, Post};
 use crate::handler::{Handler, Reason, Service};
 use crate::id::Id;
 use crate::net::{self, Clock, EventSource, Interest, Note, Poller, TcpListener, TcpStream};
+use crate::observe::{Event, Eyes, Observer};
 use crate::readiness::Readiness;
 use crate::sources::{Source, Sources};
 use crate::stats::Stats;
@@ -58,6 +59,7 @@ pub struct Reactor {
     pub(crate) scratch: Scratch,
     pub(crate) stats: Stats,
     pub(crate) troubles: Troubles,
+    pub(crate) eyes: Eyes,
     mailbox: Arc<Mailbox>,
     /// Posts taken from the mailbox, for phase 5.
     posts: Vec<Post>,
@@ -97,6 +99,7 @@ impl Reactor {
             scratch: Scratch::new(&config),
             stats: Stats::default(),
             troubles: Troubles::default(),
+            eyes: Eyes::new(config.observed_bytes, config.stall_warning),
             posts: Vec::new(),
             drain_until: None,
             config,
@@ -126,7 +129,7 @@ impl Reactor {
         options: &ListenOptions,
         service: impl Service + 'static,
     ) -> io::Result<Id> {
-        let listener = TcpListener::bind(address, options)?;
+        let listener = TcpListener::bind(address, options, &self.told(self.sources.next_id()))?;
         if let Some(limit) = net::backlog_limit().filter(|&limit| limit < options.backlog) {
             let backlog = options.backlog;
             log::warn!("{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)");
@@ -222,6 +225,24 @@ impl Reactor {
         }
         self.poller.add_foreign(&mut source, interest, self.sources.next_id())?;
         Ok(self.sources.add_watch(Box::new(Pair { source, callback })))
+    }
+
+    /// Has all that happens told to an observer, from now on; one that was there before is dropped. A panic in it is caught and
+    /// logged, and removes it. Without one, nothing is computed for it and no clock is read.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.eyes.observe(observer);
+    }
+
+    /// Changes the size of a listener's waiting room, by listen(2) on the socket that listens already. Those who wait in it stay,
+    /// also if it is smaller now.
+    ///
+    /// # Errors
+    /// `NotFound` if the id names no listener; those of listen(2).
+    pub fn set_backlog(&mut self, listener: Id, backlog: u32) -> io::Result<()> {
+        match self.sources.get(listener) {
+            Some(Source::Listener(found)) => found.socket.set_backlog(backlog, &self.told(listener)),
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {listener} names no listener"))),
+        }
     }
 
     /// The address a listener or a connection has on this side.
@@ -348,9 +369,14 @@ impl Reactor {
             let until = self.next_tick().map(|deadline| deadline.since(self.clock.now()));
             limit.into_iter().chain(until).min()
         };
+        let before = if self.eyes.are_open() { self.clock.now() } else { self.now };
         self.poller.wait(limit)?;
         self.now = self.clock.now();
         self.stats.turns += 1;
+        self.eyes.tell(|| {
+            let (number, slept) = (self.stats.turns, self.now.since(before));
+            Event::Turn { number, slept, events: self.poller.notes().count(), queued: self.sources.queued() }
+        });
         Ok(())
     }
 
@@ -361,7 +387,8 @@ impl Reactor {
             events += 1;
             match note {
                 Note::Ready(id, readiness) => {
-                    self.sources.mark(id, readiness);
+                    let known = self.sources.mark(id, readiness);
+                    self.eyes.tell(|| if known { ready(id, readiness) } else { Event::Stale { id } });
                 }
                 Note::Mail => {
                     let mail = self.mailbox.collect();
@@ -377,7 +404,9 @@ impl Reactor {
     /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so it ends.
     fn expire(&mut self) {
         while let Some(slot) = self.timers.pop_due(self.now) {
-            self.sources.mark_slot(slot, Readiness::default());
+            if let Some(id) = self.sources.mark_slot(slot, Readiness::default()) {
+                self.eyes.tell(|| Event::Due { id });
+            }
         }
     }
 
@@ -443,6 +472,12 @@ impl AsFd for Reactor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poller.as_fd()
     }
+}
+
+fn ready(id: Id, noted: Readiness) -> Event<'static> {
+    let [readable, writable, scattered] =
+        [Readiness::READABLE, Readiness::WRITABLE, Readiness::SCATTERED].map(|mark| noted.has(mark));
+    Event::Ready { id, readable, writable, scattered }
 }
 
 /// Ids have 32 bits for a slot.

@@ -163,14 +163,10 @@ impl Sources {
     }
 
     /// Marks the source in a slot whose deadline has passed.
-    pub(crate) fn mark_slot(&mut self, slot: usize, marks: Readiness) {
-        if let Some(serial) = self.slab.get(slot).and_then(Source::serial) {
-            self.mark(Id::new(slot, serial), marks);
-        }
-    }
-
-    pub(crate) fn queued(&self) -> usize {
-        self.queue.len()
+    pub(crate) fn mark_slot(&mut self, slot: usize, marks: Readiness) -> Option<Id> {
+        let id = Id::new(slot, self.slab.get(slot).and_then(Source::serial)?);
+        self.mark(id, marks);
+        Some(id)
     }
 
     pub(crate) fn next_queued(&mut self) -> Option<Id> {
@@ -269,5 +265,9 @@ impl Others for Sources {
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.len()
     }
 }

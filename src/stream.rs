@@ -6,8 +6,9 @@
 
 use crate::config::Config;
 use crate::context::{Context, Endpoint, Intent};
-use crate::handler::{Closed, Handler, Reason};
+use crate::handler::{Callback, Closed, Handler, Reason};
 use crate::held::Holding;
+use crate::observe::{Budget, Event};
 use crate::peer::Peer;
 use crate::phase::{Input, Output, Phase};
 use crate::readiness::Readiness;
@@ -137,31 +138,31 @@ impl Stream {
     fn notify<S: Endpoint>(&mut self, io: &S, handler: &mut dyn Handler, turn: &mut Turn<'_>) -> Result<(), End> {
         if self.phase == Phase::New {
             self.phase = Phase::Open;
-            self.call(io, turn, |cx| handler.on_open(cx))?;
+            self.call(io, turn, Callback::Open, |cx| handler.on_open(cx))?;
         }
         // Finishing forgets the timers, so this ends with the phase too.
         while let Some(key) = self.held.take_due_alarm(turn.now) {
-            self.call(io, turn, |cx| handler.on_timer(cx, key))?;
+            self.call(io, turn, Callback::Timer, |cx| handler.on_timer(cx, key))?;
         }
         if self.phase == Phase::Open && std::mem::take(&mut self.drain_due) {
-            self.call(io, turn, |cx| handler.on_drain(cx))?;
+            self.call(io, turn, Callback::Drain, |cx| handler.on_drain(cx))?;
         }
         Ok(())
     }
 
     /// Runs one callback: catches its panic, and does what it asked for.
-    fn call<S, R>(
+    fn call<R>(
         &mut self,
-        io: &S,
+        io: &dyn Endpoint,
         turn: &mut Turn<'_>,
-        callback: impl FnOnce(&mut Context<'_>) -> io::Result<R>,
-    ) -> Result<R, End>
-    where
-        S: Endpoint,
-    {
+        callback: Callback,
+        code: impl FnOnce(&mut Context<'_>) -> io::Result<R>,
+    ) -> Result<R, End> {
+        let started = turn.eyes.start();
         let mut cx = self.context(io, turn);
-        let result = catch_unwind(AssertUnwindSafe(|| callback(&mut cx)));
+        let result = catch_unwind(AssertUnwindSafe(|| code(&mut cx)));
         let intent = cx.intent;
+        turn.handled(self.peer(), callback, started);
         let Ok(result) = result else { return Err(Reason::Panic.into()) };
         let value = result.map_err(|error| End { reason: Reason::Handler, error: Some(error) })?;
         match intent {
@@ -215,6 +216,9 @@ impl Stream {
             if count > 0 {
                 self.deliver(count, io, handler, turn)?;
             }
+        }
+        if budget == 0 && self.may_read(turn.scratch.gathered.len(), turn.config) {
+            turn.eyes.tell(|| Event::Spent { id: turn.id, budget: Budget::Bytes });
         }
         Ok(())
     }
@@ -314,7 +318,7 @@ impl Stream {
         handler: &mut dyn Handler,
         turn: &mut Turn<'_>,
     ) -> Result<usize, End> {
-        let consumed = self.call(io, turn, |cx| handler.on_data(cx, input))?;
+        let consumed = self.call(io, turn, Callback::Data, |cx| handler.on_data(cx, input))?;
         if consumed > input.len() {
             let message = format!("on_data consumed {consumed} bytes of {}", input.len());
             return Err(End { reason: Reason::Handler, error: Some(io::Error::other(message)) });
@@ -329,7 +333,7 @@ impl Stream {
         let heard_out = self.held.input().is_empty() || quiet;
         if self.phase == Phase::Open && self.input == Input::Eof && !self.eof_told && heard_out {
             self.eof_told = true;
-            self.call(io, turn, |cx| handler.on_eof(cx))?;
+            self.call(io, turn, Callback::Eof, |cx| handler.on_eof(cx))?;
         }
         Ok(())
     }
@@ -370,19 +374,16 @@ impl Stream {
 
     /// All output has left: the handler may have more, or consume now what it left over. Within the budget it is told at once,
     /// which spares a turn; what it then writes leaves in the next, for a turn sends once.
-    fn drained<S>(&mut self, sent_before: u64, io: &S, handler: &mut dyn Handler, turn: &mut Turn<'_>) -> Result<(), End>
-    where
-        S: Endpoint,
-    {
+    fn drained(&mut self, since: u64, io: &dyn Endpoint, handler: &mut dyn Handler, turn: &mut Turn<'_>) -> Result<(), End> {
         if self.phase != Phase::Open {
             return Ok(());
         }
         self.offer = !self.held.input().is_empty();
-        if self.sent - sent_before >= turn.config.turn_budget_bytes as u64 {
+        if self.sent - since >= turn.config.turn_budget_bytes as u64 {
             self.drain_due = true;
             return Ok(());
         }
-        self.call(io, turn, |cx| handler.on_drain(cx))?;
+        self.call(io, turn, Callback::Drain, |cx| handler.on_drain(cx))?;
         self.hold_gathered(turn);
         Ok(())
     }

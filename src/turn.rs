@@ -2,11 +2,13 @@
 
 use crate::config::Config;
 use crate::context::Others;
-use crate::handler::Reason;
+use crate::handler::{Callback, Reason};
 use crate::id::Id;
 use crate::net;
+use crate::observe::{Event, Eyes};
 use crate::timers::Tick;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 /// Why a turn ended the connection.
@@ -63,4 +65,18 @@ pub(crate) struct Turn<'a> {
     pub(crate) config: &'a Config,
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) others: &'a mut dyn Others,
+    pub(crate) eyes: &'a Eyes,
+}
+
+impl Turn<'_> {
+    /// A callback has returned: tells whoever watches how long it took, and blames it if that was too long.
+    pub(crate) fn handled(&self, peer: SocketAddr, callback: Callback, started: Option<Instant>) {
+        let Some(took) = started.map(|started| started.elapsed()) else { return };
+        let id = self.id;
+        self.eyes.tell(|| Event::Handled { id, peer, callback, took });
+        if self.eyes.stall.is_some_and(|limit| took > limit) {
+            let waited = self.others.queued();
+            log::warn!("connection {id} with {peer}: {callback} held the loop for {took:?}; {waited} others waited");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files of `src`, lowest first. A file imports from files above itself in this list only.
-const LAYERS: [&str; 23] = [
+const LAYERS: [&str; 24] = [
     "id",
     "readiness",
     "buffer",
@@ -15,6 +15,7 @@ const LAYERS: [&str; 23] = [
     "timers",
     "throttle",
     "handler",
+    "observe",
     "stats",
     "held",
     "context",

@@ -6,6 +6,7 @@ use crate::config::ConnectOptions;
 use crate::context::{Call, Others};
 use crate::handler::TimerKey;
 use crate::id::Id;
+use crate::observe::Eyes;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -134,6 +135,9 @@ impl Others for Nobody {
         Err(ErrorKind::Unsupported.into())
     }
     fn stop(&mut self) {}
+    fn queued(&self) -> usize {
+        0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -397,6 +401,7 @@ impl Bench {
             config: &self.config,
             scratch: &mut self.scratch,
             others: &mut Nobody,
+            eyes: &Eyes::new(0, None),
         };
         let result = self.stream.turn(&mut self.memory, &mut self.probe, &mut turn);
         assert!(self.memory.reads - reads <= self.config.turn_budget_bytes, "over the budget");

@@ -1,0 +1,235 @@
+//! The one hook: what the loop does, as it does it, for whoever wants to watch.
+//!
+//! Without an observer an event is not even made: what would make it is a closure that is not called, and no clock is read.
+
+use crate::handler::Callback;
+use crate::id::Id;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// Watches a [`Reactor`](crate::Reactor); see [`Reactor::observe`](crate::Reactor::observe).
+pub trait Observer {
+    /// Something happened. This is called in the midst of it, so it should be quick; the loop stands still meanwhile.
+    fn event(&mut self, event: &Event<'_>);
+}
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A turn of the loop begins: the poller has returned.
+    Turn {
+        /// Its number, as in [`Stats::turns`](crate::Stats::turns).
+        number: u64,
+        /// How long the loop slept.
+        slept: Duration,
+        /// How many readiness events there are.
+        events: usize,
+        /// How many ids were queued already.
+        queued: usize,
+    },
+    /// A source became ready, as the poller gave it.
+    Ready {
+        /// Which.
+        id: Id,
+        /// There is something to read, or someone to accept.
+        readable: bool,
+        /// There is room to write, or a connection is established.
+        writable: bool,
+        /// The peer's end, an error, or urgent data: a read will tell.
+        scattered: bool,
+    },
+    /// The poller told of a source that is closed by now. Nobody hears of it.
+    Stale {
+        /// Whose name it was.
+        id: Id,
+    },
+    /// A deadline has passed: of a handler's timer, an idle connection, a call, a listener that backed off.
+    Due {
+        /// Whose.
+        id: Id,
+    },
+    /// A system call was made.
+    Call {
+        /// For which listener or connection.
+        id: Id,
+        /// Which, and its arguments.
+        call: Call<'a>,
+        /// How many bytes it moved, 0 for calls that move none; or its error.
+        result: Result<usize, &'a io::Error>,
+    },
+    /// A handler, or a service, was called.
+    Handled {
+        /// Whose: a service is called by its listener.
+        id: Id,
+        /// The other end of that connection.
+        peer: SocketAddr,
+        /// Which method.
+        callback: Callback,
+        /// How long it held the loop.
+        took: Duration,
+    },
+    /// A turn ended because its budget was spent; there is more to do in the next.
+    Spent {
+        /// Whose turn.
+        id: Id,
+        /// Of which budget.
+        budget: Budget,
+    },
+    /// A listener changed its mind.
+    Admission {
+        /// Which.
+        id: Id,
+        /// What it does from now on.
+        state: Door,
+    },
+}
+
+/// A system call, with its arguments.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Call<'a> {
+    /// socket(2), for a connection or a listener of the address's family.
+    Socket {
+        /// What it is for.
+        address: SocketAddr,
+    },
+    /// bind(2).
+    Bind {
+        /// As asked for; port 0 is any.
+        address: SocketAddr,
+    },
+    /// listen(2).
+    Listen {
+        /// As asked for; the system may clamp it.
+        backlog: u32,
+    },
+    /// connect(2). EINPROGRESS is not an error here: the request is on its way.
+    Connect {
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// accept4(2).
+    Accept {
+        /// Who was let in, and the id it has if the service takes it.
+        entered: Option<(SocketAddr, Id)>,
+    },
+    /// recv(2).
+    Read {
+        /// How many bytes were asked for.
+        length: usize,
+        /// What came, as far as [`Config::observed_bytes`](crate::Config::observed_bytes) asks for it.
+        bytes: &'a [u8],
+    },
+    /// send(2).
+    Write {
+        /// How many bytes were offered.
+        length: usize,
+        /// What the kernel took, as far as [`Config::observed_bytes`](crate::Config::observed_bytes) asks for it.
+        bytes: &'a [u8],
+    },
+    /// shutdown(2) of this side's output.
+    Shutdown,
+    /// close(2).
+    Close,
+}
+
+/// A budget of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Budget {
+    /// [`Config::accept_budget`](crate::Config::accept_budget).
+    Accept,
+    /// [`Config::turn_budget_bytes`](crate::Config::turn_budget_bytes).
+    Bytes,
+}
+
+/// What a listener does, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Door {
+    /// It lets in whoever comes.
+    Open,
+    /// It lets nobody in: [`Config::max_connections`](crate::Config::max_connections) are open.
+    Full,
+    /// It lets nobody in for a while: out of descriptors or memory.
+    Backoff,
+    /// It lets in those who wait, and then closes.
+    Draining,
+}
+
+/// Prints what the door is like, in lower case.
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Door::Open => "open",
+            Door::Full => "full house",
+            Door::Backoff => "backing off",
+            Door::Draining => "draining",
+        })
+    }
+}
+
+/// The observer, if there is one.
+pub(crate) struct Eyes {
+    observer: RefCell<Option<Box<dyn Observer>>>,
+    open: Cell<bool>,
+    /// How much of what is read and written is shown.
+    bytes: usize,
+    /// From when on a callback is blamed.
+    pub(crate) stall: Option<Duration>,
+}
+
+impl Eyes {
+    pub(crate) fn new(bytes: usize, stall: Option<Duration>) -> Eyes {
+        Eyes { observer: RefCell::new(None), open: Cell::new(false), bytes, stall }
+    }
+
+    pub(crate) fn observe(&self, observer: Box<dyn Observer>) {
+        self.observer.replace(Some(observer));
+        self.open.set(true);
+    }
+
+    /// Whether anyone is watching. Built with `--cfg doorkeeper_unobserved` nobody ever is, to measure what this costs.
+    #[inline]
+    pub(crate) fn are_open(&self) -> bool {
+        !cfg!(doorkeeper_unobserved) && self.open.get()
+    }
+
+    #[inline]
+    pub(crate) fn tell<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        if self.are_open() {
+            self.deliver(&event());
+        }
+    }
+
+    /// A panic removes the observer: it must not disturb what it watches.
+    #[cold]
+    fn deliver(&self, event: &Event<'_>) {
+        let mut place = self.observer.borrow_mut();
+        let told = place.as_mut().map(|observer| catch_unwind(AssertUnwindSafe(|| observer.event(event))));
+        if told.is_some_and(|told| told.is_err()) {
+            log::error!("the observer panicked, and is removed");
+            self.open.set(false);
+            let gone = place.take();
+            if catch_unwind(AssertUnwindSafe(|| drop(gone))).is_err() {
+                log::error!("the observer panicked again when it was dropped");
+            }
+        }
+    }
+
+    /// What is shown of a payload.
+    pub(crate) fn shown<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[..bytes.len().min(self.bytes)]
+    }
+
+    /// The time, if anyone wants to know how long something takes.
+    #[inline]
+    pub(crate) fn start(&self) -> Option<Instant> {
+        (self.are_open() || self.stall.is_some()).then(Instant::now)
+    }
+}
