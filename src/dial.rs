@@ -2,8 +2,10 @@
 
 use crate::config::{Config, ConnectOptions};
 use crate::handler::{Closed, Handler, Reason};
+use crate::id::Id;
 use crate::net::{Poller, TcpStream, Told};
 use crate::readiness::Readiness;
+use crate::snapshot::{ConnectionView, State};
 use crate::timers::Tick;
 use crate::turn::End;
 use std::io::{self, ErrorKind};
@@ -45,6 +47,23 @@ impl Dial {
             return Err(io::Error::new(ErrorKind::TimedOut, message).into());
         }
         Ok(false)
+    }
+
+    pub(crate) fn view(&self, id: Id, now: Tick) -> ConnectionView {
+        let age = now.since(self.since);
+        ConnectionView {
+            id,
+            peer: self.address,
+            state: State::Connecting,
+            readable: false,
+            writable: false,
+            pending_in: 0,
+            pending_out: 0,
+            age,
+            idle: age,
+            received: 0,
+            sent: 0,
+        }
     }
 
     fn timeout(&self, config: &Config) -> Duration {

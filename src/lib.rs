@@ -62,12 +62,14 @@ mod reactor;
 mod readiness;
 #[cfg(feature = "services")]
 pub mod services;
+mod snapshot;
 mod sources;
 mod stats;
 mod stream;
 mod throttle;
 mod timers;
 mod turn;
+mod waiting;
 mod watch;
 
 pub use config::{Config, ConnectOptions, ListenOptions};
@@ -79,7 +81,9 @@ pub use id::Id;
 pub use mio;
 pub use observe::{Budget, Call, Door, Event, Observer};
 pub use reactor::Reactor;
+pub use snapshot::{ConnectionView, ListenerView, Snapshot, State};
 pub use stats::Stats;
+pub use waiting::{Overflows, Waiting};
 pub use watch::Next;
 
 /// The README's example compiles.

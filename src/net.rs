@@ -8,6 +8,7 @@ use crate::id::{Id, WAKER};
 use crate::observe::{Call, Event, Eyes};
 use crate::readiness::Readiness;
 use crate::timers::Tick;
+use crate::waiting::{self, Waiting};
 pub(crate) use mio::Interest;
 use mio::event::Event as PollEvent;
 pub(crate) use mio::event::Source as EventSource;
@@ -161,6 +162,10 @@ impl TcpListener {
     /// listen(2) once more: the waiting room has another size from now on.
     pub(crate) fn set_backlog(&self, backlog: u32, told: &Told<'_>) -> io::Result<()> {
         told.done(|| Call::Listen { backlog }, SockRef::from(&self.0).listen(clamp(backlog)))
+    }
+
+    pub(crate) fn waiting(&self) -> Option<Waiting> {
+        waiting::ask(SockRef::from(&self.0))
     }
 
     pub(crate) fn close(self, told: &Told<'_>) {

@@ -12,12 +12,14 @@ use crate::id::Id;
 use crate::net::{self, Clock, EventSource, Interest, Note, Poller, TcpListener, TcpStream};
 use crate::observe::{Event, Eyes, Observer};
 use crate::readiness::Readiness;
+use crate::snapshot::Snapshot;
 use crate::sources::{Source, Sources};
 use crate::stats::Stats;
 use crate::stream::Stream;
 use crate::throttle::Throttle;
 use crate::timers::{Tick, Timers};
 use crate::turn::Scratch;
+use crate::waiting::{self, Waiting};
 use crate::watch::{Next, Pair};
 use std::fmt;
 use std::io;
@@ -243,6 +245,38 @@ impl Reactor {
             Some(Source::Listener(found)) => found.socket.set_backlog(backlog, &self.told(listener)),
             _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {listener} names no listener"))),
         }
+    }
+
+    /// How many wait in a listener's waiting room, and how many fit, as the kernel has it. `None` if the id names no listener, or
+    /// the system does not tell (all but Linux).
+    pub fn waiting(&self, listener: Id) -> Option<Waiting> {
+        match self.sources.get(listener)? {
+            Source::Listener(found) => found.socket.waiting(),
+            _ => None,
+        }
+    }
+
+    /// Everything there is, at this moment, in the order of the slots. Its cost grows with the number of connections.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.clock.now();
+        let mut snapshot = Snapshot {
+            listeners: Vec::new(),
+            connections: Vec::new(),
+            queued: self.sources.queued(),
+            timers: self.timers.len(),
+            next_deadline: self.next_tick().map(|tick| tick.since(now)),
+            stats: self.stats(),
+            overflows: waiting::overflows(),
+        };
+        for id in self.sources.ids() {
+            match self.sources.get(id) {
+                Some(Source::Listener(listener)) => snapshot.listeners.push(listener.view(id)),
+                Some(Source::Connection(connection)) => snapshot.connections.push(connection.stream.view(id, now)),
+                Some(Source::Dial(dial)) => snapshot.connections.push(dial.view(id, now)),
+                Some(Source::Watch(_) | Source::Away { .. } | Source::Closed) | None => {}
+            }
+        }
+        snapshot
     }
 
     /// The address a listener or a connection has on this side.

@@ -2,12 +2,13 @@
 
 use crate::admission::Admission;
 use crate::config::ConnectOptions;
-use crate::context::{Call, Others};
+use crate::context::{Call, Endpoint, Others};
 use crate::dial::Dial;
 use crate::handler::{Handler, Service};
 use crate::id::Id;
 use crate::net::{TcpListener, TcpStream};
 use crate::readiness::Readiness;
+use crate::snapshot::ListenerView;
 use crate::stream::Stream;
 use crate::watch::{Watch, Watched};
 use slab::Slab;
@@ -30,6 +31,13 @@ pub(crate) struct Listener {
     pub(crate) admission: Admission,
     pub(crate) readiness: Readiness,
     serial: u32,
+}
+
+impl Listener {
+    pub(crate) fn view(&self, id: Id) -> ListenerView {
+        let (address, waiting) = (self.socket.local_addr().ok(), self.socket.waiting());
+        ListenerView { id, address, door: self.admission.door(), waiting }
+    }
 }
 
 /// What a slot holds.

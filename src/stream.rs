@@ -478,5 +478,7 @@ fn write<S: Write>(io: &mut S, output: &[u8]) -> io::Result<usize> {
     }
 }
 
+mod view;
+
 #[cfg(test)]
 mod tests;

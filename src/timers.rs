@@ -43,6 +43,11 @@ impl Timers {
         self.deadlines.get(place as usize).copied()
     }
 
+    /// How many slots have a deadline.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Tick> {
         self.deadlines.first().copied()

@@ -1,0 +1,31 @@
+//! What the machine shows of itself.
+
+use super::Stream;
+use crate::id::Id;
+use crate::phase::{Input, Output, Phase};
+use crate::snapshot::{ConnectionView, State};
+use crate::timers::Tick;
+
+impl Stream {
+    pub(crate) fn view(&self, id: Id, now: Tick) -> ConnectionView {
+        let state = match (self.phase, self.output, self.input) {
+            (Phase::Finishing | Phase::Lingering, ..) => State::Finishing,
+            (_, Output::Ending | Output::Ended, _) => State::HalfClosed,
+            (_, Output::Open, Input::Eof) => State::PeerEnded,
+            (_, Output::Open, _) => State::Open,
+        };
+        ConnectionView {
+            id,
+            peer: self.peer(),
+            state,
+            readable: matches!(self.input, Input::Ready | Input::Scattered),
+            writable: !self.blocked,
+            pending_in: self.held.input().len(),
+            pending_out: self.held.output().len(),
+            age: now.since(self.opened),
+            idle: now.since(self.active),
+            received: self.received,
+            sent: self.sent,
+        }
+    }
+}

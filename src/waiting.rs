@@ -1,0 +1,116 @@
+//! How full a waiting room is, as the kernel has it.
+//!
+//! On Linux the answer comes from sock_diag(7), as it does for `ss -l`: of a listening socket the queues are the number of those who
+//! wait and the backlog. Elsewhere nobody can tell.
+
+/// A listener's waiting room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many connections are established and not yet accepted.
+    pub depth: u32,
+    /// The backlog, as the system clamped it. Linux lets one more in than it says.
+    pub limit: u32,
+}
+
+/// Connection requests that this machine (on Linux: this network namespace) turned down for want of room, since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflows {
+    /// Requests that met a full waiting room (`ListenOverflows`).
+    pub overflows: u64,
+    /// Requests dropped for any reason, those included (`ListenDrops`).
+    pub drops: u64,
+}
+
+/// The counters of /proc/net/netstat ([proc(5)]); `None` where there are none.
+///
+/// [proc(5)]: https://man7.org/linux/man-pages/man5/proc.5.html
+pub(crate) fn overflows() -> Option<Overflows> {
+    let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
+    let mut found = Overflows::default();
+    for (name, value) in names.zip(values) {
+        match name {
+            "ListenOverflows" => found.overflows = value.parse().ok()?,
+            "ListenDrops" => found.drops = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn ask<S>(_: S) -> Option<Waiting> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::ask;
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::Waiting;
+    use socket2::{Domain, Protocol, SockRef, Socket, Type};
+    use std::io::{Read, Write};
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    const AF_NETLINK: i32 = 16;
+    const NETLINK_SOCK_DIAG: i32 = 4;
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    const NLM_F_REQUEST_DUMP: u16 = 0x301;
+    const NLMSG_ERROR: u16 = 2;
+    const NLMSG_DONE: u16 = 3;
+    const IPPROTO_TCP: u8 = 6;
+    const TCP_LISTEN: u32 = 10;
+    /// The sizes of `nlmsghdr`, of `inet_diag_req_v2` and of `inet_diag_msg`.
+    const HEADER: usize = 16;
+    const REQUEST: usize = 56;
+    const ANSWER: usize = 72;
+
+    /// Asks for the listeners on this socket's port, and finds this very socket among them by its cookie.
+    pub(crate) fn ask(listener: SockRef<'_>) -> Option<Waiting> {
+        let (cookie, address) = (listener.cookie().ok()?, listener.local_addr().ok()?.as_socket()?);
+        let mut netlink = Socket::new(Domain::from(AF_NETLINK), Type::RAW, Some(Protocol::from(NETLINK_SOCK_DIAG))).ok()?;
+        // The kernel answers within the call; the limit is for the case that it does not.
+        netlink.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
+        netlink.write_all(&request(address)).ok()?;
+        let mut answer = [0; 32 * 1024];
+        loop {
+            let count = netlink.read(&mut answer).ok()?;
+            let mut rest = answer.get(..count)?;
+            while rest.len() >= HEADER {
+                let length = number(rest, 0)? as usize;
+                let (kind, message) = (number(rest, 4)? as u16, rest.get(HEADER..length)?);
+                if kind == NLMSG_DONE || kind == NLMSG_ERROR {
+                    return None;
+                }
+                if message.len() >= ANSWER && u64::from(number(message, 44)?) | u64::from(number(message, 48)?) << 32 == cookie
+                {
+                    return Some(Waiting { depth: number(message, 56)?, limit: number(message, 60)? });
+                }
+                // Each begins at a multiple of four.
+                rest = rest.get(length.next_multiple_of(4)..)?;
+            }
+        }
+    }
+
+    /// A `nlmsghdr` and a `inet_diag_req_v2` that asks for the listeners on one port.
+    fn request(address: SocketAddr) -> [u8; HEADER + REQUEST] {
+        const AF_INET: u8 = 2;
+        const AF_INET6: u8 = 10;
+        let mut request = [0; HEADER + REQUEST];
+        let mut put = |at: usize, bytes: &[u8]| request[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, &((HEADER + REQUEST) as u32).to_ne_bytes());
+        put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+        put(6, &NLM_F_REQUEST_DUMP.to_ne_bytes());
+        put(HEADER, &[if address.is_ipv4() { AF_INET } else { AF_INET6 }, IPPROTO_TCP]);
+        put(HEADER + 4, &(1_u32 << TCP_LISTEN).to_ne_bytes());
+        put(HEADER + 8, &address.port().to_be_bytes());
+        request
+    }
+
+    fn number(bytes: &[u8], at: usize) -> Option<u32> {
+        Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    }
+}
