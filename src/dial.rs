@@ -39,7 +39,7 @@ impl Dial {
             self.socket = Some(socket);
             return Ok(false);
         };
-        if self.readiness.has(Readiness::WRITABLE) && is_established(socket)? {
+        if self.readiness.has(Readiness::WRITABLE) && is_established(socket, told)? {
             return Ok(true);
         }
         if now >= self.deadline(config) {
@@ -83,10 +83,8 @@ impl Dial {
 
 /// Writable is not connected: a failed call is writable too, and a wake-up may be spurious. SO_ERROR says whether it failed,
 /// and only a connected socket has a peer (connect(2), getpeername(2)).
-fn is_established(socket: &TcpStream) -> Result<bool, End> {
-    if let Some(error) = socket.take_error()? {
-        return Err(error.into());
-    }
+fn is_established(socket: &TcpStream, told: &Told<'_>) -> Result<bool, End> {
+    socket.take_error(told)?;
     let peer = match socket.peer_addr() {
         Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
         result => result?,

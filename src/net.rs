@@ -278,8 +278,10 @@ impl TcpStream {
         Ok(TcpStream(mio::net::TcpStream::from_std(stream)))
     }
 
-    pub(crate) fn take_error(&self) -> io::Result<Option<io::Error>> {
-        self.0.take_error()
+    /// What became of a connect.
+    pub(crate) fn take_error(&self, told: &Told<'_>) -> io::Result<()> {
+        let result = self.0.take_error().and_then(|error| error.map_or(Ok(()), Err));
+        told.done(|| Call::SocketError, result)
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {

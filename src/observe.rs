@@ -113,6 +113,8 @@ pub enum Call<'a> {
         /// Where to.
         address: SocketAddr,
     },
+    /// getsockopt(2) of SO_ERROR: what became of a connect. 0 says that it succeeded.
+    SocketError,
     /// accept4(2).
     Accept {
         /// Who was let in, and the id it has if the service takes it.

@@ -48,6 +48,7 @@ impl Observer for Diary {
                     }
                     Call::Read { length, bytes } => format!("read({length}, {bytes:?})"),
                     Call::Write { length, bytes } => format!("write({length}, {bytes:?})"),
+                    Call::SocketError => "error".to_string(),
                     Call::Shutdown => "shutdown".to_string(),
                     Call::Close => "close".to_string(),
                     other => format!("{other:?}"),
@@ -122,7 +123,14 @@ fn a_call_outward_is_told_too_and_so_is_its_failure() {
     turn_until(&mut reactor, |reactor| reactor.stats().closed(Reason::Refused) == 1);
     let story = diary.take();
     let place = |wanted: &str| story.iter().position(|line| line == wanted).unwrap_or_else(|| panic!("no {wanted}: {story:?}"));
-    let order = ["call 0.0 socket 0", "call 0.0 connect 0", "handled 0.0 on_close", "call 0.0 close 0"].map(place);
+    let order = [
+        "call 0.0 socket 0",
+        "call 0.0 connect 0",
+        "call 0.0 error ConnectionRefused",
+        "handled 0.0 on_close",
+        "call 0.0 close 0",
+    ]
+    .map(place);
     assert!(order.is_sorted(), "{story:?}");
 }
 

@@ -14,6 +14,7 @@ Usage: doorkeeper COMMAND [ARGUMENT]...
 Commands:
   serve      serve echo, discard, daytime, qotd, chargen and time
   connect    join standard input and output to a server
+  story      run a server and a client in one loop, and show every call
 
 Options:
   -h, --help       this text; `doorkeeper COMMAND --help` tells of a command
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     Show(String),
     Serve(Box<Serve>),
     Connect(Box<Connect>),
+    Story,
 }
 
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
@@ -40,9 +42,14 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Fa
         }
         Some(Arg::Value(word)) if word == "serve" => serve_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "connect" => connect_args::parse(&mut parser),
+        Some(Arg::Value(word)) if word == "story" => match parser.next().map_err(Failure::usage)? {
+            None => Ok(Command::Story),
+            Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Show(HELP.to_string())),
+            Some(other) => Err(Failure::usage(format_args!("{}; `story` takes no arguments", other.unexpected()))),
+        },
         Some(Arg::Value(word)) => {
             let word = word.to_string_lossy();
-            let message = "the commands are `serve` and `connect`; see `doorkeeper --help`";
+            let message = "the commands are `serve`, `connect` and `story`; see `doorkeeper --help`";
             Err(Failure::usage(format_args!("unknown command `{word}`; {message}")))
         }
         Some(option) => Err(Failure::usage(format_args!("{}; see `doorkeeper --help`", option.unexpected()))),

@@ -4,6 +4,8 @@
 //! made nonblocking is so for the shell too. So each has a thread that blocks, and holds no more than one chunk.
 
 use super::connect_args::Connect;
+use super::narrate::Narrator;
+use super::teller::Teller;
 use super::{Failure, logging};
 use doorkeeper::{Closed, Context, Handle, Handler, Id, Reactor, Reason, TimerKey};
 use std::cell::{Cell, RefCell};
@@ -25,6 +27,12 @@ pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     let addresses = options.addresses()?;
     let mut reactor = Reactor::new(options.config.clone())
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
+    let teller = options.narrate.map(|form| Ok((form, Rc::new(Teller::new(io::stderr())?)))).transpose();
+    if let Some((form, teller)) =
+        teller.map_err(|error: io::Error| Failure::failed(format_args!("cannot start a thread: {error}")))?
+    {
+        reactor.observe(Narrator::new(&teller, form));
+    }
     let mut failures = Vec::new();
     for address in addresses {
         let ends = Ends::new();

@@ -2,7 +2,8 @@
 
 use super::Failure;
 use super::args::Command;
-use super::values::{duration, idle_timeout, resolve, text, value};
+use super::narrate::Form;
+use super::values::{duration, idle_timeout, narrate, resolve, text, value};
 use doorkeeper::{Config, ConnectOptions};
 use lexopt::{Arg, Parser};
 use std::net::{IpAddr, SocketAddr};
@@ -28,6 +29,8 @@ Options:
   --no-half-close       do not tell the server of the end of standard input
   -4, -6                IPv4 addresses only, IPv6 addresses only
   --source ADDR         the local address, IP or IP:PORT, to connect from
+  --narrate[=json]      tell each system call of each connection, and what it
+                        means, on standard error; as JSON, an object a line
   -h, --help            this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
@@ -44,6 +47,7 @@ pub(crate) struct Connect {
     pub(crate) connect: ConnectOptions,
     pub(crate) no_half_close: bool,
     pub(crate) family: Option<Family>,
+    pub(crate) narrate: Option<Form>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
                 connect.connect.timeout = Some(limit);
             }
             Arg::Long("idle-timeout") => connect.config.idle_timeout = idle_timeout(parser)?,
+            Arg::Long("narrate") => connect.narrate = Some(narrate(parser)?),
             Arg::Long("no-half-close") => connect.no_half_close = true,
             Arg::Short('4') => set_family(&mut connect, Family::V4)?,
             Arg::Short('6') => set_family(&mut connect, Family::V6)?,

@@ -5,8 +5,12 @@ mod connect;
 mod connect_args;
 mod descriptors;
 mod logging;
+mod narrate;
 mod serve;
 mod serve_args;
+mod story;
+mod table;
+mod teller;
 mod values;
 
 use args::Command;
@@ -37,6 +41,7 @@ pub(crate) fn main() -> ExitCode {
     let done = args::parse(std::env::args_os().skip(1)).and_then(|command| match command {
         Command::Show(text) => print(&text),
         Command::Serve(options) => serve::run(*options),
+        Command::Story => story::run(),
         Command::Connect(options) => connect::run(&options),
     });
     let (message, status) = match done {

@@ -1,15 +1,18 @@
 //! `doorkeeper serve`.
 
+use super::narrate::{self, Narrator};
 use super::serve_args::{Kind, Serve};
-use super::{Failure, descriptors, logging, print};
+use super::teller::Teller;
+use super::{Failure, descriptors, logging, print, table};
 use doorkeeper::mio::Interest;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
 use doorkeeper::{Id, Next, Reactor, Reason};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
@@ -18,11 +21,20 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     limit_connections(&mut options);
     let mut reactor = Reactor::new(options.config.clone())
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    let announcement = listen_all(&mut reactor, &options, &quotes)?;
+    let teller = options.narrate.map(|_| Teller::new(io::stderr()).map(Rc::new)).transpose();
+    let teller = teller.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
+    if let (Some(teller), Some(form)) = (&teller, options.narrate) {
+        reactor.observe(Narrator::new(teller, form));
+    }
+    let (announcement, listeners) = listen_all(&mut reactor, &options, &quotes)?;
     await_signals(&mut reactor, options.drain_timeout)
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
     print(&announcement)?;
-    reactor.run().map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))?;
+    let ran = match (&teller, options.narrate) {
+        (Some(teller), Some(form)) => narrate::run(&mut reactor, &listeners, teller, form),
+        _ => reactor.run(),
+    };
+    ran.map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))?;
     say_goodbye(&reactor);
     Ok(())
 }
@@ -44,16 +56,20 @@ fn limit_connections(options: &mut Serve) {
     options.config.max_connections = most;
 }
 
+/// What to say of the listeners, and which they are.
+type Announced = (String, Vec<(Id, SocketAddr)>);
+
 /// Binds every listener, or fails with none left, and says where each one listens.
-fn listen_all(reactor: &mut Reactor, options: &Serve, quotes: &Quotes) -> Result<String, Failure> {
-    let mut announcement = String::new();
+fn listen_all(reactor: &mut Reactor, options: &Serve, quotes: &Quotes) -> Result<Announced, Failure> {
+    let (mut announcement, mut listeners) = (String::new(), Vec::new());
     for &(kind, address) in &options.listeners {
-        let bound = listen(reactor, kind, address, options, quotes).and_then(|id| reactor.local_addr(id));
-        let bound = bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
+        let bound = listen(reactor, kind, address, options, quotes).and_then(|id| Ok((id, reactor.local_addr(id)?)));
+        let (id, bound) = bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
         // Writing to a String does not fail.
         let _ = writeln!(announcement, "listening {} {bound}", kind.name());
+        listeners.push((id, bound));
     }
-    Ok(announcement)
+    Ok((announcement, listeners))
 }
 
 fn listen(reactor: &mut Reactor, kind: Kind, address: SocketAddr, options: &Serve, quotes: &Quotes) -> io::Result<Id> {
@@ -93,6 +109,10 @@ fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
     let mut draining = false;
     let heed = move |reactor: &mut Reactor, _: Id, signals: &mut Signals| {
         for signal in signals.pending() {
+            if signal == SIGUSR1 {
+                table::log(&reactor.snapshot());
+                continue;
+            }
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
             if std::mem::replace(&mut draining, true) {
                 log::info!("{name} again: ending at once");
@@ -104,7 +124,7 @@ fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
         }
         Next::Wait
     };
-    reactor.watch(Signals::new([SIGINT, SIGTERM])?, Interest::READABLE, heed).map(|_| ())
+    reactor.watch(Signals::new([SIGINT, SIGTERM, SIGUSR1])?, Interest::READABLE, heed).map(|_| ())
 }
 
 fn say_goodbye(reactor: &Reactor) {

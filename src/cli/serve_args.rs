@@ -2,7 +2,8 @@
 
 use super::Failure;
 use super::args::Command;
-use super::values::{duration, idle_timeout, number, resolve, text, value};
+use super::narrate::Form;
+use super::values::{duration, idle_timeout, narrate, number, resolve, text, value};
 use doorkeeper::{Config, ListenOptions};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
@@ -42,10 +43,13 @@ Options:
   --quotes FILE         quotes for qotd, separated by lines of a single %
                         [a few built in]
   --utc                 daytime tells UTC, not local time
+  --narrate[=json]      tell each system call of each connection, and what it
+                        means, on standard error; as JSON, an object a line
   -h, --help            this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
 Each listener prints one line, `listening SERVICE ADDRESS`, to standard output.
+SIGUSR1 logs a table of every listener and connection, most loaded first.
 The log goes to standard error; RUST_LOG=error, warn, info [the default], debug
 or trace says how much.
 ";
@@ -61,18 +65,20 @@ pub(crate) struct Serve {
     pub(crate) drain_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
+    pub(crate) narrate: Option<Form>,
 }
 
 impl Default for Serve {
     fn default() -> Serve {
         Serve {
             listeners: Vec::new(),
-            config: Config::default(),
+            config: Config { stall_warning: Some(Duration::from_millis(100)), ..Config::default() },
             listen: ListenOptions::default(),
             max_connections: None,
             drain_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
+            narrate: None,
         }
     }
 }
@@ -126,6 +132,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("drain-timeout") => serve.drain_timeout = duration(&value(parser)?, "--drain-timeout")?,
             Arg::Long("quotes") => serve.quotes = Some(parser.value().map_err(Failure::usage)?.into()),
             Arg::Long("utc") => serve.utc = true,
+            Arg::Long("narrate") => serve.narrate = Some(narrate(parser)?),
             Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
             other => {
                 let problem = other.unexpected();

@@ -1,6 +1,7 @@
 //! What the values on the command line mean.
 
 use super::Failure;
+use super::narrate::Form;
 use lexopt::{Parser, ValueExt};
 use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -34,6 +35,17 @@ pub(super) fn idle_timeout(parser: &mut Parser) -> Result<Option<Duration>, Fail
         return Err(Failure::usage("--idle-timeout 0 would close at once; `none` means no timeout"));
     }
     Ok(Some(timeout))
+}
+
+pub(super) fn narrate(parser: &mut Parser) -> Result<Form, Failure> {
+    match parser.optional_value() {
+        None => Ok(Form::Text),
+        Some(word) if word == "json" => Ok(Form::Json),
+        Some(word) => {
+            let word = word.to_string_lossy();
+            Err(Failure::usage(format_args!("--narrate={word}: must be --narrate=json, or --narrate alone for people")))
+        }
+    }
 }
 
 pub(super) fn duration(word: &str, option: &str) -> Result<Duration, Failure> {

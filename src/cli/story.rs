@@ -1,0 +1,39 @@
+//! `doorkeeper story`: a server and a client in one loop, and every call between them.
+
+use super::Failure;
+use super::narrate::{Form, Narrator};
+use super::teller::Teller;
+use doorkeeper::services::Echo;
+use doorkeeper::{Closed, Config, Context, Handler, Reactor};
+use std::io;
+use std::rc::Rc;
+
+/// Says a word, ends its output, hears the echo out, and ends the story.
+struct Client;
+
+impl Handler for Client {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.write(b"hello\n");
+        cx.half_close();
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, _: &Closed) {
+        cx.stop();
+    }
+}
+
+pub(crate) fn run() -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::failed(format_args!("the story cannot be told: {error}"));
+    let teller = Rc::new(Teller::new(io::stdout()).map_err(failed)?);
+    let mut reactor = Reactor::new(Config::default()).map_err(failed)?;
+    reactor.observe(Narrator::new(&teller, Form::Columns));
+    let id = reactor.listen(([127, 0, 0, 1], 0).into(), |_| Some(Echo)).map_err(failed)?;
+    let address = reactor.local_addr(id).map_err(failed)?;
+    reactor.connect(address, Client).map_err(failed)?;
+    reactor.run().map_err(failed)
+}
