@@ -71,4 +71,35 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
     assert!(told[0].ends_with(r"handler error (no such command: x\r\nINFO all is well\u{1b}[2J)"), "{}", told[0]);
     assert_eq!(lines("DEBUG connection").iter().filter(|line| line.contains("closed: handler error")).count(), 500);
     assert!(LOG.0.lock().unwrap().iter().all(|line| !line.contains(char::is_control)));
+    who_holds_the_loop_is_named();
+}
+
+/// Sleeps when told to.
+struct Sleepy;
+
+impl Handler for Sleepy {
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        std::thread::sleep(Duration::from_millis(if input == b"sleep" { 60 } else { 0 }));
+        Ok(input.len())
+    }
+}
+
+fn who_holds_the_loop_is_named() {
+    let config = Config { stall_warning: Some(Duration::from_millis(50)), ..Config::default() };
+    let mut reactor = Reactor::new(config).unwrap();
+    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Sleepy)).unwrap();
+    let mut streams = [(); 3].map(|()| client(reactor.local_addr(id).unwrap()));
+    while reactor.stats().accepted < 3 {
+        reactor.turn(Some(PATIENCE)).unwrap();
+    }
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    streams[0].write_all(b"sleep").unwrap();
+    streams[1].write_all(b"wait").unwrap();
+    streams[2].write_all(b"wait").unwrap();
+    while reactor.stats().bytes_received < 13 {
+        reactor.turn(Some(PATIENCE)).unwrap();
+    }
+    let told: Vec<String> = lines("WARN").into_iter().filter(|line| line.contains("held the loop")).collect();
+    let start = format!("WARN connection 1.1 with {}: on_data held the loop for ", streams[0].local_addr().unwrap());
+    assert!(matches!(&told[..], [line] if line.starts_with(&start) && line.ends_with("; 2 others waited")), "{told:?}");
 }
