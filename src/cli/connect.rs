@@ -4,8 +4,7 @@
 //! made nonblocking is so for the shell too. So each has a thread that blocks, and holds no more than one chunk.
 
 use super::connect_args::Connect;
-use super::narrate::Narrator;
-use super::teller::Teller;
+use super::watchers::Watchers;
 use super::{Failure, logging};
 use doorkeeper::{Closed, Context, Handle, Handler, Id, Reactor, Reason, TimerKey};
 use std::cell::{Cell, RefCell};
@@ -27,40 +26,46 @@ pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     let addresses = options.addresses()?;
     let mut reactor = Reactor::new(options.config.clone())
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    let teller = options.narrate.map(|form| Ok((form, Rc::new(Teller::new(io::stderr())?)))).transpose();
-    if let Some((form, teller)) =
-        teller.map_err(|error: io::Error| Failure::failed(format_args!("cannot start a thread: {error}")))?
-    {
-        reactor.observe(Narrator::new(&teller, form));
-    }
+    let mut watchers = options.watching.start(&mut reactor)?;
     let mut failures = Vec::new();
     for address in addresses {
         let ends = Ends::new();
         let id = reactor
             .connect_with(address, &options.connect, ends.handler)
             .map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))?;
-        run_loop(&mut reactor)?;
+        run_loop(&mut reactor, &mut watchers)?;
         if ends.fate.opened.get() {
             let pipes = Pipes { id, handle: reactor.handle(), drained: ends.drained, chunks: ends.chunks };
-            return converse(reactor, pipes, &ends.fate, address, options);
+            return converse(reactor, watchers, pipes, &ends.fate, address, options);
         }
         failures.push(format!("{address}: {}", ends.fate.ended.take().unwrap_or_default()));
     }
     Err(Failure::failed(format_args!("cannot connect to {}: {}", options.target, failures.join("; "))))
 }
 
-fn run_loop(reactor: &mut Reactor) -> Result<(), Failure> {
-    reactor.run().map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))
+fn run_loop(reactor: &mut Reactor, watchers: &mut Option<Watchers>) -> Result<(), Failure> {
+    let ran = match watchers {
+        Some(watchers) => watchers.run(reactor, &[]),
+        None => reactor.run(),
+    };
+    ran.map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))
 }
 
 /// From the connection's establishment to its end, and to the end of what it had for standard output.
-fn converse(mut reactor: Reactor, pipes: Pipes, fate: &Fate, address: SocketAddr, options: &Connect) -> Result<(), Failure> {
+fn converse(
+    mut reactor: Reactor,
+    mut watchers: Option<Watchers>,
+    pipes: Pipes,
+    fate: &Fate,
+    address: SocketAddr,
+    options: &Connect,
+) -> Result<(), Failure> {
     let (troubles, trouble) = channel();
     let writer = pipes
         .start(troubles, !options.no_half_close)
         .map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
     if fate.ended.borrow().is_none() {
-        run_loop(&mut reactor)?;
+        run_loop(&mut reactor, &mut watchers)?;
     }
     // With the handler goes the only way to the writer, which writes what it still has and ends.
     drop(reactor);

@@ -2,8 +2,8 @@
 
 use super::Failure;
 use super::args::Command;
-use super::narrate::Form;
-use super::values::{duration, idle_timeout, narrate, resolve, text, value};
+use super::values::{duration, idle_timeout, narrate, resolve, text, trace_max, value};
+use super::watchers::Watching;
 use doorkeeper::{Config, ConnectOptions};
 use lexopt::{Arg, Parser};
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +31,10 @@ Options:
   --source ADDR         the local address, IP or IP:PORT, to connect from
   --narrate[=json]      tell each system call of each connection, and what it
                         means, on standard error; as JSON, an object a line
+  --trace FILE          write what the loop does as a trace for Perfetto or
+                        chrome://tracing
+  --trace-max BYTES     how large it may become; what is left out is counted
+                        in it [67108864]
   -h, --help            this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
@@ -47,7 +51,7 @@ pub(crate) struct Connect {
     pub(crate) connect: ConnectOptions,
     pub(crate) no_half_close: bool,
     pub(crate) family: Option<Family>,
-    pub(crate) narrate: Option<Form>,
+    pub(crate) watching: Watching,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +79,9 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
                 connect.connect.timeout = Some(limit);
             }
             Arg::Long("idle-timeout") => connect.config.idle_timeout = idle_timeout(parser)?,
-            Arg::Long("narrate") => connect.narrate = Some(narrate(parser)?),
+            Arg::Long("narrate") => connect.watching.narrate = Some(narrate(parser)?),
+            Arg::Long("trace") => connect.watching.trace = Some(parser.value().map_err(Failure::usage)?.into()),
+            Arg::Long("trace-max") => connect.watching.trace_max = Some(trace_max(parser)?),
             Arg::Long("no-half-close") => connect.no_half_close = true,
             Arg::Short('4') => set_family(&mut connect, Family::V4)?,
             Arg::Short('6') => set_family(&mut connect, Family::V6)?,

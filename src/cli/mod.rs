@@ -11,7 +11,9 @@ mod serve_args;
 mod story;
 mod table;
 mod teller;
+mod trace;
 mod values;
+mod watchers;
 
 use args::Command;
 use std::fmt::Display;

@@ -1,14 +1,11 @@
 //! The story of each connection as it happens: one line a call, in the order of the calls.
 
-use super::teller::Teller;
-use doorkeeper::{Call, Event, Id, Observer, Reactor, Waiting};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use super::teller::{Sink, Teller};
+use doorkeeper::{Call, Event, Id, Observer};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,12 +30,48 @@ pub(crate) struct Narrator {
     held: Option<(String, String)>,
 }
 
+impl Form {
+    /// The line that tells of a waiting room.
+    pub(crate) fn waiting(self, at: f64, id: Id, address: SocketAddr, depth: u32, limit: u32) -> String {
+        match self {
+            Form::Json => format!("{{\"at\":{at:.6},\"id\":\"{id}\",\"waiting\":{depth},\"backlog\":{limit}}}"),
+            _ => format!("{at:>11.6} {:<8} the waiting room of {address}: {depth} of {limit}", id.to_string()),
+        }
+    }
+}
+
+/// The story's way out.
+pub(crate) struct Narration<W> {
+    output: W,
+    form: Form,
+}
+
+impl<W: Write + Send> Narration<W> {
+    pub(crate) fn new(output: W, form: Form) -> Narration<W> {
+        Narration { output, form }
+    }
+}
+
+impl<W: Write + Send> Sink for Narration<W> {
+    fn take(&mut self, lines: &[String]) -> io::Result<()> {
+        self.output.write_all(format!("{}\n", lines.join("\n")).as_bytes())?;
+        self.output.flush()
+    }
+
+    fn left_out(&self) -> fn(u64) -> String {
+        match self.form {
+            Form::Json => |count| format!("{{\"left_out\":{count}}}"),
+            _ => |count| format!("({count} lines left out: the reader is slow)"),
+        }
+    }
+}
+
 impl Narrator {
-    pub(crate) fn new(teller: &Rc<Teller>, form: Form) -> Box<Narrator> {
+    pub(crate) fn new(teller: &Rc<Teller>, form: Form) -> Narrator {
         if form == Form::Columns {
             teller.tell(format!("{:<COLUMN$}{:<COLUMN$}what it means", "server", "client"));
         }
-        Box::new(Narrator { teller: Rc::clone(teller), form, clients: Vec::new(), held: None })
+        Narrator { teller: Rc::clone(teller), form, clients: Vec::new(), held: None }
     }
 
     fn tell(&mut self, id: Id, call: &Call<'_>, result: Result<usize, &io::Error>) {
@@ -196,34 +229,4 @@ fn meaning(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
         _ => "",
     };
     text.to_string()
-}
-
-/// Runs the loop as a host would, so that each waiting room can be looked at before the loop lets anyone in, and after.
-pub(crate) fn run(reactor: &mut Reactor, listeners: &[(Id, SocketAddr)], teller: &Teller, form: Form) -> io::Result<()> {
-    let mut known = BTreeMap::new();
-    let mut look = |reactor: &Reactor| {
-        for &(id, address) in listeners {
-            let Some(Waiting { depth, limit }) = reactor.waiting(id) else { continue };
-            if known.insert(id, (depth, limit)).is_some_and(|before| before != (depth, limit)) {
-                let at = teller.seconds();
-                teller.tell(match form {
-                    Form::Json => format!("{{\"at\":{at:.6},\"id\":\"{id}\",\"waiting\":{depth},\"backlog\":{limit}}}"),
-                    _ => format!("{at:>11.6} {:<8} the waiting room of {address}: {depth} of {limit}", id.to_string()),
-                });
-            }
-        }
-    };
-    look(reactor);
-    while !reactor.is_done() {
-        let left = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| Timespec::try_from(left).ok());
-        match poll(&mut [PollFd::new(&*reactor, PollFlags::IN)], left.as_ref()) {
-            Err(error) if error != Errno::INTR => return Err(error.into()),
-            _ => {}
-        }
-        look(reactor);
-        reactor.turn(Some(Duration::ZERO))?;
-        look(reactor);
-    }
-    Ok(())
 }

@@ -1,8 +1,6 @@
 //! `doorkeeper serve`.
 
-use super::narrate::{self, Narrator};
 use super::serve_args::{Kind, Serve};
-use super::teller::Teller;
 use super::{Failure, descriptors, logging, print, table};
 use doorkeeper::mio::Interest;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
@@ -12,7 +10,6 @@ use signal_hook_mio::v1_0::Signals;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::time::Duration;
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
@@ -21,18 +18,14 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     limit_connections(&mut options);
     let mut reactor = Reactor::new(options.config.clone())
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    let teller = options.narrate.map(|_| Teller::new(io::stderr()).map(Rc::new)).transpose();
-    let teller = teller.map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
-    if let (Some(teller), Some(form)) = (&teller, options.narrate) {
-        reactor.observe(Narrator::new(teller, form));
-    }
+    let mut watchers = options.watching.start(&mut reactor)?;
     let (announcement, listeners) = listen_all(&mut reactor, &options, &quotes)?;
     await_signals(&mut reactor, options.drain_timeout)
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
     print(&announcement)?;
-    let ran = match (&teller, options.narrate) {
-        (Some(teller), Some(form)) => narrate::run(&mut reactor, &listeners, teller, form),
-        _ => reactor.run(),
+    let ran = match &mut watchers {
+        Some(watchers) => watchers.run(&mut reactor, &listeners),
+        None => reactor.run(),
     };
     ran.map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))?;
     say_goodbye(&reactor);

@@ -2,8 +2,8 @@
 
 use super::Failure;
 use super::args::Command;
-use super::narrate::Form;
-use super::values::{duration, idle_timeout, narrate, number, resolve, text, value};
+use super::values::{duration, idle_timeout, narrate, number, resolve, text, trace_max, value};
+use super::watchers::Watching;
 use doorkeeper::{Config, ListenOptions};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
@@ -45,6 +45,10 @@ Options:
   --utc                 daytime tells UTC, not local time
   --narrate[=json]      tell each system call of each connection, and what it
                         means, on standard error; as JSON, an object a line
+  --trace FILE          write what the loop does as a trace for Perfetto or
+                        chrome://tracing
+  --trace-max BYTES     how large it may become; what is left out is counted
+                        in it [67108864]
   -h, --help            this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
@@ -65,7 +69,7 @@ pub(crate) struct Serve {
     pub(crate) drain_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
-    pub(crate) narrate: Option<Form>,
+    pub(crate) watching: Watching,
 }
 
 impl Default for Serve {
@@ -78,7 +82,7 @@ impl Default for Serve {
             drain_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
-            narrate: None,
+            watching: Watching::default(),
         }
     }
 }
@@ -132,7 +136,9 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("drain-timeout") => serve.drain_timeout = duration(&value(parser)?, "--drain-timeout")?,
             Arg::Long("quotes") => serve.quotes = Some(parser.value().map_err(Failure::usage)?.into()),
             Arg::Long("utc") => serve.utc = true,
-            Arg::Long("narrate") => serve.narrate = Some(narrate(parser)?),
+            Arg::Long("narrate") => serve.watching.narrate = Some(narrate(parser)?),
+            Arg::Long("trace") => serve.watching.trace = Some(parser.value().map_err(Failure::usage)?.into()),
+            Arg::Long("trace-max") => serve.watching.trace_max = Some(trace_max(parser)?),
             Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
             other => {
                 let problem = other.unexpected();

@@ -48,6 +48,15 @@ pub(super) fn narrate(parser: &mut Parser) -> Result<Form, Failure> {
     }
 }
 
+pub(super) fn trace_max(parser: &mut Parser) -> Result<u64, Failure> {
+    const LEAST: u64 = 1024;
+    let most = number(parser, "--trace-max", 1)?;
+    if most < LEAST {
+        return Err(Failure::usage(format_args!("--trace-max {most}: must be at least {LEAST} bytes")));
+    }
+    Ok(most)
+}
+
 pub(super) fn duration(word: &str, option: &str) -> Result<Duration, Failure> {
     humantime::parse_duration(word).map_err(|error| {
         Failure::usage(format_args!("{option} {word}: {error}; it must be a number with a unit, as in 500ms, 30s or 5min"))

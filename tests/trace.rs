@@ -1,0 +1,132 @@
+//! The trace, held against the rules of the Trace Event Format by a parser.
+
+mod common;
+
+use common::{PATIENCE, Program, client, echo, read_all};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::Shutdown;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str) -> File {
+        File(std::env::temp_dir().join(format!("doorkeeper-trace-{name}-{}", std::process::id())))
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The events of a trace that is as it should be.
+fn events(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let events: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let (mut spans, mut slices) = (BTreeMap::new(), Vec::new());
+    for event in &events {
+        let text = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("no {name}: {event}"));
+        let number =
+            |name: &str| event[name].as_f64().filter(|&number| number >= 0.0).unwrap_or_else(|| panic!("no {name}: {event}"));
+        assert!(
+            !text("name").is_empty() && event["pid"].is_u64() && event["tid"].is_u64() && event["args"].is_object(),
+            "{event}"
+        );
+        let begin = number("ts");
+        match text("ph") {
+            "M" => assert!(event["args"]["name"].is_string(), "{event}"),
+            "X" => slices.push((begin, begin + number("dur"))),
+            "C" => assert!(event["args"].as_object().unwrap().values().all(Value::is_number), "{event}"),
+            "i" => assert_eq!(text("s"), "g"),
+            phase @ ("b" | "n" | "e") => {
+                let open = spans.entry((text("cat").to_string(), text("id").to_string())).or_insert(false);
+                assert_eq!(*open, phase != "b", "{event}");
+                *open = phase != "e";
+            }
+            other => panic!("no such phase: {other}"),
+        }
+    }
+    // On one track slices lie beside or within each other, give or take the rounding of a microsecond's thousandth.
+    slices.sort_by(|one, other| one.0.total_cmp(&other.0).then(other.1.total_cmp(&one.1)));
+    let mut around: Vec<f64> = Vec::new();
+    for (begin, end) in slices {
+        while around.last().is_some_and(|&outer| outer <= begin + 0.01) {
+            around.pop();
+        }
+        assert!(around.last().is_none_or(|&outer| end <= outer + 5.0), "{begin} to {end} is half within {around:?}");
+        around.push(end);
+    }
+    events
+}
+
+fn talk(program: &Program) {
+    for _ in 0..20 {
+        let mut stream = client(program.address("echo"));
+        assert_eq!(echo(&mut stream, b"hello"), b"hello");
+        stream.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(&mut stream).unwrap(), b"");
+    }
+}
+
+fn count(events: &[Value], name: &str, phase: &str) -> usize {
+    events.iter().filter(|event| event["name"] == name && event["ph"] == phase).count()
+}
+
+#[test]
+fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
+    let file = File::new("whole");
+    let mut program = Program::serve(&["echo=127.0.0.1:0", "--trace", file.0.to_str().unwrap(), "--drain-timeout=0s"]);
+    talk(&program);
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    assert!(program.wait().success());
+    let events = events(&file.0);
+    for (name, phase, wanted) in
+        [("connection", "b", 20), ("read", "n", 40), ("write", "n", 20), ("on_open", "X", 20), ("on_eof", "X", 20)]
+    {
+        assert_eq!(count(&events, name, phase), wanted, "{name}");
+    }
+    assert_eq!(
+        (count(&events, "connection", "e"), count(&events, "listener", "b"), count(&events, "listener", "e")),
+        (20, 1, 1)
+    );
+    assert!(count(&events, "turn", "X") > 20);
+    let room = format!("waiting room of {}", program.address("echo"));
+    assert!(events.iter().any(|event| event["name"] == room.as_str() && event["args"]["value"] == 1));
+    assert!(count(&events, "pending output", "C") > 0);
+}
+
+#[test]
+fn a_trace_is_whole_also_when_the_program_is_killed_and_says_what_it_left_out() {
+    let file = File::new("killed");
+    let path = file.0.to_str().unwrap();
+    let mut program = Program::serve(&["echo=127.0.0.1:0", "--trace", path, "--trace-max", "20000"]);
+    let start = Instant::now();
+    let left_out = |events: &[Value]| {
+        events.iter().find(|event| event["name"] == "left out").map(|event| event["args"]["events"].as_u64())
+    };
+    loop {
+        talk(&program);
+        assert!(std::fs::metadata(path).unwrap().len() <= 20_000);
+        if left_out(&events(&file.0)).is_some() {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE);
+    }
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
+    assert!(left_out(&events(&file.0)).unwrap().unwrap() > 0);
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_named() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_doorkeeper"));
+    let output =
+        command.args(["serve", "echo=:0", "--trace", "/no/such/folder/trace"]).env("RUST_LOG", "off").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--trace /no/such/folder/trace: No such file"));
+}
