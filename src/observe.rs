@@ -180,6 +180,8 @@ impl fmt::Display for Door {
 pub(crate) struct Eyes {
     observer: RefCell<Option<Box<dyn Observer>>>,
     open: Cell<bool>,
+    /// Somebody wants to know how long callbacks take.
+    timing: Cell<bool>,
     /// How much of what is read and written is shown.
     bytes: usize,
     /// From when on a callback is blamed.
@@ -188,12 +190,13 @@ pub(crate) struct Eyes {
 
 impl Eyes {
     pub(crate) fn new(bytes: usize, stall: Option<Duration>) -> Eyes {
-        Eyes { observer: RefCell::new(None), open: Cell::new(false), bytes, stall }
+        Eyes { observer: RefCell::new(None), open: Cell::new(false), timing: Cell::new(stall.is_some()), bytes, stall }
     }
 
     pub(crate) fn observe(&self, observer: Box<dyn Observer>) {
         self.observer.replace(Some(observer));
         self.open.set(true);
+        self.timing.set(true);
     }
 
     /// Whether anyone is watching. Built with `--cfg doorkeeper_unobserved` nobody ever is, to measure what this costs.
@@ -205,18 +208,25 @@ impl Eyes {
     #[inline]
     pub(crate) fn tell<'e>(&self, event: impl FnOnce() -> Event<'e>) {
         if self.are_open() {
-            self.deliver(&event());
+            self.make(event);
         }
     }
 
-    /// A panic removes the observer: it must not disturb what it watches.
+    /// Out of line, so that what is on the way every message takes is one test.
     #[cold]
+    #[inline(never)]
+    fn make<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        self.deliver(&event());
+    }
+
+    /// A panic removes the observer: it must not disturb what it watches.
     fn deliver(&self, event: &Event<'_>) {
         let mut place = self.observer.borrow_mut();
         let told = place.as_mut().map(|observer| catch_unwind(AssertUnwindSafe(|| observer.event(event))));
         if told.is_some_and(|told| told.is_err()) {
             log::error!("the observer panicked, and is removed");
             self.open.set(false);
+            self.timing.set(self.stall.is_some());
             let gone = place.take();
             if catch_unwind(AssertUnwindSafe(|| drop(gone))).is_err() {
                 log::error!("the observer panicked again when it was dropped");
@@ -232,6 +242,6 @@ impl Eyes {
     /// The time, if anyone wants to know how long something takes.
     #[inline]
     pub(crate) fn start(&self) -> Option<Instant> {
-        (self.are_open() || self.stall.is_some()).then(Instant::now)
+        if self.timing.get() { Some(Instant::now()) } else { None }
     }
 }

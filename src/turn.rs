@@ -70,9 +70,9 @@ pub(crate) struct Turn<'a> {
 
 impl Turn<'_> {
     /// A callback has returned: tells whoever watches how long it took, and blames it if that was too long.
-    pub(crate) fn handled(&self, peer: SocketAddr, callback: Callback, started: Option<Instant>) {
-        let Some(took) = started.map(|started| started.elapsed()) else { return };
-        let id = self.id;
+    #[cold]
+    pub(crate) fn handled(&self, peer: SocketAddr, callback: Callback, started: Instant) {
+        let (id, took) = (self.id, started.elapsed());
         self.eyes.tell(|| Event::Handled { id, peer, callback, took });
         if self.eyes.stall.is_some_and(|limit| took > limit) {
             let waited = self.others.queued();
