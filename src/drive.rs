@@ -109,9 +109,7 @@ impl Reactor {
         let mut turn = self.turn_of(id);
         let started = turn.eyes.start();
         let told = guard(|| handler.on_close(&mut stream.farewell(socket, &mut turn), closed));
-        if let Some(started) = started {
-            turn.handled(stream.peer(), Callback::Close, started);
-        }
+        turn.handled(|| stream.peer(), Callback::Close, started);
         let dropped = guard(|| drop(handler));
         if told.and(dropped).is_none() {
             self.count_panic("on_close");
@@ -301,9 +299,7 @@ impl Reactor {
         let stream = Stream::new(peer, self.now);
         let started = self.eyes.start();
         let answer = guard(|| listener.service.open(stream.peer()));
-        if let Some(started) = started {
-            self.turn_of(door).handled(stream.peer(), Callback::Service, started);
-        }
+        self.turn_of(door).handled(|| stream.peer(), Callback::Service, started);
         let Some(Some(handler)) = answer else {
             socket.close(&self.told(self.sources.next_id()));
             self.stats.turned_away += 1;

@@ -38,6 +38,11 @@
 //! descriptor is readable or its [deadline](Reactor::next_deadline) has come. A host's own sources can live on this loop, by
 //! [`Reactor::watch`]. Sockets opened elsewhere are [adopted](Reactor::adopt_stream).
 //!
+//! # Watching it run
+//! [`Reactor::observe`] tells an [`Observer`] every system call and what it came to, every turn and every callback;
+//! [`Reactor::snapshot`] shows everything there is; [`Reactor::waiting`] how full a waiting room is;
+//! [`Config::stall_warning`] names a callback that holds the loop. While nobody watches, nothing is computed.
+//!
 //! # Features
 //! `services` (default) adds the six standard services and brings jiff, for dates; `cli` (default) adds the program. A library
 //! wants neither: `default-features = false` leaves mio, slab, log and socket2.
@@ -90,3 +95,8 @@ pub use watch::Next;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And the one about watching.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/watching.md")]
+struct Watching;

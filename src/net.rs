@@ -184,7 +184,7 @@ impl TcpListener {
     pub(crate) fn accept(&self, next: Id, told: &Told<'_>) -> io::Result<(TcpStream, SocketAddr)> {
         let result = self.0.accept().map(|(stream, peer)| (TcpStream(stream), peer));
         let entered = result.as_ref().ok().map(|&(_, peer)| (peer, next));
-        told.tell(|| Call::Accept { entered }, result.as_ref().map(|_| 0));
+        told.tell(|| Call::Accept { entered }, || result.as_ref().map(|_| 0));
         result
     }
 }
@@ -192,7 +192,7 @@ impl TcpListener {
 /// socket(2), nonblocking before anything else is done with it.
 fn new_socket(address: SocketAddr, told: &Told<'_>) -> io::Result<Socket> {
     let result = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
-    told.tell(|| Call::Socket { address }, result.as_ref().map(|_| 0));
+    told.tell(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
     let socket = result?;
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -211,18 +211,18 @@ pub(crate) struct Told<'a> {
 
 impl Told<'_> {
     #[inline]
-    fn tell<'e>(&self, call: impl FnOnce() -> Call<'e>, result: Result<usize, &'e io::Error>) {
-        self.eyes.tell(|| Event::Call { id: self.id, call: call(), result });
+    fn tell<'e>(&self, call: impl FnOnce() -> Call<'e>, result: impl FnOnce() -> Result<usize, &'e io::Error>) {
+        self.eyes.tell(|| Event::Call { id: self.id, call: call(), result: result() });
     }
 
     /// Tells of a call that moves no bytes.
-    fn done<'e>(&self, call: impl FnOnce() -> Call<'e>, result: io::Result<()>) -> io::Result<()> {
+    fn done(&self, call: impl FnOnce() -> Call<'static>, result: io::Result<()>) -> io::Result<()> {
         self.eyes.tell(|| Event::Call { id: self.id, call: call(), result: result.as_ref().map(|()| 0) });
         result
     }
 
     fn closed(&self) {
-        self.tell(|| Call::Close, Ok(0));
+        self.tell(|| Call::Close, || Ok(0));
     }
 }
 
@@ -343,7 +343,7 @@ impl Read for Line<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let result = self.socket.0.read(buffer);
         let call = || Call::Read { length: buffer.len(), bytes: self.told.eyes.shown(&buffer[..moved(&result)]) };
-        self.told.tell(call, result.as_ref().copied());
+        self.told.tell(call, || result.as_ref().copied());
         result
     }
 }
@@ -354,7 +354,7 @@ impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let result = self.socket.0.write(bytes);
         let call = || Call::Write { length: bytes.len(), bytes: self.told.eyes.shown(&bytes[..moved(&result)]) };
-        self.told.tell(call, result.as_ref().copied());
+        self.told.tell(call, || result.as_ref().copied());
         result
     }
 

@@ -32,6 +32,11 @@ pub enum Event<'a> {
         /// How many ids were queued already.
         queued: usize,
     },
+    /// The turn is over. Until the next begins, nothing of the reactor runs.
+    Rest {
+        /// The number of the turn.
+        number: u64,
+    },
     /// A source became ready, as the poller gave it.
     Ready {
         /// Which.
@@ -214,7 +219,6 @@ impl Eyes {
 
     /// Out of line, so that what is on the way every message takes is one test.
     #[cold]
-    #[inline(never)]
     fn make<'e>(&self, event: impl FnOnce() -> Event<'e>) {
         self.deliver(&event());
     }

@@ -391,6 +391,7 @@ impl Reactor {
         self.drive();
         self.apply();
         self.reap();
+        self.eyes.tell(|| Event::Rest { number: self.stats.turns });
         Ok(())
     }
 

@@ -162,9 +162,7 @@ impl Stream {
         let mut cx = self.context(io, turn);
         let result = catch_unwind(AssertUnwindSafe(|| code(&mut cx)));
         let intent = cx.intent;
-        if let Some(started) = started {
-            turn.handled(self.peer(), callback, started);
-        }
+        turn.handled(|| self.peer(), callback, started);
         let Ok(result) = result else { return Err(Reason::Panic.into()) };
         let value = result.map_err(|error| End { reason: Reason::Handler, error: Some(error) })?;
         match intent {

@@ -9,7 +9,7 @@ use crate::observe::{Event, Eyes};
 use crate::timers::Tick;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Why a turn ended the connection.
 #[derive(Debug)]
@@ -70,9 +70,16 @@ pub(crate) struct Turn<'a> {
 
 impl Turn<'_> {
     /// A callback has returned: tells whoever watches how long it took, and blames it if that was too long.
+    #[inline]
+    pub(crate) fn handled(&self, peer: impl FnOnce() -> SocketAddr, callback: Callback, started: Option<Instant>) {
+        if let Some(started) = started {
+            self.timed(peer(), callback, started.elapsed());
+        }
+    }
+
     #[cold]
-    pub(crate) fn handled(&self, peer: SocketAddr, callback: Callback, started: Instant) {
-        let (id, took) = (self.id, started.elapsed());
+    fn timed(&self, peer: SocketAddr, callback: Callback, took: Duration) {
+        let id = self.id;
         self.eyes.tell(|| Event::Handled { id, peer, callback, took });
         if self.eyes.stall.is_some_and(|limit| took > limit) {
             let waited = self.others.queued();

@@ -94,7 +94,16 @@ fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
         (count(&events, "connection", "e"), count(&events, "listener", "b"), count(&events, "listener", "e")),
         (20, 1, 1)
     );
-    assert!(count(&events, "turn", "X") > 20);
+    let slices = |turns: bool| -> Vec<(f64, f64)> {
+        let slices = events.iter().filter(|event| event["ph"] == "X" && (event["name"] == "turn") == turns);
+        let number = |value: &Value| value.as_f64().unwrap();
+        slices.map(|slice| (number(&slice["ts"]), number(&slice["ts"]) + number(&slice["dur"]))).collect()
+    };
+    let (turns, callbacks) = (slices(true), slices(false));
+    assert!(turns.len() > 20 && turns.windows(2).all(|pair| pair[0].1 <= pair[1].0), "turns follow each other: {turns:?}");
+    // The clock is read once for each end of a slice, so the edges of a callback may lie a little off those of its turn.
+    let within = |&(begin, end): &(f64, f64)| turns.iter().any(|turn| turn.0 - 50.0 <= begin && end <= turn.1 + 0.01);
+    assert!(callbacks.iter().all(within), "a callback runs in a turn: {callbacks:?} {turns:?}");
     let room = format!("waiting room of {}", program.address("echo"));
     assert!(events.iter().any(|event| event["name"] == room.as_str() && event["args"]["value"] == 1));
     assert!(count(&events, "pending output", "C") > 0);

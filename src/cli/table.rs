@@ -48,7 +48,8 @@ pub(crate) fn log(snapshot: &Snapshot) {
         log::info!("and {} more", sorted.len() - ROWS);
     }
     if let Some(overflows) = snapshot.overflows {
-        log::info!("turned down by this machine for want of room: {} of {} dropped", overflows.overflows, overflows.drops);
+        let (overflows, drops) = (overflows.overflows, overflows.drops);
+        log::info!("{drops} requests dropped by this machine since it started, {overflows} of them at a full waiting room");
     }
     log::info!("{} accepted, {} connected, {} turns, {} events", stats.accepted, stats.connected, stats.turns, stats.events);
 }

@@ -71,15 +71,15 @@ fn left_out(count: u64) -> String {
 
 pub(crate) struct Tracer {
     teller: Rc<Teller>,
-    /// The turn that is on: its number, its events, and when it began, in microseconds.
-    turn: Option<(u64, usize, f64)>,
+    /// The turn that is on: how many events it has, and when it began, in microseconds.
+    turn: (usize, f64),
     /// What the spans that have begun are of.
     spans: BTreeMap<Id, &'static str>,
 }
 
 impl Tracer {
     pub(crate) fn new(teller: &Rc<Teller>) -> Tracer {
-        Tracer { teller: Rc::clone(teller), turn: None, spans: BTreeMap::new() }
+        Tracer { teller: Rc::clone(teller), turn: (0, 0.0), spans: BTreeMap::new() }
     }
 
     fn now(&self) -> f64 {
@@ -130,16 +130,10 @@ impl Tracer {
 impl Observer for Tracer {
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Turn { number, slept, events, .. } => {
-                let now = self.now();
-                if let Some((number, events, begin)) = self.turn.replace((*number, *events, now)) {
-                    self.slice(
-                        "turn",
-                        begin,
-                        now - slept.as_secs_f64() * 1e6,
-                        &format!("\"number\":{number},\"events\":{events}"),
-                    );
-                }
+            Event::Turn { events, .. } => self.turn = (*events, self.now()),
+            Event::Rest { number } => {
+                let (events, begin) = self.turn;
+                self.slice("turn", begin, self.now(), &format!("\"number\":{number},\"events\":{events}"));
             }
             Event::Handled { id, callback, took, .. } => {
                 let now = self.now();

@@ -34,7 +34,8 @@ pub(crate) struct Watchers {
     tracer: Option<Rc<Teller>>,
     /// The waiting rooms as last seen.
     rooms: BTreeMap<Id, (u32, u32)>,
-    summed: Instant,
+    /// When pending output was last added up.
+    summed: Option<Instant>,
 }
 
 /// Tells several what happens.
@@ -67,7 +68,7 @@ impl Watching {
             return Ok(None);
         }
         reactor.observe(Box::new(All(all)));
-        Ok(Some(Watchers { narrator, tracer, rooms: BTreeMap::new(), summed: Instant::now() }))
+        Ok(Some(Watchers { narrator, tracer, rooms: BTreeMap::new(), summed: None }))
     }
 }
 
@@ -103,8 +104,9 @@ impl Watchers {
                 trace::counter(teller, &format!("waiting room of {address}"), depth.into());
             }
         }
-        if let Some(teller) = self.tracer.as_ref().filter(|_| self.summed.elapsed() >= SUM_EVERY) {
-            self.summed = Instant::now();
+        let due = self.summed.is_none_or(|summed| summed.elapsed() >= SUM_EVERY);
+        if let Some(teller) = self.tracer.as_ref().filter(|_| due) {
+            self.summed = Some(Instant::now());
             let pending: usize = reactor.snapshot().connections.iter().map(|view| view.pending_out).sum();
             trace::counter(teller, "pending output", pending as u64);
         }
