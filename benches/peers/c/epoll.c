@@ -1,0 +1,53 @@
+/* The yardstick: echo on plain epoll, level-triggered, one recv and one send a message. No timers, no limits, no buffers: a
+ * peer whose socket is full holds up all others until it takes the rest. */
+#define _GNU_SOURCE
+#include "address.h"
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+
+static char buffer[65536];
+
+/* Sends all of it; says whether that went well. */
+static int send_all(int socket, const char *bytes, ssize_t count) {
+    while (count > 0) {
+        ssize_t sent = send(socket, bytes, count, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EAGAIN) {
+            struct pollfd room = {.fd = socket, .events = POLLOUT};
+            poll(&room, 1, -1);
+            continue;
+        }
+        if (sent < 0)
+            return 0;
+        bytes += sent;
+        count -= sent;
+    }
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    int listener = listen_on(argc > 1 ? argv[1] : "127.0.0.1:0");
+    int poller = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[1024];
+    epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
+    for (;;) {
+        int count = epoll_wait(poller, events, 1024, -1);
+        for (int i = 0; i < count; i++) {
+            int socket = events[i].data.fd;
+            if (socket == listener) {
+                int client;
+                while ((client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+                    set_nodelay(client);
+                    struct epoll_event input = {.events = EPOLLIN, .data.fd = client};
+                    epoll_ctl(poller, EPOLL_CTL_ADD, client, &input);
+                }
+                continue;
+            }
+            ssize_t got = recv(socket, buffer, sizeof buffer, 0);
+            if (got < 0 && errno == EAGAIN)
+                continue;
+            if (got <= 0 || !send_all(socket, buffer, got))
+                close(socket);
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Nothing: what a program weighs before it does anything.
+
+fn main() {}

@@ -1,0 +1,30 @@
+//! Echo on smol, one thread.
+
+use smol::io::{AsyncReadExt, AsyncWriteExt};
+use smol::net::{TcpListener, TcpStream};
+use smol::LocalExecutor;
+
+async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        stream.write_all(&buffer[..count]).await?;
+    }
+}
+
+fn main() -> std::io::Result<()> {
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_string());
+    let executor = LocalExecutor::new();
+    smol::block_on(executor.run(async {
+        let listener = TcpListener::bind(address).await?;
+        println!("listening {}", listener.local_addr()?);
+        loop {
+            let (stream, _) = listener.accept().await?;
+            executor.spawn(echo(stream)).detach();
+        }
+    }))
+}
