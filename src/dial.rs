@@ -22,24 +22,30 @@ pub(crate) struct Dial {
     /// When the call was asked for.
     pub(crate) since: Tick,
     /// Kept until the connection is established, for then it tells what has already arrived.
-    pub(crate) readiness: Readiness,
+    pub(crate) noted: Readiness,
     /// No output will follow: half-closed before it began.
     pub(crate) half_closed: bool,
-    pub(crate) serial: u32,
 }
 
 impl Dial {
     /// One turn: socket, [bind,] connect, register in the first; in the others, whether the kernel has come to a result. True
     /// once the connection is established.
-    pub(crate) fn turn(&mut self, poller: &Poller, config: &Config, now: Tick, told: &Told<'_>) -> Result<bool, End> {
-        self.readiness.remove(Readiness::QUEUED);
+    pub(crate) fn turn(
+        &mut self,
+        noted: Readiness,
+        poller: &Poller,
+        config: &Config,
+        now: Tick,
+        told: &Told<'_>,
+    ) -> Result<bool, End> {
+        self.noted.add(noted);
         let Some(socket) = &self.socket else {
             let mut socket = TcpStream::connect(self.address, &self.options, told)?;
             poller.add_connecting(&mut socket, told.id)?;
             self.socket = Some(socket);
             return Ok(false);
         };
-        if self.readiness.has(Readiness::WRITABLE) && is_established(socket, told)? {
+        if self.noted.has(Readiness::WRITABLE) && is_established(socket, told)? {
             return Ok(true);
         }
         if now >= self.deadline(config) {

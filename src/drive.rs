@@ -12,7 +12,7 @@ use crate::readiness::Readiness;
 use crate::sources::{Connection, Listener, Source};
 use crate::stream::Stream;
 use crate::turn::{End, Turn};
-use crate::watch::{Next, Watch};
+use crate::watch::{Next, Watched};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,24 +23,23 @@ pub(crate) fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
 }
 
 impl Reactor {
-    pub(crate) fn drive_one(&mut self, id: Id) {
-        match self.sources.check_out(id) {
-            Some(Source::Connection(connection)) => self.converse(id, connection),
-            Some(Source::Listener(listener)) => self.admit(id, listener),
-            Some(Source::Dial(dial)) => self.dial(id, dial),
-            Some(Source::Watch(watch)) => self.attend(id, watch),
-            // The id went stale in the queue: its source closed.
-            Some(Source::Away { .. } | Source::Closed) | None => {}
+    pub(crate) fn drive_one(&mut self, id: Id, noted: Readiness, source: Source) {
+        match source {
+            Source::Connection(connection) => self.converse(id, noted, connection),
+            Source::Listener(listener) => self.admit(id, noted, listener),
+            Source::Dial(dial) => self.dial(id, noted, dial),
+            Source::Watch(watched) => self.attend(id, watched),
+            Source::Away | Source::Closed => {}
         }
     }
 
     /// A connection's turn.
-    fn converse(&mut self, id: Id, mut connection: Connection) {
-        let Connection { stream, handler, socket, .. } = &mut connection;
+    fn converse(&mut self, id: Id, noted: Readiness, mut connection: Connection) {
+        let Connection { stream, handler, socket } = &mut connection;
         let (received, sent) = stream.moved();
         let mut turn = self.turn_of(id);
         let mut line = Line { socket, told: Told { id, eyes: turn.eyes } };
-        let result = stream.turn(&mut line, &mut **handler, &mut turn);
+        let result = stream.turn(noted, &mut line, &mut **handler, &mut turn);
         self.stats.bytes_received += stream.moved().0 - received;
         self.stats.bytes_sent += stream.moved().1 - sent;
         match result.and_then(|()| self.await_writable(id, &mut connection)) {
@@ -86,7 +85,7 @@ impl Reactor {
 
     /// Ends a connection: the receipt, the last callback, the socket, the slot.
     fn end(&mut self, id: Id, connection: Connection, end: End) {
-        let Connection { stream, handler, socket, .. } = connection;
+        let Connection { stream, handler, socket } = connection;
         let closed = stream.close(end, self.now, &mut self.scratch);
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
@@ -117,8 +116,8 @@ impl Reactor {
     }
 
     /// A call's turn.
-    fn dial(&mut self, id: Id, mut dial: Box<Dial>) {
-        match dial.turn(&self.poller, &self.config, self.now, &self.told(id)) {
+    fn dial(&mut self, id: Id, noted: Readiness, mut dial: Box<Dial>) {
+        match dial.turn(noted, &self.poller, &self.config, self.now, &self.told(id)) {
             Ok(true) => self.connected(id, *dial),
             Ok(false) => {
                 self.timers.arm(id.slot(), dial.deadline(&self.config));
@@ -130,15 +129,15 @@ impl Reactor {
 
     /// The call is answered: from here on it is a connection like any other, and has its first turn at once.
     fn connected(&mut self, id: Id, dial: Dial) {
-        let Dial { address, handler, socket: Some(socket), readiness, half_closed, serial, .. } = dial else { return };
+        let Dial { address, handler, socket: Some(socket), noted, half_closed, .. } = dial else { return };
         self.timers.disarm(id.slot());
         self.stats.connected += 1;
         log::debug!("connection {id} to {address}");
-        let mut stream = Stream::connected(address, self.now, readiness);
+        let mut stream = Stream::connected(address, self.now);
         if half_closed {
             stream.half_close();
         }
-        self.converse(id, Connection { stream, handler, socket, serial });
+        self.converse(id, noted, Connection { stream, handler, socket });
     }
 
     fn end_dial(&mut self, id: Id, dial: Dial, end: End) {
@@ -152,27 +151,26 @@ impl Reactor {
     }
 
     /// A watched source's turn.
-    fn attend(&mut self, id: Id, mut watch: Box<Watch>) {
-        watch.readiness.take();
-        match guard(|| watch.watched.turn(self, id)) {
-            Some(Next::Done) => self.unwatch(id, watch),
+    fn attend(&mut self, id: Id, mut watched: Box<dyn Watched>) {
+        match guard(|| watched.turn(self, id)) {
+            Some(Next::Done) => self.unwatch(id, watched),
             Some(next) => {
-                self.sources.check_in(id, Source::Watch(watch));
+                self.sources.check_in(id, Source::Watch(watched));
                 if next == Next::Again {
                     self.sources.mark(id, Readiness::default());
                 }
             }
             None => {
                 self.count_panic("the callback of a watched source");
-                self.unwatch(id, watch);
+                self.unwatch(id, watched);
             }
         }
     }
 
-    fn unwatch(&mut self, id: Id, mut watch: Box<Watch>) {
+    fn unwatch(&mut self, id: Id, mut watched: Box<dyn Watched>) {
         let gone = guard(|| {
-            watch.watched.deregister(&self.poller);
-            drop(watch);
+            watched.deregister(&self.poller);
+            drop(watched);
         });
         self.sources.retire(id);
         if gone.is_none() {
@@ -215,8 +213,8 @@ impl Reactor {
             Some(Source::Connection(connection)) => self.end(id, connection, reason.into()),
             Some(Source::Listener(listener)) => self.close_listener(id, *listener),
             Some(Source::Dial(dial)) => self.end_dial(id, *dial, reason.into()),
-            Some(Source::Watch(watch)) => self.unwatch(id, watch),
-            Some(Source::Away { .. } | Source::Closed) | None => {}
+            Some(Source::Watch(watched)) => self.unwatch(id, watched),
+            Some(Source::Away | Source::Closed) | None => {}
         }
     }
 
@@ -232,8 +230,7 @@ impl Reactor {
     }
 
     /// A listener's turn.
-    fn admit(&mut self, id: Id, mut listener: Box<Listener>) {
-        let noted = listener.readiness.take();
+    fn admit(&mut self, id: Id, noted: Readiness, mut listener: Box<Listener>) {
         if noted.has(Readiness::READABLE) {
             listener.admission.arrival();
         }

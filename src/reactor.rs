@@ -273,7 +273,7 @@ impl Reactor {
                 Some(Source::Listener(listener)) => snapshot.listeners.push(listener.view(id)),
                 Some(Source::Connection(connection)) => snapshot.connections.push(connection.stream.view(id, now)),
                 Some(Source::Dial(dial)) => snapshot.connections.push(dial.view(id, now)),
-                Some(Source::Watch(_) | Source::Away { .. } | Source::Closed) | None => {}
+                Some(Source::Watch(_) | Source::Away | Source::Closed) | None => {}
             }
         }
         snapshot
@@ -448,8 +448,8 @@ impl Reactor {
     /// Phase 4: one bounded turn for every id queued before this phase. Ids queued by these turns have theirs next time.
     fn drive(&mut self) {
         for _ in 0..self.sources.queued() {
-            if let Some(id) = self.sources.next_queued() {
-                self.drive_one(id);
+            if let Some((id, noted, source)) = self.sources.next_turn() {
+                self.drive_one(id, noted, source);
             }
         }
     }

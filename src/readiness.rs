@@ -26,10 +26,6 @@ impl Readiness {
         self.0 != before
     }
 
-    pub(crate) fn remove(&mut self, marks: Readiness) {
-        self.0 &= !marks.0;
-    }
-
     pub(crate) fn take(&mut self) -> Readiness {
         std::mem::take(self)
     }

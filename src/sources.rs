@@ -10,7 +10,7 @@ use crate::net::{TcpListener, TcpStream};
 use crate::readiness::Readiness;
 use crate::snapshot::ListenerView;
 use crate::stream::Stream;
-use crate::watch::{Watch, Watched};
+use crate::watch::Watched;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
@@ -21,7 +21,6 @@ pub(crate) struct Connection {
     pub(crate) stream: Stream,
     pub(crate) handler: Box<dyn Handler>,
     pub(crate) socket: TcpStream,
-    pub(crate) serial: u32,
 }
 
 /// A listener: the doorkeeper's socket, who is called when someone enters, and when to let them.
@@ -29,8 +28,6 @@ pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) service: Box<dyn Service>,
     pub(crate) admission: Admission,
-    pub(crate) readiness: Readiness,
-    serial: u32,
 }
 
 impl Listener {
@@ -45,42 +42,22 @@ pub(crate) enum Source {
     Connection(Connection),
     Listener(Box<Listener>),
     Dial(Box<Dial>),
-    Watch(Box<Watch>),
-    /// Taken out for its turn, so that its callbacks can reach every other slot. Marks made meanwhile are kept.
-    Away {
-        serial: u32,
-        readiness: Readiness,
-    },
+    Watch(Box<dyn Watched>),
+    /// Taken out for its turn, so that its callbacks can reach every other slot.
+    Away,
     /// Closed in this turn of the loop. The slot stays taken until the turn ends: the events still in hand may name it.
     Closed,
 }
 
-impl Source {
-    fn serial(&self) -> Option<u32> {
-        match self {
-            Source::Connection(connection) => Some(connection.serial),
-            Source::Listener(listener) => Some(listener.serial),
-            Source::Dial(dial) => Some(dial.serial),
-            Source::Watch(watch) => Some(watch.serial),
-            Source::Away { serial, .. } => Some(*serial),
-            Source::Closed => None,
-        }
-    }
-
-    fn readiness(&mut self) -> Option<&mut Readiness> {
-        match self {
-            Source::Connection(connection) => Some(&mut connection.stream.readiness),
-            Source::Listener(listener) => Some(&mut listener.readiness),
-            Source::Dial(dial) => Some(&mut dial.readiness),
-            Source::Watch(watch) => Some(&mut watch.readiness),
-            Source::Away { readiness, .. } => Some(readiness),
-            Source::Closed => None,
-        }
-    }
+/// A source, its serial, and what was noted about it since its last turn began.
+struct Slot {
+    source: Source,
+    serial: u32,
+    noted: Readiness,
 }
 
 pub(crate) struct Sources {
-    slab: Slab<Source>,
+    slab: Slab<Slot>,
     next_serial: u32,
     /// Each id at most once; the mark QUEUED says so.
     queue: VecDeque<Id>,
@@ -124,47 +101,45 @@ impl Sources {
     }
 
     pub(crate) fn add_connection(&mut self, stream: Stream, handler: Box<dyn Handler>, socket: TcpStream) -> Id {
-        let serial = self.next_id().serial();
         self.open += 1;
-        self.add(Source::Connection(Connection { stream, handler, socket, serial }))
+        self.add(Source::Connection(Connection { stream, handler, socket }))
     }
 
     pub(crate) fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> Id {
-        let (serial, readiness) = (self.next_id().serial(), Readiness::default());
-        let listener = Listener { socket, service, admission: Admission::new(), readiness, serial };
-        let id = self.add(Source::Listener(Box::new(listener)));
+        let id = self.add(Source::Listener(Box::new(Listener { socket, service, admission: Admission::new() })));
         self.listeners.push(id);
         id
     }
 
     pub(crate) fn add_watch(&mut self, watched: Box<dyn Watched>) -> Id {
-        let (serial, readiness) = (self.next_id().serial(), Readiness::default());
-        self.add(Source::Watch(Box::new(Watch { watched, readiness, serial })))
+        self.add(Source::Watch(watched))
     }
 
     /// Puts a source in and queues its first turn.
     fn add(&mut self, source: Source) -> Id {
         let id = self.next_id();
         self.next_serial = self.next_serial.wrapping_add(1);
-        self.slab.insert(source);
+        self.slab.insert(Slot { source, serial: id.serial(), noted: Readiness::default() });
         self.mark(id, Readiness::WOKEN);
         id
     }
 
     /// The source an id names; none once that source has closed.
     pub(crate) fn get(&self, id: Id) -> Option<&Source> {
-        self.slab.get(id.slot()).filter(|source| source.serial() == Some(id.serial()))
+        let slot = self.slab.get(id.slot()).filter(|slot| slot.serial == id.serial())?;
+        (!matches!(slot.source, Source::Closed)).then_some(&slot.source)
     }
 
-    fn get_mut(&mut self, id: Id) -> Option<&mut Source> {
-        self.slab.get_mut(id.slot()).filter(|source| source.serial() == Some(id.serial()))
+    fn slot(&mut self, id: Id) -> Option<&mut Slot> {
+        let slot = self.slab.get_mut(id.slot()).filter(|slot| slot.serial == id.serial())?;
+        (!matches!(slot.source, Source::Closed)).then_some(slot)
     }
 
     /// Notes something about a source and queues it. False if the id is stale.
     pub(crate) fn mark(&mut self, id: Id, marks: Readiness) -> bool {
-        let Some(readiness) = self.get_mut(id).and_then(Source::readiness) else { return false };
-        readiness.add(marks);
-        if readiness.add(Readiness::QUEUED) {
+        let Some(slot) = self.slot(id) else { return false };
+        slot.noted.add(marks);
+        if slot.noted.add(Readiness::QUEUED) {
             self.queue.push_back(id);
         }
         true
@@ -172,34 +147,34 @@ impl Sources {
 
     /// Marks the source in a slot whose deadline has passed.
     pub(crate) fn mark_slot(&mut self, slot: usize, marks: Readiness) -> Option<Id> {
-        let id = Id::new(slot, self.slab.get(slot).and_then(Source::serial)?);
-        self.mark(id, marks);
-        Some(id)
+        let id = Id::new(slot, self.slab.get(slot)?.serial);
+        self.mark(id, marks).then_some(id)
     }
 
-    pub(crate) fn next_queued(&mut self) -> Option<Id> {
-        self.queue.pop_front()
+    /// Takes the first in the queue out for its turn, with what was noted about it. None if it has closed meanwhile.
+    pub(crate) fn next_turn(&mut self) -> Option<(Id, Readiness, Source)> {
+        let id = self.queue.pop_front()?;
+        let slot = self.slot(id)?;
+        Some((id, slot.noted.take(), std::mem::replace(&mut slot.source, Source::Away)))
     }
 
-    /// Takes a source out for its turn.
+    /// Takes a source out.
     pub(crate) fn check_out(&mut self, id: Id) -> Option<Source> {
-        let away = Source::Away { serial: id.serial(), readiness: Readiness::default() };
-        self.get_mut(id).map(|source| std::mem::replace(source, away))
+        Some(std::mem::replace(&mut self.slot(id)?.source, Source::Away))
     }
 
-    /// Puts it back, with what was noted about it meanwhile.
-    pub(crate) fn check_in(&mut self, id: Id, mut source: Source) {
-        let Some(place) = self.get_mut(id) else { return };
-        if let (Some(noted), Some(readiness)) = (place.readiness(), source.readiness()) {
-            readiness.add(noted.take());
+    /// Puts it back.
+    pub(crate) fn check_in(&mut self, id: Id, source: Source) {
+        if let Some(slot) = self.slot(id) {
+            // What is there is the mark of its absence, and needs no dropping.
+            std::mem::forget(std::mem::replace(&mut slot.source, source));
         }
-        *place = source;
     }
 
     /// Leaves the slot closed; it is freed when the turn ends.
     pub(crate) fn retire(&mut self, id: Id) {
-        if let Some(source) = self.get_mut(id) {
-            *source = Source::Closed;
+        if let Some(slot) = self.slot(id) {
+            slot.source = Source::Closed;
             self.dead.push(id.slot());
             self.listeners.retain(|&listener| listener != id);
         }
@@ -216,8 +191,8 @@ impl Sources {
 
     /// Every id that names something.
     pub(crate) fn ids(&self) -> Vec<Id> {
-        let named = self.slab.iter().filter_map(|(slot, source)| Some(Id::new(slot, source.serial()?)));
-        named.collect()
+        let open = self.slab.iter().filter(|(_, slot)| !matches!(slot.source, Source::Closed));
+        open.map(|(place, slot)| Id::new(place, slot.serial)).collect()
     }
 }
 
@@ -231,7 +206,7 @@ impl Others for Sources {
 
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let output_max = self.output_max;
-        let Some(Source::Connection(connection)) = self.get_mut(id) else { return 0 };
+        let Some(Slot { source: Source::Connection(connection), .. }) = self.slot(id) else { return 0 };
         let taken = connection.stream.push(bytes, output_max);
         if taken > 0 {
             self.mark(id, Readiness::default());
@@ -244,7 +219,7 @@ impl Others for Sources {
     }
 
     fn half_close(&mut self, id: Id) -> bool {
-        match self.get_mut(id) {
+        match self.slot(id).map(|slot| &mut slot.source) {
             Some(Source::Connection(connection)) => connection.stream.half_close(),
             Some(Source::Dial(dial)) => dial.half_closed = true,
             _ => return false,
@@ -264,10 +239,10 @@ impl Others for Sources {
         if self.ending || !self.has_slot() {
             return Err(io::Error::other("the reactor has no place left, or is being dropped"));
         }
-        let (serial, readiness, options) = (self.next_id().serial(), Readiness::default(), options.clone());
+        let (noted, options) = (Readiness::default(), options.clone());
         let Call { handler, since } = call;
         self.open += 1;
-        let dial = Dial { address, options, handler, socket: None, since, readiness, half_closed: false, serial };
+        let dial = Dial { address, options, handler, socket: None, since, noted, half_closed: false };
         Ok(self.add(Source::Dial(Box::new(dial))))
     }
 

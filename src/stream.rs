@@ -28,7 +28,6 @@ pub(crate) struct Stream {
     active: Tick,
     held: Holding,
     peer: Peer,
-    pub(crate) readiness: Readiness,
     phase: Phase,
     input: Input,
     output: Output,
@@ -53,7 +52,6 @@ impl Stream {
             active: now,
             held: Holding::default(),
             peer: peer.into(),
-            readiness: Readiness::default(),
             phase: Phase::New,
             input: Input::Empty,
             output: Output::Open,
@@ -66,8 +64,8 @@ impl Stream {
     }
 
     /// One that this side established. The poller was asked for write readiness, for it is what told of that.
-    pub(crate) fn connected(peer: SocketAddr, now: Tick, readiness: Readiness) -> Stream {
-        Stream { awaits_writable: true, readiness, ..Stream::new(peer, now) }
+    pub(crate) fn connected(peer: SocketAddr, now: Tick) -> Stream {
+        Stream { awaits_writable: true, ..Stream::new(peer, now) }
     }
 
     pub(crate) fn peer(&self) -> SocketAddr {
@@ -103,12 +101,18 @@ impl Stream {
     }
 
     /// One bounded turn.
-    pub(crate) fn turn<S>(&mut self, io: &mut S, handler: &mut dyn Handler, turn: &mut Turn<'_>) -> Result<(), End>
+    pub(crate) fn turn<S>(
+        &mut self,
+        noted: Readiness,
+        io: &mut S,
+        handler: &mut dyn Handler,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), End>
     where
         S: Read + Write + Endpoint,
     {
         let before = self.moved();
-        self.absorb();
+        self.absorb(noted);
         self.notify(io, handler, turn)?;
         self.receive(io, handler, turn)?;
         self.tell_eof(io, handler, turn)?;
@@ -121,8 +125,7 @@ impl Stream {
     }
 
     /// Turns what was noted into state.
-    fn absorb(&mut self) {
-        let noted = self.readiness.take();
+    fn absorb(&mut self, noted: Readiness) {
         if noted.has(Readiness::READABLE) {
             self.input = self.input.max(Input::Ready);
         }

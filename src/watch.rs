@@ -3,7 +3,6 @@
 use crate::id::Id;
 use crate::net::{EventSource, Poller};
 use crate::reactor::Reactor;
-use crate::readiness::Readiness;
 
 /// What a callback of [`Reactor::watch`] wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +38,4 @@ impl<S: EventSource, F: FnMut(&mut Reactor, Id, &mut S) -> Next> Watched for Pai
             log::debug!("deregistering a watched source: {error}");
         }
     }
-}
-
-pub(crate) struct Watch {
-    pub(crate) watched: Box<dyn Watched>,
-    pub(crate) readiness: Readiness,
-    pub(crate) serial: u32,
 }

@@ -295,6 +295,7 @@ impl Handler for Probe {
 /// The machine with everything around it.
 struct Bench {
     stream: Stream,
+    noted: Readiness,
     memory: Memory,
     probe: Probe,
     config: Config,
@@ -322,6 +323,7 @@ impl Bench {
         };
         Bench {
             stream: Stream::new("127.0.0.1:1".parse().unwrap(), Tick(0)),
+            noted: Readiness::default(),
             memory: Memory::default(),
             probe,
             scratch: Scratch::new(&config),
@@ -336,11 +338,9 @@ impl Bench {
     fn step(&mut self, step: Step) {
         let edge = self.happen(step);
         let mut due = self.stream.deadline(&self.config).is_some_and(|at| at <= self.now);
-        self.stream.readiness.add(edge);
+        self.noted.add(edge);
         let mut turns = 0;
-        while self.end.is_none()
-            && (due || self.stream.readiness != Readiness::default() || self.stream.wants_turn(&self.config))
-        {
+        while self.end.is_none() && (due || self.noted != Readiness::default() || self.stream.wants_turn(&self.config)) {
             due = false;
             self.turn();
             turns += 1;
@@ -394,6 +394,7 @@ impl Bench {
         let (reads, writes) = (self.memory.reads, self.memory.writes);
         let full = self.stream.held.output().len() == self.config.output_max_bytes;
         let stuck = full && !self.stream.held.input().is_empty() && !self.probe.finished && !self.probe.half_closed;
+        let noted = self.noted.take();
         let mut turn = Turn {
             id: Id::new(0, 0),
             epoch: self.epoch,
@@ -403,7 +404,7 @@ impl Bench {
             others: &mut Nobody,
             eyes: &Eyes::new(0, None),
         };
-        let result = self.stream.turn(&mut self.memory, &mut self.probe, &mut turn);
+        let result = self.stream.turn(noted, &mut self.memory, &mut self.probe, &mut turn);
         assert!(self.memory.reads - reads <= self.config.turn_budget_bytes, "over the budget");
         assert!(!stuck || self.memory.reads == reads, "read while output was full and input lay unconsumed");
         assert!(self.memory.writes - writes <= 1, "a turn sends once");
@@ -419,7 +420,7 @@ impl Bench {
                 self.memory.awaited = true;
                 if self.memory.room() > 0 {
                     self.memory.refused = false;
-                    self.stream.readiness.add(Readiness::WRITABLE);
+                    self.noted.add(Readiness::WRITABLE);
                 }
             }
         }
