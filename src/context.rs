@@ -1,9 +1,10 @@
 //! All that a callback may do.
 
-use crate::config::ConnectOptions;
-use crate::handler::{Handler, TimerKey};
+use crate::config::{Config, ConnectOptions};
+use crate::handler::{Callback, Handler, TimerKey};
 use crate::held::Holding;
 use crate::id::Id;
+use crate::observe::{Eyes, Whose};
 use crate::peer::Peer;
 use crate::timers::Tick;
 use std::fmt;
@@ -11,14 +12,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// What a connection can be asked about its socket, beyond reading and writing.
+/// A connection's socket, as its conversation needs it.
 pub(crate) trait Endpoint {
     fn local_addr(&self) -> io::Result<SocketAddr>;
-
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
     /// Sends the FIN.
-    fn shutdown_write(&self) -> io::Result<()> {
-        Ok(())
-    }
+    fn shutdown_write(&self) -> io::Result<()>;
 }
 
 /// The rest of the loop, as a callback may reach it. Everything here only queues ids and bytes; nothing is driven.
@@ -40,7 +40,7 @@ pub(crate) struct Call {
     pub(crate) since: Tick,
 }
 
-/// How a handler asked for its connection to end.
+/// How a handler asked for its connection to end; where it did, it writes no more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Intent {
     #[default]
@@ -56,10 +56,12 @@ pub struct Context<'a> {
     pub(crate) peer: Peer,
     pub(crate) epoch: Instant,
     pub(crate) now: Tick,
+    pub(crate) config: &'a Config,
+    pub(crate) eyes: &'a Eyes,
     pub(crate) endpoint: &'a dyn Endpoint,
     pub(crate) held: &'a mut Holding,
+    /// What the callbacks of this turn wrote: a buffer that all connections share, one turn at a time.
     pub(crate) gathered: &'a mut Vec<u8>,
-    pub(crate) output_max: usize,
     pub(crate) intent: Intent,
     pub(crate) others: &'a mut dyn Others,
 }
@@ -92,7 +94,14 @@ impl Context<'_> {
         if self.intent != Intent::Stay {
             return 0;
         }
-        self.output_max.saturating_sub(self.held.output().len() + self.gathered.len())
+        self.config.output_max_bytes.saturating_sub(self.held.output().len() + self.gathered.len())
+    }
+
+    /// A callback of this connection has returned.
+    #[inline]
+    pub(crate) fn handled(&self, started: Option<Instant>, callback: Callback) {
+        let whose = || Whose { id: self.id, peer: self.peer(), others: self.others.queued() };
+        self.eyes.handled(started, callback, whose);
     }
 
     /// How many bytes of input are held because [`on_data`](crate::Handler::on_data) did not consume them. While `on_data`

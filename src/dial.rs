@@ -1,13 +1,13 @@
 //! An outgoing connection until it is established.
 
 use crate::config::{Config, ConnectOptions};
+use crate::end::End;
 use crate::handler::{Closed, Handler, Reason};
 use crate::id::Id;
 use crate::net::{Poller, TcpStream, Told};
 use crate::readiness::Readiness;
 use crate::snapshot::{ConnectionView, State};
 use crate::timers::Tick;
-use crate::turn::End;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -95,7 +95,7 @@ fn is_established(socket: &TcpStream, told: &Told<'_>) -> Result<bool, End> {
         Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
         result => result?,
     };
-    if peer == socket.local()? {
+    if peer == socket.local_addr()? {
         // A port of the ephemeral range where nobody listens: the kernel may choose it as the local port too, and simultaneous
         // open then joins the socket to itself (RFC 9293, 3.5). Closed in the usual way it would hold the port in TIME_WAIT.
         socket.reset_on_close();

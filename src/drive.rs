@@ -1,17 +1,19 @@
 //! One turn of one source: a listener accepts, a call is connected, a connection converses, a watched source is its host's.
 
 use crate::admission::Stop;
-use crate::context::Endpoint;
+use crate::context::{Context, Endpoint, Intent, Others};
 use crate::dial::Dial;
+use crate::end::End;
 use crate::handler::{Callback, Closed, Handler, Reason};
+use crate::held::Holding;
 use crate::id::Id;
-use crate::net::{self, Line, Told};
-use crate::observe::{Budget, Event};
+use crate::net::{self, Line, TcpStream, Told};
+use crate::observe::{Budget, Event, Whose};
+use crate::peer::Peer;
 use crate::reactor::Reactor;
 use crate::readiness::Readiness;
 use crate::sources::{Connection, Listener, Source};
 use crate::stream::Stream;
-use crate::turn::{End, Turn};
 use crate::watch::{Next, Watched};
 use std::io;
 use std::net::SocketAddr;
@@ -35,28 +37,28 @@ impl Reactor {
 
     /// A connection's turn.
     fn converse(&mut self, id: Id, noted: Readiness, mut connection: Connection) {
-        let Connection { stream, handler, socket } = &mut connection;
+        let Connection { stream, held, peer, handler, socket } = &mut connection;
         let (received, sent) = stream.moved();
-        let mut turn = self.turn_of(id);
-        let mut line = Line { socket, told: Told { id, eyes: turn.eyes } };
-        let result = stream.turn(noted, &mut line, &mut **handler, &mut turn);
+        let line = Line { socket, told: Told { id, eyes: &self.eyes } };
+        let mut cx = Context {
+            id,
+            peer: *peer,
+            epoch: self.clock.epoch,
+            now: self.now,
+            config: &self.config,
+            eyes: &self.eyes,
+            endpoint: &line,
+            held,
+            gathered: &mut self.gathered,
+            intent: stream.intent(),
+            others: &mut self.sources,
+        };
+        let result = stream.turn(noted, &mut **handler, &mut self.input, &mut cx);
         self.stats.bytes_received += stream.moved().0 - received;
         self.stats.bytes_sent += stream.moved().1 - sent;
         match result.and_then(|()| self.await_writable(id, &mut connection)) {
             Ok(()) => self.keep(id, connection),
             Err(end) => self.end(id, connection, end),
-        }
-    }
-
-    fn turn_of(&mut self, id: Id) -> Turn<'_> {
-        Turn {
-            id,
-            epoch: self.clock.epoch,
-            now: self.now,
-            config: &self.config,
-            scratch: &mut self.scratch,
-            others: &mut self.sources,
-            eyes: &self.eyes,
         }
     }
 
@@ -69,8 +71,8 @@ impl Reactor {
 
     /// Puts a connection back after its turn, with its next turn seen to.
     fn keep(&mut self, id: Id, connection: Connection) {
-        let again = connection.stream.wants_turn(&self.config);
-        let deadline = connection.stream.deadline(&self.config);
+        let again = connection.stream.wants_turn(&connection.held, &self.config);
+        let deadline = connection.stream.deadline(&connection.held, &self.config);
         self.sources.check_in(id, Source::Connection(connection));
         if again {
             self.sources.mark(id, Readiness::default());
@@ -85,12 +87,12 @@ impl Reactor {
 
     /// Ends a connection: the receipt, the last callback, the socket, the slot.
     fn end(&mut self, id: Id, connection: Connection, end: End) {
-        let Connection { stream, handler, socket } = connection;
-        let closed = stream.close(end, self.now, &mut self.scratch);
+        let Connection { stream, held, peer, handler, socket } = connection;
+        let closed = stream.close(end, self.now, &held, &mut self.gathered);
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
         }
-        self.part(id, stream, &socket, handler, &closed);
+        self.part(id, peer, Some(&socket), handler, &closed);
         socket.close(&self.told(id));
     }
 
@@ -98,17 +100,29 @@ impl Reactor {
         Told { id, eyes: &self.eyes }
     }
 
-    /// The slot, the counters, the last callback.
-    fn part(&mut self, id: Id, mut stream: Stream, socket: &dyn Endpoint, mut handler: Box<dyn Handler>, closed: &Closed) {
-        self.log_end(id, stream.peer(), closed);
+    /// The slot, the counters, the last callback: its context reaches the loop, and nothing of the connection.
+    fn part(&mut self, id: Id, peer: Peer, socket: Option<&TcpStream>, mut handler: Box<dyn Handler>, closed: &Closed) {
+        self.log_end(id, peer.into(), closed);
         self.timers.disarm(id.slot());
         self.sources.retire(id);
         self.sources.open -= 1;
         self.stats.closed[closed.reason as usize] += 1;
-        let mut turn = self.turn_of(id);
-        let started = turn.eyes.start();
-        let told = guard(|| handler.on_close(&mut stream.farewell(socket, &mut turn), closed));
-        turn.handled(|| stream.peer(), Callback::Close, started);
+        let mut cx = Context {
+            id,
+            peer,
+            epoch: self.clock.epoch,
+            now: self.now,
+            config: &self.config,
+            eyes: &self.eyes,
+            endpoint: &Gone { socket },
+            held: &mut Holding::default(),
+            gathered: &mut self.gathered,
+            intent: Intent::Abort,
+            others: &mut self.sources,
+        };
+        let started = cx.eyes.start();
+        let told = guard(|| handler.on_close(&mut cx, closed));
+        cx.handled(started, Callback::Close);
         let dropped = guard(|| drop(handler));
         if told.and(dropped).is_none() {
             self.count_panic("on_close");
@@ -133,18 +147,16 @@ impl Reactor {
         self.timers.disarm(id.slot());
         self.stats.connected += 1;
         log::debug!("connection {id} to {address}");
-        let mut stream = Stream::connected(address, self.now);
+        let mut stream = Stream::connected(self.now);
         if half_closed {
             stream.half_close();
         }
-        self.converse(id, noted, Connection { stream, handler, socket });
+        self.converse(id, noted, Connection::new(stream, address, handler, socket));
     }
 
     fn end_dial(&mut self, id: Id, dial: Dial, end: End) {
         let closed = dial.close(end, self.now);
-        let stream = Stream::new(dial.address, self.now);
-        let socket = dial.socket.as_ref().map_or(&NoSocket as &dyn Endpoint, |socket| socket);
-        self.part(id, stream, socket, dial.handler, &closed);
+        self.part(id, dial.address.into(), dial.socket.as_ref(), dial.handler, &closed);
         if let Some(socket) = dial.socket {
             socket.close(&self.told(id));
         }
@@ -291,12 +303,13 @@ impl Reactor {
     }
 
     /// Takes someone in: a handler from the service, a slot, the poller.
-    fn welcome(&mut self, door: Id, listener: &mut Listener, mut socket: net::TcpStream, peer: SocketAddr) {
+    fn welcome(&mut self, door: Id, listener: &mut Listener, mut socket: TcpStream, peer: SocketAddr) {
         self.stats.accepted += 1;
-        let stream = Stream::new(peer, self.now);
+        // An IPv4 peer of a dual-stack listener is shown as IPv4.
+        let peer = SocketAddr::from(Peer::from(peer));
         let started = self.eyes.start();
-        let answer = guard(|| listener.service.open(stream.peer()));
-        self.turn_of(door).handled(|| stream.peer(), Callback::Service, started);
+        let answer = guard(|| listener.service.open(peer));
+        self.eyes.handled(started, Callback::Service, || Whose { id: door, peer, others: self.sources.queued() });
         let Some(Some(handler)) = answer else {
             socket.close(&self.told(self.sources.next_id()));
             self.stats.turned_away += 1;
@@ -306,7 +319,7 @@ impl Reactor {
             };
         };
         let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
-        let id = self.sources.add_connection(stream, handler, socket);
+        let id = self.sources.add_connection(Connection::new(Stream::new(self.now), peer, handler, socket));
         log::debug!("connection {id} from {peer}");
         if let Err(error) = registered {
             self.refuse(id, error);
@@ -345,11 +358,25 @@ impl Reactor {
     }
 }
 
-/// What a call has before it has a socket.
-struct NoSocket;
+/// What is left of a connection's socket in its last callback: its address, if it ever had one.
+struct Gone<'a> {
+    socket: Option<&'a TcpStream>,
+}
 
-impl Endpoint for NoSocket {
+impl Endpoint for Gone<'_> {
     fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local_addr)
+    }
+
+    fn read(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn write(&self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
         Err(io::ErrorKind::NotConnected.into())
     }
 }

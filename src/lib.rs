@@ -55,6 +55,7 @@ mod config;
 mod context;
 mod dial;
 mod drive;
+mod end;
 mod handle;
 mod handler;
 mod held;
@@ -73,7 +74,6 @@ mod stats;
 mod stream;
 mod throttle;
 mod timers;
-mod turn;
 mod waiting;
 mod watch;
 

@@ -164,6 +164,10 @@ impl TcpListener {
         told.done(|| Call::Listen { backlog }, SockRef::from(&self.0).listen(clamp(backlog)))
     }
 
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
     pub(crate) fn waiting(&self) -> Option<Waiting> {
         waiting::ask(SockRef::from(&self.0))
     }
@@ -226,12 +230,6 @@ impl Told<'_> {
     }
 }
 
-impl Endpoint for TcpListener {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
-    }
-}
-
 /// Whether an accept failed for want of descriptors or memory, so that the next would too: EMFILE, ENFILE, ENOBUFS, ENOMEM.
 /// The numbers are those of every Unix, but for ENOBUFS, which is Linux's here and the BSDs'.
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {
@@ -288,7 +286,7 @@ impl TcpStream {
         self.0.peer_addr()
     }
 
-    pub(crate) fn local(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
 
@@ -319,47 +317,46 @@ fn is_in_progress(error: &io::Error) -> bool {
 
 /// A connection's socket in the hands of its machine.
 pub(crate) struct Line<'a> {
-    pub(crate) socket: &'a mut TcpStream,
+    pub(crate) socket: &'a TcpStream,
     pub(crate) told: Told<'a>,
 }
 
-impl Endpoint for TcpStream {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+/// The same with somebody watching, apart, so that it costs the others nothing.
+impl Line<'_> {
+    #[cold]
+    fn read_aloud(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let result = (&self.socket.0).read(buffer);
+        let bytes = self.told.eyes.shown(&buffer[..moved(&result)]);
+        self.told.tell(|| Call::Read { length: buffer.len(), bytes }, || result.as_ref().copied());
+        result
     }
-}
 
-impl Endpoint for Line<'_> {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.told.done(|| Call::Shutdown, self.socket.0.shutdown(Shutdown::Write))
-    }
-}
-
-impl Read for Line<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = self.socket.0.read(buffer);
-        let call = || Call::Read { length: buffer.len(), bytes: self.told.eyes.shown(&buffer[..moved(&result)]) };
-        self.told.tell(call, || result.as_ref().copied());
+    #[cold]
+    fn write_aloud(&self, bytes: &[u8]) -> io::Result<usize> {
+        let result = (&self.socket.0).write(bytes);
+        let shown = self.told.eyes.shown(&bytes[..moved(&result)]);
+        self.told.tell(|| Call::Write { length: bytes.len(), bytes: shown }, || result.as_ref().copied());
         result
     }
 }
 
 /// Single-slice writes only: the standard library sends those with MSG_NOSIGNAL, so a peer that is gone is EPIPE and never
 /// SIGPIPE. Its vectored writes are writev(2), which has no such flag.
-impl Write for Line<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = self.socket.0.write(bytes);
-        let call = || Call::Write { length: bytes.len(), bytes: self.told.eyes.shown(&bytes[..moved(&result)]) };
-        self.told.tell(call, || result.as_ref().copied());
-        result
+impl Endpoint for Line<'_> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.told.eyes.are_open() { self.read_aloud(buffer) } else { (&self.socket.0).read(buffer) }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        if self.told.eyes.are_open() { self.write_aloud(bytes) } else { (&self.socket.0).write(bytes) }
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        self.told.done(|| Call::Shutdown, self.socket.0.shutdown(Shutdown::Write))
     }
 }
 

@@ -190,7 +190,15 @@ pub(crate) struct Eyes {
     /// How much of what is read and written is shown.
     bytes: usize,
     /// From when on a callback is blamed.
-    pub(crate) stall: Option<Duration>,
+    stall: Option<Duration>,
+}
+
+/// Whose callback it was.
+pub(crate) struct Whose {
+    pub(crate) id: Id,
+    pub(crate) peer: SocketAddr,
+    /// How many others had a turn coming.
+    pub(crate) others: usize,
 }
 
 impl Eyes {
@@ -241,6 +249,22 @@ impl Eyes {
     /// What is shown of a payload.
     pub(crate) fn shown<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
         &bytes[..bytes.len().min(self.bytes)]
+    }
+
+    /// A callback has returned: tells whoever watches how long it took, and blames it if that was too long.
+    #[inline]
+    pub(crate) fn handled(&self, started: Option<Instant>, callback: Callback, whose: impl FnOnce() -> Whose) {
+        if let Some(started) = started {
+            self.timed(started.elapsed(), callback, whose());
+        }
+    }
+
+    #[cold]
+    fn timed(&self, took: Duration, callback: Callback, Whose { id, peer, others }: Whose) {
+        self.tell(|| Event::Handled { id, peer, callback, took });
+        if self.stall.is_some_and(|limit| took > limit) {
+            log::warn!("connection {id} with {peer}: {callback} held the loop for {took:?}; {others} others waited");
+        }
     }
 
     /// The time, if anyone wants to know how long something takes.

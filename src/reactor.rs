@@ -4,7 +4,7 @@
 //! for a listener and for a connection, stands in `drive.rs`.
 
 use crate::config::{Config, ConnectOptions, ListenOptions};
-use crate::context::{Call, Endpoint, Others};
+use crate::context::{Call, Others};
 use crate::drive::guard;
 use crate::handle::{Handle, Mailbox, Post};
 use crate::handler::{Handler, Reason, Service};
@@ -13,12 +13,11 @@ use crate::net::{self, Clock, EventSource, Interest, Note, Poller, TcpListener, 
 use crate::observe::{Event, Eyes, Observer};
 use crate::readiness::Readiness;
 use crate::snapshot::Snapshot;
-use crate::sources::{Source, Sources};
+use crate::sources::{Connection, Source, Sources};
 use crate::stats::Stats;
 use crate::stream::Stream;
 use crate::throttle::Throttle;
 use crate::timers::{Tick, Timers};
-use crate::turn::Scratch;
 use crate::waiting::{self, Waiting};
 use crate::watch::{Next, Pair};
 use std::fmt;
@@ -58,7 +57,10 @@ pub struct Reactor {
     pub(crate) now: Tick,
     pub(crate) sources: Sources,
     pub(crate) timers: Timers,
-    pub(crate) scratch: Scratch,
+    /// What input is read into: one buffer for all connections.
+    pub(crate) input: Box<[u8]>,
+    /// What the callbacks of a turn wrote: one buffer too.
+    pub(crate) gathered: Vec<u8>,
     pub(crate) stats: Stats,
     pub(crate) troubles: Troubles,
     pub(crate) eyes: Eyes,
@@ -98,7 +100,8 @@ impl Reactor {
             now: Tick::default(),
             sources: Sources::new(slots, config.output_max_bytes),
             timers: Timers::with_capacity(slots),
-            scratch: Scratch::new(&config),
+            input: vec![0; config.input_max_bytes].into_boxed_slice(),
+            gathered: Vec::with_capacity(config.output_max_bytes),
             stats: Stats::default(),
             troubles: Troubles::default(),
             eyes: Eyes::new(config.observed_bytes, config.stall_warning),
@@ -199,7 +202,7 @@ impl Reactor {
         let mut socket = TcpStream::adopt(stream)?;
         let peer = socket.peer_addr()?;
         self.poller.add_stream(&mut socket, self.sources.next_id())?;
-        let id = self.sources.add_connection(Stream::new(peer, self.clock.now()), Box::new(handler), socket);
+        let id = self.sources.add_connection(Connection::new(Stream::new(self.clock.now()), peer, Box::new(handler), socket));
         self.stats.connected += 1;
         log::debug!("connection {id} with {peer} adopted");
         Ok(id)
@@ -271,7 +274,7 @@ impl Reactor {
         for id in self.sources.ids() {
             match self.sources.get(id) {
                 Some(Source::Listener(listener)) => snapshot.listeners.push(listener.view(id)),
-                Some(Source::Connection(connection)) => snapshot.connections.push(connection.stream.view(id, now)),
+                Some(Source::Connection(connection)) => snapshot.connections.push(connection.view(id, now)),
                 Some(Source::Dial(dial)) => snapshot.connections.push(dial.view(id, now)),
                 Some(Source::Watch(_) | Source::Away | Source::Closed) | None => {}
             }
@@ -287,7 +290,9 @@ impl Reactor {
         match self.sources.get(id) {
             Some(Source::Listener(listener)) => listener.socket.local_addr(),
             Some(Source::Connection(connection)) => connection.socket.local_addr(),
-            Some(Source::Dial(dial)) => dial.socket.as_ref().map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local),
+            Some(Source::Dial(dial)) => {
+                dial.socket.as_ref().map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local_addr)
+            }
             _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {id} names nothing open"))),
         }
     }

@@ -2,25 +2,40 @@
 
 use crate::admission::Admission;
 use crate::config::ConnectOptions;
-use crate::context::{Call, Endpoint, Others};
+use crate::context::{Call, Others};
 use crate::dial::Dial;
 use crate::handler::{Handler, Service};
+use crate::held::Holding;
 use crate::id::Id;
 use crate::net::{TcpListener, TcpStream};
+use crate::peer::Peer;
 use crate::readiness::Readiness;
-use crate::snapshot::ListenerView;
+use crate::snapshot::{ConnectionView, ListenerView};
 use crate::stream::Stream;
+use crate::timers::Tick;
 use crate::watch::Watched;
 use slab::Slab;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 
-/// A connection: the machine, its handler, its socket.
+/// A connection: the machine, what it holds, its handler, its socket. Most of the memory of an idle connection is this.
 pub(crate) struct Connection {
     pub(crate) stream: Stream,
+    pub(crate) held: Holding,
+    pub(crate) peer: Peer,
     pub(crate) handler: Box<dyn Handler>,
     pub(crate) socket: TcpStream,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: Stream, peer: SocketAddr, handler: Box<dyn Handler>, socket: TcpStream) -> Connection {
+        Connection { stream, held: Holding::default(), peer: peer.into(), handler, socket }
+    }
+
+    pub(crate) fn view(&self, id: Id, now: Tick) -> ConnectionView {
+        self.stream.view(id, self.peer.into(), &self.held, now)
+    }
 }
 
 /// A listener: the doorkeeper's socket, who is called when someone enters, and when to let them.
@@ -100,9 +115,9 @@ impl Sources {
         self.slab.vacant_key() < Id::SLOTS
     }
 
-    pub(crate) fn add_connection(&mut self, stream: Stream, handler: Box<dyn Handler>, socket: TcpStream) -> Id {
+    pub(crate) fn add_connection(&mut self, connection: Connection) -> Id {
         self.open += 1;
-        self.add(Source::Connection(Connection { stream, handler, socket }))
+        self.add(Source::Connection(connection))
     }
 
     pub(crate) fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> Id {
@@ -199,7 +214,7 @@ impl Sources {
 impl Others for Sources {
     fn room(&self, id: Id) -> usize {
         match self.get(id) {
-            Some(Source::Connection(connection)) => connection.stream.room(self.output_max),
+            Some(Source::Connection(connection)) => connection.stream.room(&connection.held, self.output_max),
             _ => 0,
         }
     }
@@ -207,7 +222,7 @@ impl Others for Sources {
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let output_max = self.output_max;
         let Some(Slot { source: Source::Connection(connection), .. }) = self.slot(id) else { return 0 };
-        let taken = connection.stream.push(bytes, output_max);
+        let taken = connection.stream.push(&mut connection.held, bytes, output_max);
         if taken > 0 {
             self.mark(id, Readiness::default());
         }

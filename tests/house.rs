@@ -22,7 +22,7 @@ const LAYERS: [&str; 26] = [
     "held",
     "context",
     "net",
-    "turn",
+    "end",
     "stream",
     "admission",
     "dial",

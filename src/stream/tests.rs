@@ -3,12 +3,13 @@
 
 use super::*;
 use crate::config::ConnectOptions;
-use crate::context::{Call, Others};
+use crate::context::{Call, Endpoint, Others};
 use crate::handler::TimerKey;
 use crate::id::Id;
 use crate::observe::Eyes;
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// What can happen between turns.
@@ -44,7 +45,7 @@ struct Memory {
     taken: usize,
     refused: bool,
     awaited: bool,
-    shut: Cell<bool>,
+    shut: bool,
     reads: usize,
     writes: usize,
     /// Whether the last read may have left something: it filled its buffer, or input comes in pieces.
@@ -65,7 +66,7 @@ impl Memory {
     }
 }
 
-impl Read for Memory {
+impl Memory {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty(), "a read of no bytes looks like the end");
         if self.reset {
@@ -82,11 +83,9 @@ impl Read for Memory {
         self.more = count == buffer.len();
         Ok(count)
     }
-}
 
-impl Write for Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        assert!(!self.shut.get(), "written after the FIN");
+        assert!(!self.shut, "written after the FIN");
         self.writes += 1;
         if self.reset {
             return Err(ErrorKind::BrokenPipe.into());
@@ -96,19 +95,23 @@ impl Write for Memory {
         self.refused |= count < bytes.len();
         if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
-impl Endpoint for Memory {
+impl Endpoint for RefCell<Memory> {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Err(ErrorKind::Unsupported.into())
     }
 
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.borrow_mut().read(buffer)
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.borrow_mut().write(bytes)
+    }
+
     fn shutdown_write(&self) -> io::Result<()> {
-        assert!(!self.shut.replace(true), "two FINs");
+        assert!(!std::mem::replace(&mut self.borrow_mut().shut, true), "two FINs");
         Ok(())
     }
 }
@@ -296,10 +299,12 @@ impl Handler for Probe {
 struct Bench {
     stream: Stream,
     noted: Readiness,
-    memory: Memory,
+    held: Holding,
+    memory: RefCell<Memory>,
     probe: Probe,
     config: Config,
-    scratch: Scratch,
+    buffer: Vec<u8>,
+    gathered: Vec<u8>,
     epoch: Instant,
     now: Tick,
     end: Option<Reason>,
@@ -322,11 +327,13 @@ impl Bench {
             offered_at: (0, 0),
         };
         Bench {
-            stream: Stream::new("127.0.0.1:1".parse().unwrap(), Tick(0)),
+            stream: Stream::new(Tick(0)),
             noted: Readiness::default(),
-            memory: Memory::default(),
+            held: Holding::default(),
+            memory: RefCell::default(),
             probe,
-            scratch: Scratch::new(&config),
+            buffer: vec![0; config.input_max_bytes],
+            gathered: Vec::new(),
             config,
             epoch,
             now: Tick(0),
@@ -337,10 +344,12 @@ impl Bench {
     /// Lets a step happen, and the connection have every turn that it then has coming.
     fn step(&mut self, step: Step) {
         let edge = self.happen(step);
-        let mut due = self.stream.deadline(&self.config).is_some_and(|at| at <= self.now);
+        let mut due = self.stream.deadline(&self.held, &self.config).is_some_and(|at| at <= self.now);
         self.noted.add(edge);
         let mut turns = 0;
-        while self.end.is_none() && (due || self.noted != Readiness::default() || self.stream.wants_turn(&self.config)) {
+        while self.end.is_none()
+            && (due || self.noted != Readiness::default() || self.stream.wants_turn(&self.held, &self.config))
+        {
             due = false;
             self.turn();
             turns += 1;
@@ -350,25 +359,25 @@ impl Bench {
     }
 
     fn happen(&mut self, step: Step) -> Readiness {
-        let broken = self.memory.fin || self.memory.reset;
+        let broken = self.memory.borrow().fin || self.memory.borrow().reset;
         let mut marks = Readiness::default();
         match step {
             Step::Data(count) if !broken => marks.add(self.arrive(count)),
             Step::Split if !broken => {
-                self.memory.scattered = true;
+                self.memory.borrow_mut().scattered = true;
                 self.arrive(1);
-                self.memory.pieces.push_back(VecDeque::new());
+                self.memory.borrow_mut().pieces.push_back(VecDeque::new());
                 marks.add(self.arrive(1)) | marks.add(Readiness::SCATTERED)
             }
             Step::Fin if !broken => {
-                self.memory.fin = true;
+                self.memory.borrow_mut().fin = true;
                 marks.add(Readiness::READABLE) | marks.add(Readiness::SCATTERED)
             }
-            Step::Reset if !self.memory.reset => {
-                self.memory.reset = true;
+            Step::Reset if !self.memory.borrow().reset => {
+                self.memory.borrow_mut().reset = true;
                 marks.add(Readiness::SCATTERED) | marks.add(Readiness::WRITABLE)
             }
-            Step::Take(count) => marks.add(self.memory.free(count)),
+            Step::Take(count) => marks.add(self.memory.borrow_mut().free(count)),
             Step::Wake => marks.add(Readiness::WOKEN),
             Step::Later => {
                 self.now = self.now.after(Duration::from_nanos(10));
@@ -383,56 +392,65 @@ impl Bench {
         let next = self.probe.sent_by_peer.len() as u8;
         let bytes = next..next + count as u8;
         self.probe.sent_by_peer.extend(bytes.clone());
-        match self.memory.pieces.back_mut() {
+        let pieces = &mut self.memory.borrow_mut().pieces;
+        match pieces.back_mut() {
             Some(piece) => piece.extend(bytes),
-            None => self.memory.pieces.push_back(bytes.collect()),
+            None => pieces.push_back(bytes.collect()),
         }
         Readiness::READABLE
     }
 
     fn turn(&mut self) {
-        let (reads, writes) = (self.memory.reads, self.memory.writes);
-        let full = self.stream.held.output().len() == self.config.output_max_bytes;
-        let stuck = full && !self.stream.held.input().is_empty() && !self.probe.finished && !self.probe.half_closed;
+        let (reads, writes) = (self.memory.borrow().reads, self.memory.borrow().writes);
+        let full = self.held.output().len() == self.config.output_max_bytes;
+        let stuck = full && !self.held.input().is_empty() && !self.probe.finished && !self.probe.half_closed;
         let noted = self.noted.take();
-        let mut turn = Turn {
+        let mut cx = Context {
             id: Id::new(0, 0),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
             epoch: self.epoch,
             now: self.now,
             config: &self.config,
-            scratch: &mut self.scratch,
-            others: &mut Nobody,
             eyes: &Eyes::new(0, None),
+            endpoint: &self.memory,
+            held: &mut self.held,
+            gathered: &mut self.gathered,
+            intent: self.stream.intent(),
+            others: &mut Nobody,
         };
-        let result = self.stream.turn(noted, &mut self.memory, &mut self.probe, &mut turn);
-        assert!(self.memory.reads - reads <= self.config.turn_budget_bytes, "over the budget");
-        assert!(!stuck || self.memory.reads == reads, "read while output was full and input lay unconsumed");
-        assert!(self.memory.writes - writes <= 1, "a turn sends once");
-        assert!(self.stream.held.output().len() <= self.config.output_max_bytes);
-        assert!(self.stream.held.input().len() <= self.config.input_max_bytes);
+        let result = self.stream.turn(noted, &mut self.probe, &mut self.buffer, &mut cx);
+        assert!(self.memory.borrow().reads - reads <= self.config.turn_budget_bytes, "over the budget");
+        assert!(!stuck || self.memory.borrow().reads == reads, "read while output was full and input lay unconsumed");
+        assert!(self.memory.borrow().writes - writes <= 1, "a turn sends once");
+        assert!(self.held.output().len() <= self.config.output_max_bytes);
+        assert!(self.held.input().len() <= self.config.input_max_bytes);
         if let Err(end) = result {
             self.end = Some(end.reason);
             self.check_receipt(end);
         } else {
-            assert!(self.scratch.gathered.is_empty(), "left for another connection to send");
+            assert!(self.gathered.is_empty(), "left for another connection to send");
             if self.stream.must_await_writable() {
                 // Asking reports present readiness too.
-                self.memory.awaited = true;
-                if self.memory.room() > 0 {
-                    self.memory.refused = false;
+                self.memory.borrow_mut().awaited = true;
+                if self.memory.borrow().room() > 0 {
+                    self.memory.borrow_mut().refused = false;
                     self.noted.add(Readiness::WRITABLE);
                 }
             }
         }
-        assert_eq!(self.memory.wire, self.probe.written[..self.memory.wire.len()], "bytes out are those written, in order");
+        assert_eq!(
+            self.memory.borrow().wire,
+            self.probe.written[..self.memory.borrow().wire.len()],
+            "bytes out are those written, in order"
+        );
     }
 
     fn check_receipt(&mut self, end: End) {
-        let closed = self.stream.close(end, self.now, &mut self.scratch);
-        assert_eq!(closed.sent as usize, self.memory.wire.len());
+        let closed = self.stream.close(end, self.now, &self.held, &mut self.gathered);
+        assert_eq!(closed.sent as usize, self.memory.borrow().wire.len());
         assert_eq!((closed.sent + closed.unsent) as usize, self.probe.written.len());
-        assert_eq!(closed.received as usize, self.memory.reads);
-        assert_eq!(closed.discarded as usize, self.memory.reads - self.probe.consumed);
+        assert_eq!(closed.received as usize, self.memory.borrow().reads);
+        assert_eq!(closed.discarded as usize, self.memory.borrow().reads - self.probe.consumed);
     }
 
     /// Nothing is queued any more: then nothing may be possible either.
@@ -440,15 +458,18 @@ impl Bench {
         if self.end.is_some() {
             return;
         }
-        let (output, input) = (self.stream.held.output().len(), self.stream.held.input().len());
+        let (output, input) = (self.held.output().len(), self.held.input().len());
         if output > 0 {
-            assert!(self.memory.room() == 0 && self.memory.awaited && self.memory.refused, "output lies still");
+            assert!(
+                self.memory.borrow().room() == 0 && self.memory.borrow().awaited && self.memory.borrow().refused,
+                "output lies still"
+            );
         }
-        let unread = !self.memory.pieces.is_empty() || self.memory.fin && self.stream.input != Input::Eof;
-        if unread || self.memory.reset {
+        let unread = !self.memory.borrow().pieces.is_empty() || self.memory.borrow().fin && self.stream.input != Input::Eof;
+        if unread || self.memory.borrow().reset {
             let full = output == self.config.output_max_bytes && input > 0 || input == self.config.input_max_bytes;
             // A reset is found by the next read or write; only a handler that will not consume leaves none to make.
-            let found = !self.memory.reset || input > 0;
+            let found = !self.memory.borrow().reset || input > 0;
             assert!(full && found && !self.probe.finished, "input lies still");
         }
         if output == 0 && !self.probe.finished {
@@ -470,17 +491,17 @@ impl Bench {
         let end = self.end.unwrap_or_else(|| panic!("never ends"));
         match end {
             Reason::Finished => {
-                assert_eq!(self.memory.wire, self.probe.written, "the answer is whole");
-                assert!(self.memory.fin && self.memory.pieces.is_empty(), "closed with unread input");
+                assert_eq!(self.memory.borrow().wire, self.probe.written, "the answer is whole");
+                assert!(self.memory.borrow().fin && self.memory.borrow().pieces.is_empty(), "closed with unread input");
                 let heard_out = style != Style::Half || self.probe.consumed == self.probe.sent_by_peer.len();
                 assert!(heard_out, "closed before all was consumed");
             }
-            Reason::Reset => assert!(self.memory.reset),
+            Reason::Reset => assert!(self.memory.borrow().reset),
             Reason::Handler => assert_eq!(style, Style::Failing),
             other => panic!("{other}"),
         }
         if style == Style::Echo && end == Reason::Finished {
-            assert_eq!(self.memory.wire, self.probe.sent_by_peer, "the echo is whole");
+            assert_eq!(self.memory.borrow().wire, self.probe.sent_by_peer, "the echo is whole");
         }
     }
 }

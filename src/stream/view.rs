@@ -1,13 +1,15 @@
 //! What the machine shows of itself.
 
 use super::Stream;
+use crate::held::Holding;
 use crate::id::Id;
 use crate::phase::{Input, Output, Phase};
 use crate::snapshot::{ConnectionView, State};
 use crate::timers::Tick;
+use std::net::SocketAddr;
 
 impl Stream {
-    pub(crate) fn view(&self, id: Id, now: Tick) -> ConnectionView {
+    pub(crate) fn view(&self, id: Id, peer: SocketAddr, held: &Holding, now: Tick) -> ConnectionView {
         let state = match (self.phase, self.output, self.input) {
             (Phase::Finishing | Phase::Lingering, ..) => State::Finishing,
             (_, Output::Ending | Output::Ended, _) => State::HalfClosed,
@@ -16,12 +18,12 @@ impl Stream {
         };
         ConnectionView {
             id,
-            peer: self.peer(),
+            peer,
             state,
             readable: matches!(self.input, Input::Ready | Input::Scattered),
             writable: !self.blocked,
-            pending_in: self.held.input().len(),
-            pending_out: self.held.output().len(),
+            pending_in: held.input().len(),
+            pending_out: held.output().len(),
             age: now.since(self.opened),
             idle: now.since(self.active),
             received: self.received,
