@@ -56,33 +56,32 @@ impl Reactor {
         let result = stream.turn(noted, &mut **handler, &mut self.input, &mut cx);
         self.stats.bytes_received += stream.moved().0 - received;
         self.stats.bytes_sent += stream.moved().1 - sent;
-        match result.and_then(|()| self.await_writable(id, &mut connection)) {
-            Ok(()) => self.keep(id, connection),
-            Err(end) => self.end(id, connection, end),
+        if let Err(end) = result.and_then(|()| self.see_to_next(id, &mut connection)) {
+            return self.end(id, connection, end);
         }
-    }
-
-    fn await_writable(&self, id: Id, connection: &mut Connection) -> Result<(), End> {
-        if connection.stream.must_await_writable() {
-            self.poller.add_writable(&mut connection.socket, id)?;
-        }
-        Ok(())
-    }
-
-    /// Puts a connection back after its turn, with its next turn seen to.
-    fn keep(&mut self, id: Id, connection: Connection) {
-        let again = connection.stream.wants_turn(&connection.held, &self.config);
-        let deadline = connection.stream.deadline(&connection.held, &self.config);
         self.sources.check_in(id, Source::Connection(connection));
-        if again {
+    }
+
+    /// Sees to it that the connection has its next turn when there is anything to do in it.
+    fn see_to_next(&mut self, id: Id, connection: &mut Connection) -> Result<(), End> {
+        let Connection { stream, held, socket, .. } = connection;
+        if stream.must_await_writable() {
+            self.poller.add_writable(socket, id)?;
+        }
+        if stream.wants_turn(held, &self.config) {
             self.sources.mark(id, Readiness::default());
         }
         // Armed lazily: a deadline that moved away is left where it was. It comes too early, finds nothing due, and is armed
         // anew, so that activity costs nothing here.
         let armed = self.timers.get(id.slot());
+        if armed.is_some() && !stream.has_near_deadline(held) {
+            return Ok(());
+        }
+        let deadline = stream.deadline(held, &self.config);
         if let Some(deadline) = deadline.filter(|&deadline| armed.is_none_or(|armed| deadline < armed)) {
             self.timers.arm(id.slot(), deadline);
         }
+        Ok(())
     }
 
     /// Ends a connection: the receipt, the last callback, the socket, the slot.

@@ -396,7 +396,8 @@ impl Reactor {
         self.drive();
         self.apply();
         self.reap();
-        self.eyes.tell(|| Event::Rest { number: self.stats.turns });
+        let number = self.stats.turns;
+        self.eyes.tell(move || Event::Rest { number });
         Ok(())
     }
 
@@ -413,9 +414,10 @@ impl Reactor {
         self.poller.wait(limit)?;
         self.now = self.clock.now();
         self.stats.turns += 1;
-        self.eyes.tell(|| {
-            let (number, slept) = (self.stats.turns, self.now.since(before));
-            Event::Turn { number, slept, events: self.poller.notes().count(), queued: self.sources.queued() }
+        let this = &*self;
+        self.eyes.tell(move || {
+            let (number, slept) = (this.stats.turns, this.now.since(before));
+            Event::Turn { number, slept, events: this.poller.notes().count(), queued: this.sources.queued() }
         });
         Ok(())
     }
@@ -428,7 +430,7 @@ impl Reactor {
             match note {
                 Note::Ready(id, readiness) => {
                     let known = self.sources.mark(id, readiness);
-                    self.eyes.tell(|| if known { ready(id, readiness) } else { Event::Stale { id } });
+                    self.eyes.tell(move || if known { ready(id, readiness) } else { Event::Stale { id } });
                 }
                 Note::Mail => {
                     let mail = self.mailbox.collect();
@@ -467,7 +469,8 @@ impl Reactor {
                 self.close_now(id, Reason::Closed);
             }
         }
-        for work in std::mem::take(&mut self.posts) {
+        let posts = if self.posts.is_empty() { Vec::new() } else { std::mem::take(&mut self.posts) };
+        for work in posts {
             if guard(|| work(self)).is_none() {
                 self.count_panic("a posted closure");
             }

@@ -197,11 +197,13 @@ impl Sources {
 
     /// Frees the slots closed in this turn, and says whether there were any.
     pub(crate) fn free_dead(&mut self) -> bool {
-        let any = !self.dead.is_empty();
+        if self.dead.is_empty() {
+            return false;
+        }
         for slot in self.dead.drain(..) {
             self.slab.remove(slot);
         }
-        any
+        true
     }
 
     /// Every id that names something.

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::context::{Context, Intent};
 use crate::end::End;
 use crate::handler::{Callback, Closed, Handler, Reason};
-use crate::held::Holding;
+use crate::held::{Held, Holding};
 use crate::observe::{Budget, Event};
 use crate::phase::{Input, Output, Phase};
 use crate::readiness::Readiness;
@@ -197,15 +197,20 @@ impl Stream {
     }
 
     /// Whether input is known to be there and there is a place for it. `gathered`: output of this turn, not held yet.
+    fn may_read(&self, held: &Holding, gathered: usize, config: &Config) -> bool {
+        matches!(self.input, Input::Ready | Input::Scattered) && self.has_place(held, gathered, config)
+    }
+
+    /// Whether there is a place for input.
     ///
     /// Full output alone does not stop the reading, for a handler may pass its input elsewhere: two such sides that each wait
     /// for the other to read would wait for ever. That input is left lying while output is full does.
-    fn may_read(&self, held: &Holding, gathered: usize, config: &Config) -> bool {
-        let (kept, pending) = (held.input().len(), held.output().len() + gathered);
-        matches!(self.input, Input::Ready | Input::Scattered)
-            && (matches!(self.phase, Phase::Finishing | Phase::Lingering)
-                || kept == 0
-                || kept < config.input_max_bytes && pending < config.output_max_bytes)
+    fn has_place(&self, held: &Holding, gathered: usize, config: &Config) -> bool {
+        let Some(held) = held.get() else { return true };
+        let (kept, pending) = (held.input.len(), held.output.len() + gathered);
+        matches!(self.phase, Phase::Finishing | Phase::Lingering)
+            || kept == 0
+            || kept < config.input_max_bytes && pending < config.output_max_bytes
     }
 
     /// One read; 0 says there is no more for now.
@@ -372,16 +377,18 @@ impl Stream {
 
     /// Whether the next turn can make progress without any event.
     pub(crate) fn wants_turn(&self, held: &Holding, config: &Config) -> bool {
-        self.phase == Phase::New
-            || !held.output().is_empty() && !self.blocked
-            || self.drain_due
-            || self.offer && !held.input().is_empty()
-            || self.may_read(held, 0, config)
+        let can_move = |held: &Held| !held.output.is_empty() && !self.blocked || self.offer && !held.input.is_empty();
+        self.phase == Phase::New || self.drain_due || self.may_read(held, 0, config) || held.get().is_some_and(can_move)
     }
 
     /// True once: when the poller must be asked for write readiness.
     pub(crate) fn must_await_writable(&mut self) -> bool {
         self.blocked && !std::mem::replace(&mut self.awaits_writable, true)
+    }
+
+    /// Whether its deadline may have come nearer: that of the idle timeout only ever moves away.
+    pub(crate) fn has_near_deadline(&self, held: &Holding) -> bool {
+        self.phase == Phase::Lingering || held.next_alarm().is_some()
     }
 
     /// When the connection next needs a turn at the latest.
