@@ -49,7 +49,7 @@ impl Dial {
             return Ok(true);
         }
         if now >= self.deadline(config) {
-            let message = format!("no answer within {:?}", self.timeout(config));
+            let message = format!("no answer within {} ms", self.timeout(config).as_millis() as u64);
             return Err(io::Error::new(ErrorKind::TimedOut, message).into());
         }
         Ok(false)

@@ -200,14 +200,14 @@ impl Reactor {
             _ => {}
         }
         log::debug!(
-            "connection {id} with {peer} closed: {}{}; {} bytes received, {} sent, {} unsent, {} discarded, age {:?}",
+            "connection {id} with {peer} closed: {}{}; {} bytes received, {} sent, {} unsent, {} discarded, age {} ms",
             closed.reason,
             error_text(closed),
             closed.received,
             closed.sent,
             closed.unsent,
             closed.discarded,
-            closed.age
+            closed.age.as_millis() as u64
         );
     }
 

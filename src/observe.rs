@@ -263,7 +263,8 @@ impl Eyes {
     fn timed(&self, took: Duration, callback: Callback, Whose { id, peer, others }: Whose) {
         self.tell(|| Event::Handled { id, peer, callback, took });
         if self.stall.is_some_and(|limit| took > limit) {
-            log::warn!("connection {id} with {peer}: {callback} held the loop for {took:?}; {others} others waited");
+            let took = took.as_millis() as u64;
+            log::warn!("connection {id} with {peer}: {callback} held the loop for {took} ms; {others} others waited");
         }
     }
 

@@ -133,16 +133,26 @@ impl Stream {
     fn notify(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
         if self.phase == Phase::New {
             self.phase = Phase::Open;
-            self.call(cx, Callback::Open, |cx| handler.on_open(cx))?;
+            self.tell(Callback::Open, handler, cx)?;
         }
         // Finishing forgets the timers, so this ends with the phase too.
         while let Some(key) = cx.held.take_due_alarm(cx.now) {
             self.call(cx, Callback::Timer, |cx| handler.on_timer(cx, key))?;
         }
         if self.phase == Phase::Open && std::mem::take(&mut self.drain_due) {
-            self.call(cx, Callback::Drain, |cx| handler.on_drain(cx))?;
+            self.tell(Callback::Drain, handler, cx)?;
         }
         Ok(())
+    }
+
+    /// A callback that says all by its name.
+    #[inline(never)]
+    fn tell(&mut self, what: Callback, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
+        self.call(cx, what, |cx| match what {
+            Callback::Open => handler.on_open(cx),
+            Callback::Drain => handler.on_drain(cx),
+            _ => handler.on_eof(cx),
+        })
     }
 
     /// Runs one callback: catches its panic, and does what it asked for.
@@ -167,6 +177,7 @@ impl Stream {
     }
 
     /// From here on input has no reader and timers have no listener.
+    #[cold]
     fn finish(&mut self, cx: &mut Context<'_>) {
         self.half_close();
         self.phase = Phase::Finishing;
@@ -258,6 +269,7 @@ impl Stream {
     }
 
     /// Keeps what the handler did not consume, unless nobody will ask for it again.
+    #[inline(never)]
     fn keep(&self, rest: &[u8], cx: &mut Context<'_>) {
         let held = cx.held.hold();
         if self.phase == Phase::Open {
@@ -267,6 +279,7 @@ impl Stream {
         }
     }
 
+    #[inline(never)]
     fn offer_held(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
         let input = std::mem::take(&mut cx.held.hold().input);
         let result = self.offer(input.as_slice(), handler, cx);
@@ -296,7 +309,7 @@ impl Stream {
         let quiet = cx.gathered.is_empty() && cx.held.output().is_empty();
         if cx.held.input().is_empty() || quiet {
             self.eof_told = true;
-            self.call(cx, Callback::Eof, |cx| handler.on_eof(cx))?;
+            self.tell(Callback::Eof, handler, cx)?;
         }
         Ok(())
     }

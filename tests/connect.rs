@@ -181,7 +181,7 @@ fn a_full_waiting_room_times_out_when_asked_to() {
     let (reason, receipt) = failure(*address, &within(wait));
     assert_eq!(reason, Reason::TimedOut);
     assert!((wait..wait.mul_f64(1.1)).contains(&receipt.age), "{:?}", receipt.age);
-    assert_eq!(receipt.error.unwrap(), (ErrorKind::TimedOut, "no answer within 500ms".into()));
+    assert_eq!(receipt.error.unwrap(), (ErrorKind::TimedOut, "no answer within 500 ms".into()));
     // The same limit for all of a reactor's calls; one of them has its own.
     let config = Config { connect_timeout: wait, ..Config::default() };
     let (mut reactor, [usual, own]) = (Reactor::new(config).unwrap(), [Diary::default(), Diary::default()]);

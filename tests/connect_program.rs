@@ -280,7 +280,7 @@ fn each_way_to_fail_has_its_own_word_and_names_the_address() {
     let full = socket.local_addr().unwrap().as_socket().unwrap();
     let _waiting = common::client(full);
     let message = complaint(&connect(&["--timeout", "300ms", &full.to_string()], b""), 1);
-    assert!(message.contains(&format!("{full}: timed out (no answer within 300ms)")), "{message}");
+    assert!(message.contains(&format!("{full}: timed out (no answer within 300 ms)")), "{message}");
     let (address, thread) = server(|mut stream| {
         stream.write_all(b"half an ans").unwrap();
         assert_eq!(read_exactly(&mut stream, 2), b"go");
