@@ -1,6 +1,7 @@
 //! What the words of the command line mean: which command it is. Each command reads its own words.
 
 use super::Failure;
+use super::bench_args::{self, Bench};
 use super::connect_args::{self, Connect};
 use super::serve_args::{self, Serve};
 use lexopt::{Arg, Parser};
@@ -14,6 +15,7 @@ Usage: doorkeeper COMMAND [ARGUMENT]...
 Commands:
   serve      serve echo, discard, daytime, qotd, chargen and time
   connect    join standard input and output to a server
+  bench      load a server, and measure how it answers
   story      run a server and a client in one loop, and show every call
 
 Options:
@@ -30,6 +32,7 @@ pub(crate) enum Command {
     Show(String),
     Serve(Box<Serve>),
     Connect(Box<Connect>),
+    Bench(Box<Bench>),
     Story,
 }
 
@@ -42,6 +45,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Fa
         }
         Some(Arg::Value(word)) if word == "serve" => serve_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "connect" => connect_args::parse(&mut parser),
+        Some(Arg::Value(word)) if word == "bench" => bench_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "story" => match parser.next().map_err(Failure::usage)? {
             None => Ok(Command::Story),
             Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Show(HELP.to_string())),
@@ -49,7 +53,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Fa
         },
         Some(Arg::Value(word)) => {
             let word = word.to_string_lossy();
-            let message = "the commands are `serve`, `connect` and `story`; see `doorkeeper --help`";
+            let message = "the commands are `serve`, `connect`, `bench` and `story`; see `doorkeeper --help`";
             Err(Failure::usage(format_args!("unknown command `{word}`; {message}")))
         }
         Some(option) => Err(Failure::usage(format_args!("{}; see `doorkeeper --help`", option.unexpected()))),

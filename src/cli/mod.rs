@@ -1,11 +1,15 @@
 //! The command line.
 
 mod args;
+mod bench;
+mod bench_args;
 mod connect;
 mod connect_args;
 mod descriptors;
+mod load;
 mod logging;
 mod narrate;
+mod report;
 mod serve;
 mod serve_args;
 mod story;
@@ -42,6 +46,7 @@ impl Failure {
 pub(crate) fn main() -> ExitCode {
     let done = args::parse(std::env::args_os().skip(1)).and_then(|command| match command {
         Command::Show(text) => print(&text),
+        Command::Bench(options) => bench::run(&options),
         Command::Serve(options) => serve::run(*options),
         Command::Story => story::run(),
         Command::Connect(options) => connect::run(&options),

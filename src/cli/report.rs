@@ -1,0 +1,170 @@
+//! What a bench found: for people, for programs, as a picture.
+
+use super::Failure;
+use super::bench_args::{Bench, Mode};
+use super::load::Book;
+use plotters::prelude::*;
+use serde_json::{Map, Value, json};
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub(crate) struct Report {
+    pub(crate) options: Bench,
+    pub(crate) address: SocketAddr,
+    pub(crate) measured: Rc<Book>,
+    pub(crate) flood: Rc<Book>,
+    /// How long it took until all connections were established.
+    pub(crate) connected: Duration,
+    /// How long was counted.
+    pub(crate) took: Duration,
+    /// What the load itself took of a processor meanwhile, in nanoseconds.
+    pub(crate) cpu: Option<u64>,
+}
+
+/// Which part of the requests took at most so long.
+const QUANTILES: [(&str, f64); 7] =
+    [("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("max", 1.0)];
+
+impl Report {
+    /// Writes it all. Connections that failed make the command fail, after the report.
+    pub(crate) fn write(&self) -> Result<(), Failure> {
+        let text = if self.options.json { format!("{}\n", self.json()) } else { self.text() };
+        super::print(&text)?;
+        if let Some(path) = &self.options.plot {
+            self.plot(path).map_err(|error| Failure::failed(format_args!("--plot {}: {error}", path.display())))?;
+        }
+        let errors = self.errors();
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let kinds: Vec<String> = errors.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+        Err(Failure::failed(format_args!("connections failed ({})", kinds.join(", "))))
+    }
+
+    /// Of the measured connections and of those beside them.
+    fn errors(&self) -> Vec<(String, u64)> {
+        let books = [&self.measured, &self.flood];
+        books.iter().flat_map(|book| book.errors.borrow().clone()).collect()
+    }
+
+    fn a_second(&self, count: u64) -> f64 {
+        count as f64 / self.took.as_secs_f64()
+    }
+
+    /// What the load took of a processor for each request, in nanoseconds.
+    fn cpu_a_request(&self) -> Option<f64> {
+        let requests = self.measured.requests.get();
+        self.cpu.filter(|_| requests > 0).map(|cpu| cpu as f64 / requests as f64)
+    }
+
+    fn json(&self) -> Value {
+        let Report { options, measured, .. } = self;
+        let latencies = measured.latencies.borrow();
+        let mut spread: Map<String, Value> =
+            QUANTILES.iter().map(|&(name, part)| (name.to_string(), json!(latencies.value_at_quantile(part)))).collect();
+        spread.insert("min".to_string(), json!(latencies.min()));
+        spread.insert("mean".to_string(), json!(latencies.mean()));
+        let errors: Map<String, Value> = self.errors().into_iter().map(|(kind, count)| (kind, json!(count))).collect();
+        json!({
+            "target": self.address.to_string(),
+            "mode": options.mode.name(),
+            "connections": options.connections,
+            "size": options.size,
+            "pipeline": options.pipeline,
+            "rate": options.rate,
+            "flooders": options.flooders,
+            "mutes": options.mutes,
+            "connect_seconds": self.connected.as_secs_f64(),
+            "seconds": self.took.as_secs_f64(),
+            "requests": measured.requests.get(),
+            "requests_per_second": self.a_second(measured.requests.get()),
+            "bytes_per_second": self.a_second(measured.bytes.get()),
+            "latency_ns": spread,
+            "unanswered": measured.unanswered.get(),
+            "flood_bytes_per_second": self.a_second(self.flood.bytes.get()),
+            "own_cpu_ns_per_request": self.cpu_a_request(),
+            "errors": errors,
+        })
+    }
+
+    fn text(&self) -> String {
+        let Report { options, measured, flood, .. } = self;
+        let latencies = measured.latencies.borrow();
+        let rate = options.rate.map_or("as fast as answered".to_string(), |rate| format!("{rate} due a second"));
+        let mut text = format!("{} on {}: {} connections", options.mode.name(), self.address, options.connections);
+        if options.mode == Mode::Echo {
+            let _ = write!(text, ", {} bytes, {} at once, {rate}", options.size, options.pipeline);
+        }
+        let requests = measured.requests.get();
+        let _ = write!(
+            text,
+            "\nconnected in {:.3} s, counted for {:.3} s\n\nrequests   {requests}, {:.0} a second\nbytes back {:.1} MB a second\n",
+            self.connected.as_secs_f64(),
+            self.took.as_secs_f64(),
+            self.a_second(requests),
+            self.a_second(measured.bytes.get()) / 1e6
+        );
+        if options.flooders > 0 {
+            let _ = writeln!(text, "flood      {:.1} MB a second", self.a_second(flood.bytes.get()) / 1e6);
+        }
+        if !latencies.is_empty() {
+            let _ = write!(text, "latency    ");
+            for (name, part) in QUANTILES {
+                let _ = write!(text, "{name} {:.3}  ", latencies.value_at_quantile(part) as f64 / 1e6);
+            }
+            let _ = writeln!(text, "ms");
+        }
+        if measured.unanswered.get() > 0 {
+            let _ = writeln!(text, "unanswered {} that were due; counted with the time they waited", measured.unanswered.get());
+        }
+        if let Some(cpu) = self.cpu_a_request() {
+            let _ = writeln!(text, "own cost   {:.2} µs of a processor a request", cpu / 1e3);
+        }
+        for (kind, count) in self.errors() {
+            let _ = writeln!(text, "failed     {count}: {kind}");
+        }
+        text
+    }
+
+    /// Latency by the part of the requests that took at most so long, in nines.
+    fn plot(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+        let latencies = self.measured.latencies.borrow();
+        if latencies.is_empty() {
+            return Err("no request was answered: nothing to draw".into());
+        }
+        let nines = |part: f64| -(1.0 - part).log10();
+        let points: Vec<(f64, f64)> = (0..=400)
+            .map(|step| 1.0 - 10f64.powf(-f64::from(step) / 100.0))
+            .map(|part| (nines(part), latencies.value_at_quantile(part) as f64 / 1e6))
+            .collect();
+        let most = points.iter().map(|point| point.1).fold(0.001, f64::max) * 1.1;
+        let root = SVGBackend::new(path, (720, 420)).into_drawing_area();
+        root.fill(&WHITE)?;
+        let title = format!(
+            "{}: {} connections, {:.0} requests a second",
+            self.options.mode.name(),
+            self.options.connections,
+            self.a_second(self.measured.requests.get())
+        );
+        let mut chart = ChartBuilder::on(&root)
+            .caption(title, ("sans-serif", 18))
+            .margin(16)
+            .x_label_area_size(44)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..4.0, 0.0..most)?;
+        let label = |nines: &f64| format!("{}%", (1.0 - 10f64.powf(-nines)) * 100.0);
+        chart
+            .configure_mesh()
+            .x_labels(5)
+            .x_label_formatter(&label)
+            .x_desc("of the requests took at most")
+            .y_desc("milliseconds")
+            .draw()?;
+        chart.draw_series(LineSeries::new(points, &BLUE))?;
+        root.present()?;
+        Ok(())
+    }
+}
