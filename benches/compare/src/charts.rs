@@ -1,0 +1,50 @@
+//! The results as pictures: bars, a group for each scenario, a bar for each server.
+
+use crate::Result;
+use crate::tables::Samples;
+use plotters::prelude::*;
+use serde_json::Value;
+use std::path::Path;
+
+pub fn draw(results: &Value, folder: &Path) -> Result<()> {
+    let samples = Samples::of(results);
+    let small = ["64 B × 1", "64 B × 64", "64 B × 1000", "64 B × 10000", "connect-echo-close"];
+    let large = ["16 KiB × 64", "1 MiB × 4", "pipelined"];
+    bars(&samples, &folder.join("cpu.svg"), "CPU per message, as a multiple of plain epoll's (less is better)", &small, "/cpu_ns")?;
+    bars(&samples, &folder.join("rate.svg"), "Messages a second, as a multiple of plain epoll's (more is better)", &large, "/rate")
+}
+
+fn bars(samples: &Samples<'_>, path: &Path, title: &str, wanted: &[&str], pointer: &str) -> Result<()> {
+    let servers = samples.servers();
+    let scenarios: Vec<&str> = samples.scenarios().into_iter().filter(|name| wanted.contains(name)).collect();
+    if scenarios.is_empty() {
+        return Ok(());
+    }
+    let height = |scenario: &str, server: &str| samples.ratio(scenario, server, pointer).unwrap_or(0.0);
+    let most = scenarios.iter().flat_map(|scenario| servers.iter().map(|server| height(scenario, server))).fold(1.0, f64::max);
+    let root = SVGBackend::new(path, (960, 420)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (groups, width) = (scenarios.len() as f64, 0.8 / servers.len() as f64);
+    let mut chart = ChartBuilder::on(&root)
+        .caption(title, ("sans-serif", 18))
+        .margin(16)
+        .x_label_area_size(32)
+        .y_label_area_size(48)
+        .build_cartesian_2d(0.0..groups, 0.0..most * 1.2)?;
+    let label = |at: &f64| {
+        let middle = (at.fract() - 0.5).abs() < 0.01;
+        scenarios.get(*at as usize).filter(|_| middle).map_or(String::new(), ToString::to_string)
+    };
+    chart.configure_mesh().disable_x_mesh().x_labels(2 * scenarios.len() + 1).x_label_formatter(&label).draw()?;
+    for (place, server) in servers.iter().enumerate() {
+        let color = Palette99::pick(place).to_rgba();
+        let bars = scenarios.iter().enumerate().map(|(group, scenario)| {
+            let left = group as f64 + 0.1 + place as f64 * width;
+            Rectangle::new([(left, 0.0), (left + width * 0.9, height(scenario, server))], color.filled())
+        });
+        chart.draw_series(bars)?.label(*server).legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], color.filled()));
+    }
+    chart.configure_series_labels().position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8)).draw()?;
+    root.present()?;
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! The comparison: the same echo on every library a user would pick, measured in turns, against plain epoll in C.
+
+mod charts;
+mod measure;
+mod peers;
+mod tables;
+mod weigh;
+
+use lexopt::{Arg, Parser, ValueExt};
+use peers::Peer;
+use serde_json::{Value, json};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const HELP: &str = "\
+Measure doorkeeper against everything a user would pick instead.
+
+Usage: ./benches/run [OPTION]...
+
+Options:
+  --rounds N         how often each scenario is run on each server [3]
+  --seconds N        how long each run is counted [2]
+  --only NAME        one scenario alone; may be given several times
+  --servers A,B      these servers alone; `epoll` is always among them
+  --no-weights       leave out size, build time, instructions, system calls
+  --keep             do not touch docs/performance.md; print the tables
+  -h, --help         this text
+
+It needs valgrind and strace for what it counts, cc, and Debian's libevent-dev and
+libuv1-dev for two of the servers. What is missing is said to be missing.
+";
+
+/// What was asked for.
+pub struct Options {
+    pub rounds: usize,
+    pub seconds: u32,
+    pub only: Vec<String>,
+    pub servers: Vec<String>,
+    weights: bool,
+    keep: bool,
+}
+
+fn options() -> Result<Option<Options>> {
+    let mut options = Options { rounds: 3, seconds: 2, only: vec![], servers: vec![], weights: true, keep: false };
+    let mut parser = Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Arg::Long("rounds") => options.rounds = parser.value()?.parse()?,
+            Arg::Long("seconds") => options.seconds = parser.value()?.parse()?,
+            Arg::Long("only") => options.only.push(parser.value()?.string()?),
+            Arg::Long("servers") => {
+                options.servers = parser.value()?.string()?.split(',').map(str::to_string).collect();
+            }
+            Arg::Long("no-weights") => options.weights = false,
+            Arg::Long("keep") => options.keep = true,
+            Arg::Short('h') | Arg::Long("help") => return Ok(None),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Some(options))
+}
+
+/// The root of the project.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf()
+}
+
+fn main() -> Result<()> {
+    let Some(options) = options()? else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    let load = peers::build_load()?;
+    let mut missing = Vec::new();
+    let mut found = Vec::new();
+    for peer in Peer::all().into_iter().filter(|peer| peer.is_wanted(&options)) {
+        match peer.build() {
+            Ok(()) => found.push(peer),
+            Err(error) => {
+                eprintln!("MISSING: {}: {error}", peer.name);
+                missing.push(json!({ "server": peer.name, "why": error.to_string() }));
+            }
+        }
+    }
+    let samples = measure::all(&options, &found, &load)?;
+    let weights = if options.weights { weigh::all(&found)? } else { Value::Null };
+    let results = json!({
+        "machine": measure::machine(),
+        "rounds": options.rounds,
+        "seconds": options.seconds,
+        "missing": missing,
+        "samples": samples,
+        "weights": weights,
+    });
+    let tables = tables::markdown(&results);
+    if options.keep {
+        print!("{tables}");
+        return Ok(());
+    }
+    let folder = root().join("docs/performance");
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("results.json"), format!("{}\n", serde_json::to_string(&results)?))?;
+    charts::draw(&results, &folder)?;
+    tables::put(&root().join("docs/performance.md"), &tables)
+}

@@ -1,0 +1,139 @@
+//! Every scenario on every server, in turns: what one round compares has been run within a minute, on the same machine.
+
+use crate::peers::Peer;
+use crate::{Options, Result};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// A scenario: its name, and what `doorkeeper bench` is told.
+pub const SCENARIOS: [(&str, &str); 12] = [
+    ("64 B × 1", "--connections 1"),
+    ("64 B × 64", "--connections 64"),
+    ("64 B × 1000", "--connections 1000"),
+    ("64 B × 10000", "--connections 10000"),
+    ("16 KiB × 64", "--connections 64 --size 16384"),
+    ("1 MiB × 4", "--connections 4 --size 1048576"),
+    ("pipelined", "--connections 64 --size 32 --pipeline 16"),
+    ("connect-echo-close", "--mode connect --connections 64"),
+    ("idle", "--mode idle --connections 10000"),
+    ("50 pingers", "--connections 50"),
+    ("flood", "--connections 50 --flooders 4"),
+    ("mute", "--connections 50 --mutes 8"),
+];
+
+pub fn all(options: &Options, peers: &[Peer], load: &Path) -> Result<Vec<Value>> {
+    let mut samples = Vec::new();
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    for round in 0..options.rounds {
+        for (scenario, args) in SCENARIOS.into_iter().filter(|(name, _)| wanted(name)) {
+            // Another begins in each round, so that no server always follows the same one.
+            for turn in 0..peers.len() {
+                let peer = &peers[(turn + round) % peers.len()];
+                eprintln!("round {} of {}: {scenario}: {}", round + 1, options.rounds, peer.name);
+                let mut sample = one(peer, args, options.seconds, load)
+                    .unwrap_or_else(|error| json!({ "failed": error.to_string() }));
+                let about = sample.as_object_mut().expect("an object");
+                about.insert("scenario".into(), json!(scenario));
+                about.insert("server".into(), json!(peer.name));
+                about.insert("round".into(), json!(round));
+                samples.push(sample);
+            }
+        }
+    }
+    Ok(samples)
+}
+
+/// A server, ended when dropped.
+pub struct Running {
+    pub child: Child,
+    pub address: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts a program, and waits for the line that says where it listens.
+pub fn start(command: &mut Command) -> Result<Running> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let line = BufReader::new(child.stdout.take().expect("a pipe")).lines().next();
+    let mut running = Running { child, address: String::new() };
+    let line = line.ok_or("the server ended at once")??;
+    running.address = line.strip_prefix("listening ").ok_or("the server does not say where it listens")?.to_string();
+    Ok(running)
+}
+
+/// On a processor of its own, where there are two.
+fn pinned(processor: usize, program: &Path) -> Command {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        return Command::new(program);
+    }
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(processor.to_string()).arg(program);
+    command
+}
+
+fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
+    let server = start(&mut pinned(0, &peer.program()))?;
+    let pid = server.child.id();
+    let memory = memory(pid)?;
+    let mut command = pinned(1, load);
+    command.args(["bench", &server.address, "--json", "--warm-up", "500ms", "--duration", &format!("{seconds}s")]);
+    command.args(args.split(' '));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let begun = lines.next().transpose()?;
+    let before = cpu(pid)?;
+    let report = lines.next().transpose()?;
+    let after = cpu(pid)?;
+    child.wait()?;
+    begun.ok_or("the load could not connect")?;
+    let report: Value = serde_json::from_str(&report.ok_or("the load broke off")?)?;
+    let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
+    let (requests, connections) = (number("requests"), number("connections"));
+    let held = crate::measure::memory(pid)?.saturating_sub(memory) as f64;
+    Ok(json!({
+        "rate": number("requests_per_second"),
+        "cpu_ns": (requests > 0.0).then(|| (after - before) as f64 / requests),
+        "load_cpu_ns": report["own_cpu_ns_per_request"],
+        "bytes_per_connection": held / connections,
+        "bytes_held": held,
+        "flood": number("flood_bytes_per_second"),
+        "latency_ns": report["latency_ns"],
+        "errors": report["errors"],
+    }))
+}
+
+/// The time all threads of a process have had a processor, in nanoseconds.
+fn cpu(pid: u32) -> Result<u64> {
+    let mut total = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        total += text.split_whitespace().next().ok_or("schedstat is empty")?.parse::<u64>()?;
+    }
+    Ok(total)
+}
+
+/// What a process has written to and shares with nobody, in bytes.
+fn memory(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).ok_or("smaps_rollup says nothing")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+}
+
+/// On what all this was measured.
+pub fn machine() -> Value {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+    json!({
+        "processor": model.trim_start_matches([' ', '\t', ':']),
+        "processors": std::thread::available_parallelism().map_or(0, usize::from),
+        "kernel": read("/proc/sys/kernel/osrelease").trim(),
+    })
+}

@@ -1,0 +1,173 @@
+//! The results as Markdown, and what they are worked out of.
+
+use crate::Result;
+use crate::measure::SCENARIOS;
+use crate::peers::{Peer, YARDSTICK};
+use serde_json::Value;
+use std::fmt::Write;
+use std::path::Path;
+
+/// What stands in the place of a figure that is not there.
+const NOTHING: &str = "–";
+
+pub struct Samples<'a>(&'a [Value]);
+
+impl<'a> Samples<'a> {
+    pub fn of(results: &'a Value) -> Samples<'a> {
+        Samples(results["samples"].as_array().map_or(&[], Vec::as_slice))
+    }
+
+    fn values(&self, scenario: &str, server: &str, pointer: &str) -> Vec<(u64, f64)> {
+        let those = self.0.iter().filter(|sample| sample["scenario"] == scenario && sample["server"] == server);
+        those.filter_map(|sample| Some((sample["round"].as_u64()?, sample.pointer(pointer)?.as_f64()?))).collect()
+    }
+
+    /// The median of all rounds.
+    pub fn median(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
+        median(self.values(scenario, server, pointer).into_iter().map(|(_, value)| value).collect())
+    }
+
+    /// The median of the ratios to the yardstick, round by round.
+    pub fn ratio(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
+        let yardstick = self.values(scenario, YARDSTICK, pointer);
+        let pairs = self.values(scenario, server, pointer).into_iter().filter_map(|(round, value)| {
+            let (_, other) = yardstick.iter().find(|(other, _)| *other == round)?;
+            (*other > 0.0).then(|| value / other)
+        });
+        median(pairs.collect())
+    }
+
+    /// The servers that were measured, the yardstick first.
+    pub fn servers(&self) -> Vec<&'static str> {
+        let named = |name: &str| self.0.iter().any(|sample| sample["server"] == name);
+        Peer::all().iter().map(|peer| peer.name).filter(|name| named(name)).collect()
+    }
+
+    pub fn scenarios(&self) -> Vec<&'static str> {
+        let named = |name: &str| self.0.iter().any(|sample| sample["scenario"] == name);
+        SCENARIOS.iter().map(|&(name, _)| name).filter(|name| named(name)).collect()
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        length if length % 2 == 0 => Some((values[middle - 1] + values[middle]) / 2.0),
+        _ => Some(values[middle]),
+    }
+}
+
+fn shown(value: Option<f64>, digits: usize) -> String {
+    value.map_or(NOTHING.to_string(), |value| format!("{value:.digits$}"))
+}
+
+/// A table with a row for each server.
+fn table(text: &mut String, title: &str, servers: &[&str], columns: &[&str], cell: impl Fn(&str, &str) -> String) {
+    if columns.is_empty() {
+        return;
+    }
+    let _ = write!(text, "\n### {title}\n\n| server | {} |\n|---|{}\n", columns.join(" | "), "---:|".repeat(columns.len()));
+    for server in servers {
+        let cells: Vec<String> = columns.iter().map(|column| cell(server, column)).collect();
+        let _ = writeln!(text, "| {server} | {} |", cells.join(" | "));
+    }
+}
+
+pub fn markdown(results: &Value) -> String {
+    let samples = Samples::of(results);
+    let (servers, scenarios) = (samples.servers(), samples.scenarios());
+    let mut text = String::new();
+    let machine = &results["machine"];
+    let _ = writeln!(
+        text,
+        "Measured on {}, {} processors, Linux {}; {} rounds of {} s.",
+        machine["processor"].as_str().unwrap_or("?"),
+        machine["processors"],
+        machine["kernel"].as_str().unwrap_or("?"),
+        results["rounds"],
+        results["seconds"]
+    );
+    for missing in results["missing"].as_array().into_iter().flatten() {
+        let _ = writeln!(text, "\n**Missing:** {}: {}.", missing["server"].as_str().unwrap_or("?"), missing["why"].as_str().unwrap_or("?"));
+    }
+    let without = |left_out: &[&str]| -> Vec<&str> {
+        scenarios.iter().copied().filter(|name| !left_out.contains(name)).collect()
+    };
+    let busy = without(&["idle", "flood", "mute", "50 pingers"]);
+    table(&mut text, "CPU per message, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
+        shown(samples.ratio(scenario, server, "/cpu_ns"), 2)
+    });
+    table(&mut text, "Messages a second, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
+        shown(samples.ratio(scenario, server, "/rate"), 2)
+    });
+    table(&mut text, "99th percentile of the latency, milliseconds", &servers, &busy, |server, scenario| {
+        shown(samples.median(scenario, server, "/latency_ns/p99").map(|value| value / 1e6), 3)
+    });
+    if scenarios.contains(&"64 B × 64") && scenarios.contains(&"64 B × 10000") {
+        table(&mut text, "CPU per message, as a multiple of its own at 64 connections", &servers, &["64 B × 1000", "64 B × 10000"], |server, scenario| {
+            let own = samples.median("64 B × 64", server, "/cpu_ns");
+            shown(samples.median(scenario, server, "/cpu_ns").zip(own).map(|(many, few)| many / few), 2)
+        });
+    }
+    if scenarios.contains(&"idle") {
+        table(&mut text, "Memory, 10,000 idle connections after one echo each", &servers, &["bytes a connection"], |server, _| {
+            shown(samples.median("idle", server, "/bytes_per_connection"), 0)
+        });
+    }
+    if scenarios.contains(&"flood") {
+        let columns = ["ping p99, ms", "pings a second", "flood, MB a second"];
+        table(&mut text, "Four flooders beside 50 pingers", &servers, &columns, |server, column| match column {
+            "ping p99, ms" => shown(samples.median("flood", server, "/latency_ns/p99").map(|value| value / 1e6), 2),
+            "pings a second" => shown(samples.median("flood", server, "/rate"), 0),
+            _ => shown(samples.median("flood", server, "/flood").map(|value| value / 1e6), 0),
+        });
+    }
+    if scenarios.contains(&"mute") && scenarios.contains(&"50 pingers") {
+        let columns = ["of the rate without them", "MB held"];
+        table(&mut text, "Eight that send and never read, beside 50 pingers", &servers, &columns, |server, column| match column {
+            "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
+            _ => {
+                let alone = samples.median("50 pingers", server, "/rate");
+                shown(samples.median("mute", server, "/rate").zip(alone).map(|(beside, alone)| beside / alone), 2)
+            }
+        });
+    }
+    if let Some(weights) = results["weights"].as_object() {
+        weighed(&mut text, weights, &servers);
+    }
+    text
+}
+
+fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers: &[&str]) {
+    let figure = |server: &str, name: &str| weights.get(server).and_then(|weight| weight[name].as_f64());
+    let columns = ["instructions, 1 connection", "instructions, 64 connections", "system calls, 1 connection"];
+    table(text, "User-space instructions and system calls a message", servers, &columns, |server, column| match column {
+        "instructions, 1 connection" => shown(figure(server, "instructions_1"), 0),
+        "instructions, 64 connections" => shown(figure(server, "instructions_64"), 0),
+        _ => shown(figure(server, "system_calls"), 2),
+    });
+    let weighed: Vec<&str> = servers.iter().copied().filter(|server| figure(server, "crates").is_some()).collect();
+    let columns = ["kB over an empty program", "crates", "cold build, of doorkeeper's"];
+    let own = figure("doorkeeper", "build_seconds");
+    table(text, "What the same echo weighs", &weighed, &columns, |server, column| match column {
+        "kB over an empty program" => shown(figure(server, "bytes_over_empty").map(|bytes| bytes / 1e3), 1),
+        "crates" => shown(figure(server, "crates"), 0),
+        _ => shown(figure(server, "build_seconds").zip(own).map(|(other, own)| other / own), 2),
+    });
+    if let Some(crates) = figure("doorkeeper", "crates_of_the_library") {
+        let _ = writeln!(text, "\nThe library by itself brings {crates} crates.");
+    }
+}
+
+const BEGIN: &str = "<!-- measured: begin -->\n";
+const END: &str = "<!-- measured: end -->";
+
+/// Puts the tables in their place in a page.
+pub fn put(page: &Path, tables: &str) -> Result<()> {
+    let text = std::fs::read_to_string(page)?;
+    let begin = text.find(BEGIN).ok_or("the page has no place for the tables")? + BEGIN.len();
+    let end = text.find(END).ok_or("the place for the tables has no end")?;
+    Ok(std::fs::write(page, format!("{}\n{tables}\n{}", &text[..begin], &text[end..]))?)
+}

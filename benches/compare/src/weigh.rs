@@ -1,0 +1,137 @@
+//! What does not depend on the machine's mood: sizes, crates, instructions, system calls; and how long a build takes.
+
+use crate::measure::{Running, start};
+use crate::peers::{Peer, build_rust};
+use crate::{Result, root};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Those whose size, tree and build are weighed.
+const WEIGHED: [&str; 4] = ["doorkeeper", "tokio", "mio", "message-io"];
+
+/// How often each is built from nothing.
+const BUILDS: usize = 2;
+
+pub fn all(peers: &[Peer]) -> Result<Value> {
+    build_rust("empty", &root().join("benches/target"))?;
+    let empty = std::fs::metadata(root().join("benches/target/release/peer-empty"))?.len();
+    let builds = builds(peers)?;
+    let mut weights = Map::new();
+    for peer in peers {
+        eprintln!("weighing {}", peer.name);
+        let mut weight = Map::new();
+        if WEIGHED.contains(&peer.name) {
+            weight.insert("bytes_over_empty".into(), json!(std::fs::metadata(peer.program())?.len() - empty));
+            weight.insert("crates".into(), json!(crates(&format!("peer-{}", peer.name))?));
+            weight.insert("build_seconds".into(), builds[peer.name].clone());
+        }
+        if peer.name == "doorkeeper" {
+            weight.insert("crates_of_the_library".into(), json!(crates("doorkeeper")?));
+        }
+        for (name, connections) in [("instructions_1", 1), ("instructions_64", 64)] {
+            let count = slope(|rounds| instructions(&peer.program(), rounds, connections), connections);
+            weight.insert(name.into(), count.map_or_else(|error| json!(error.to_string()), |count| json!(count)));
+        }
+        let count = slope(|rounds| calls(&peer.program(), rounds), 1);
+        weight.insert("system_calls".into(), count.map_or_else(|error| json!(error.to_string()), |count| json!(count)));
+        weights.insert(peer.name.into(), Value::Object(weight));
+    }
+    Ok(Value::Object(weights))
+}
+
+/// What one message more costs.
+fn slope(cost: impl Fn(usize) -> Result<u64>, connections: usize) -> Result<f64> {
+    let (few, many) = if connections == 1 { (500, 1500) } else { (20, 60) };
+    let (less, more) = (cost(few)?, cost(many)?);
+    Ok((more as f64 - less as f64) / ((many - few) * connections) as f64)
+}
+
+/// So many rounds of one echo on each of the connections.
+fn talk(address: &str, rounds: usize, connections: usize) -> Result<()> {
+    let mut streams = Vec::new();
+    for _ in 0..connections {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        streams.push(stream);
+    }
+    let mut echo = [0; 64];
+    for _ in 0..rounds {
+        for stream in &mut streams {
+            stream.write_all(&[b'x'; 64])?;
+        }
+        for stream in &mut streams {
+            stream.read_exact(&mut echo)?;
+        }
+    }
+    Ok(())
+}
+
+fn report_of(server: Running, mut talk: impl FnMut(&str) -> Result<()>, report: &Path) -> Result<String> {
+    talk(&server.address)?;
+    let id = server.child.id();
+    // The tool ends with what it watches, and then writes its report.
+    let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
+    let watched = children.split_whitespace().next().map_or(id.to_string(), str::to_string);
+    Command::new("kill").args(["-TERM", &watched]).status()?;
+    let mut server = server;
+    server.child.wait()?;
+    let text = std::fs::read_to_string(report)?;
+    std::fs::remove_file(report)?;
+    Ok(text)
+}
+
+fn instructions(program: &Path, rounds: usize, connections: usize) -> Result<u64> {
+    let report = std::env::temp_dir().join(format!("compare-callgrind-{}", std::process::id()));
+    let mut command = Command::new("valgrind");
+    command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", report.display())).arg(program);
+    let text = report_of(start(command.arg("127.0.0.1:0"))?, |address| talk(address, rounds, connections), &report)?;
+    let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    Ok(total.ok_or("callgrind counted nothing")?.trim().parse()?)
+}
+
+fn calls(program: &Path, rounds: usize) -> Result<u64> {
+    let report = std::env::temp_dir().join(format!("compare-strace-{}", std::process::id()));
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-o"]).arg(&report).arg(program);
+    let text = report_of(start(command.arg("127.0.0.1:0"))?, |address| talk(address, rounds, 1), &report)?;
+    Ok(text.lines().filter(|line| line.contains('(')).count() as u64)
+}
+
+/// How many crates a package brings, itself not counted.
+fn crates(package: &str) -> Result<usize> {
+    let mut command = Command::new("cargo");
+    command.args(["tree", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p", package]);
+    let output = command.current_dir(root().join("benches")).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let names: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    Ok(names.len().saturating_sub(1))
+}
+
+/// Seconds from nothing to the program, in turns; the shortest of each, for only what disturbs makes it longer.
+fn builds(peers: &[Peer]) -> Result<Map<String, Value>> {
+    let mut best: Map<String, Value> = Map::new();
+    let target = root().join("benches/target/cold");
+    for _ in 0..BUILDS {
+        for name in peers.iter().map(|peer| peer.name).filter(|name| WEIGHED.contains(name)) {
+            eprintln!("building {name} from nothing");
+            if target.exists() {
+                std::fs::remove_dir_all(&target)?;
+            }
+            let begin = Instant::now();
+            build_rust(name, &target)?;
+            let took = begin.elapsed().as_secs_f64();
+            let before = best.get(name).and_then(Value::as_f64).unwrap_or(f64::INFINITY);
+            best.insert(name.into(), json!(took.min(before)));
+        }
+    }
+    if target.exists() {
+        std::fs::remove_dir_all(&target)?;
+    }
+    Ok(best)
+}
