@@ -22,7 +22,7 @@ pub struct Config {
     /// How many connections one listener accepts in one turn before the others have theirs. Default 64.
     pub accept_budget: usize,
     /// How many bytes one connection may read, and about how many it may write, in one turn before the others have theirs.
-    /// Default 32,768.
+    /// Default 65,536, which is what one read takes at most.
     pub turn_budget_bytes: usize,
     /// How many unconsumed bytes a handler can be offered at once; also the size of the one input scratch buffer. A request
     /// that does not fit can never be seen whole. Default 65,536.
@@ -56,7 +56,7 @@ impl Default for Config {
         Config {
             max_connections: 10_000,
             accept_budget: 64,
-            turn_budget_bytes: 32 * 1024,
+            turn_budget_bytes: 64 * 1024,
             input_max_bytes: 64 * 1024,
             output_max_bytes: 64 * 1024,
             idle_timeout: None,

@@ -65,11 +65,11 @@ fn the_story_is_the_whole_diagram_in_two_columns() {
         client.extend((!right.is_empty()).then_some(right.to_string()));
     }
     let begin = ["server", "socket() = ok", "bind(127.0.0.1:0) = ok", "listen(1024) = ok", "accept() = EAGAIN"];
-    let middle = ["accept() = 2.2", "accept() = EAGAIN", "read(32768) = 6", "read(32762) = 0", "write(6) = 6"];
+    let middle = ["accept() = 2.2", "accept() = EAGAIN", "read(65536) = 6", "read(65530) = 0", "write(6) = 6"];
     assert_story(&server, &[&begin[..], &middle, &["close() = ok", "close() = ok"]].concat());
     let begin =
         ["client", "socket() = ok", "connect(127.0.0.1:", "getsockopt(SO_ERROR) = ok", "write(6) = 6", "shutdown() = ok"];
-    assert_story(&client, &[&begin[..], &["read(32768) = 6", "read(32762) = 0", "close() = ok"]].concat());
+    assert_story(&client, &[&begin[..], &["read(65536) = 6", "read(65530) = 0", "close() = ok"]].concat());
 }
 
 #[test]
@@ -93,18 +93,18 @@ fn an_echo_a_half_close_and_a_reset_are_told_as_they_happen() {
     story = told.until("write(5)");
     assert_story(
         &story,
-        &["accept() = EAGAIN", &format!("{room}0 of 1024"), "read(32768) = 5 5 bytes have come", "write(5) = 5 5 bytes"],
+        &["accept() = EAGAIN", &format!("{room}0 of 1024"), "read(65536) = 5 5 bytes have come", "write(5) = 5 5 bytes"],
     );
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream).unwrap(), b"");
-    assert_story(&told.until("close()"), &["read(32768) = 0 the peer has ended", "close() = ok the socket is gone"]);
+    assert_story(&told.until("close()"), &["read(65536) = 0 the peer has ended", "close() = ok the socket is gone"]);
     let stream = client(told.address());
     told.until("is let in");
     SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
     let story = told.until("close()");
     let reset = &story[story.len() - 2..];
-    assert_story(reset, &["read(32768) = ECONNRESET Connection reset by peer", "close() = ok"]);
+    assert_story(reset, &["read(65536) = ECONNRESET Connection reset by peer", "close() = ok"]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_daytime_a_full_house_and_a_full_waiting_room_are_told() {
     drop(stream);
     let story = told.until("close()");
     let end = &story[story.len() - 4..];
-    assert_story(end, &["write(26) = 26", "shutdown() = ok no more will come", "read(32768) = 0 the peer", "close() = ok"]);
+    assert_story(end, &["write(26) = 26", "shutdown() = ok no more will come", "read(65536) = 0 the peer", "close() = ok"]);
     drop(told);
 
     let mut told = Told::serve(&["echo=127.0.0.1:0", "--narrate", "--max-connections", "1", "--backlog", "1"]);

@@ -100,9 +100,9 @@ fn the_calls_of_a_conversation_are_told_in_their_order() {
     let wanted = [
         "0.0 accept(1.1) 0".to_string(),
         "0.0 accept() WouldBlock".to_string(),
-        format!("1.1 read(32768, {hel}) 5"),
+        format!("1.1 read(65536, {hel}) 5"),
         format!("1.1 write(5, {hel}) 5"),
-        "1.1 read(32768, []) 0".to_string(),
+        "1.1 read(65536, []) 0".to_string(),
         "1.1 close 0".to_string(),
     ];
     assert_eq!(diary.calls(), wanted);

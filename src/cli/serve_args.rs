@@ -34,7 +34,7 @@ Options:
   --max-connections N   connections open at once; more wait in that queue
                         [what the descriptor limit allows]
   --accept-budget N     connections a listener accepts in one turn [64]
-  --turn-budget BYTES   bytes a connection reads in one turn [32768]
+  --turn-budget BYTES   bytes a connection reads in one turn [65536]
   --output-max BYTES    unsent bytes a connection may hold [65536]
   --idle-timeout DUR    close a connection after this long without a byte;
                         `none` never does [none]
