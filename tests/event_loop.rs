@@ -49,7 +49,9 @@ impl Handler for Diarist {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         self.note(cx, &format!("timer {}", key.0))
     }
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+        let own = cx.id();
+        assert!(!cx.wake(own), "a closed connection has no turn coming");
         self.diary.borrow_mut().push(format!("closed {}", closed.reason));
     }
 }
@@ -321,6 +323,32 @@ fn a_timer_of_no_length_waits_for_the_next_turn() {
         assert!(stage.count("timer 1") <= before + 1);
     }
     assert!(stage.count("timer 1") > 1);
+}
+
+/// An hour is armed; a timer of ten milliseconds, and then the linger timeout, come before it.
+#[test]
+fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
+    let (idle_timeout, linger_timeout) = (Some(Duration::from_secs(3600)), Duration::from_millis(20));
+    let mut stage = Stage::new(Config { idle_timeout, linger_timeout, ..Config::default() }, |cx, what| {
+        match what {
+            "data go" => cx.set_timer(TimerKey(1), Duration::from_millis(10)),
+            "data bye" | "timer 1" => cx.finish(),
+            _ => {}
+        }
+        Ok(())
+    });
+    let (mut stream, mut other) = (stage.enter(), stage.enter());
+    let left = |stage: &Stage| stage.reactor.next_deadline().unwrap().saturating_duration_since(Instant::now());
+    assert!(left(&stage) > Duration::from_secs(3500));
+    stream.write_all(b"go").unwrap();
+    stage.until(|stage| stage.wrote("data go"));
+    assert!(left(&stage) <= Duration::from_millis(10));
+    stage.until(|stage| stage.wrote("timer 1"));
+    assert!(left(&stage) <= Duration::from_millis(20));
+    stage.until(|stage| stage.wrote("closed peer did not close in time"));
+    assert!(left(&stage) > Duration::from_secs(3500));
+    other.write_all(b"bye").unwrap();
+    stage.until(|stage| stage.count("closed peer did not close in time") == 2);
 }
 
 /// The deadline is left alone by messages: the loop wakes for it once, not once a message.

@@ -41,6 +41,20 @@ fn a_message(program: &Path) -> f64 {
     (instructions(program, 3000) - instructions(program, 1000)) as f64 / 2000.0
 }
 
+/// How many bytes the library adds to a program: echo, over a program that does nothing, both as an embedder would ship them.
+#[test]
+fn the_library_adds_at_most_100_kilobytes() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let (source, empty) = (folder.join("empty.rs"), folder.join("empty"));
+    std::fs::write(&source, "fn main() {}\n").unwrap();
+    let flags = ["-Copt-level=3", "-Clto", "-Ccodegen-units=1", "-Cstrip=symbols", "--edition=2024", "-o"];
+    assert!(Command::new("rustc").args(flags).arg(&empty).arg(&source).status().unwrap().success());
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let added = size(&build("with-hook", "")) - size(&empty);
+    println!("{added} bytes over an empty program");
+    assert!(added <= 100_000, "{added} bytes over an empty program");
+}
+
 #[test]
 fn an_observer_that_is_not_there_costs_next_to_nothing() {
     if !have("valgrind") {
