@@ -64,6 +64,9 @@ mod net;
 mod observe;
 mod peer;
 mod phase;
+#[cfg(doorkeeper_pieces)]
+#[doc(hidden)]
+pub mod pieces;
 mod reactor;
 mod readiness;
 #[cfg(feature = "services")]

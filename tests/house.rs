@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files of `src`, lowest first. A file imports from files above itself in this list only.
-const LAYERS: [&str; 26] = [
+const LAYERS: [&str; 27] = [
     "id",
     "readiness",
     "buffer",
@@ -31,6 +31,7 @@ const LAYERS: [&str; 26] = [
     "handle",
     "drive",
     "reactor",
+    "pieces",
     "services",
 ];
 

@@ -10,8 +10,20 @@ pub fn draw(results: &Value, folder: &Path) -> Result<()> {
     let samples = Samples::of(results);
     let small = ["64 B × 1", "64 B × 64", "64 B × 1000", "64 B × 10000", "connect-echo-close"];
     let large = ["16 KiB × 64", "1 MiB × 4", "pipelined"];
-    bars(&samples, &folder.join("cpu.svg"), "CPU per message, as a multiple of plain epoll's (less is better)", &small, "/cpu_ns")?;
-    bars(&samples, &folder.join("rate.svg"), "Messages a second, as a multiple of plain epoll's (more is better)", &large, "/rate")
+    bars(
+        &samples,
+        &folder.join("cpu.svg"),
+        "CPU per message, as a multiple of plain epoll's (less is better)",
+        &small,
+        "/cpu_ns",
+    )?;
+    bars(
+        &samples,
+        &folder.join("rate.svg"),
+        "Messages a second, as a multiple of plain epoll's (more is better)",
+        &large,
+        "/rate",
+    )
 }
 
 fn bars(samples: &Samples<'_>, path: &Path, title: &str, wanted: &[&str], pointer: &str) -> Result<()> {
@@ -42,7 +54,10 @@ fn bars(samples: &Samples<'_>, path: &Path, title: &str, wanted: &[&str], pointe
             let left = group as f64 + 0.1 + place as f64 * width;
             Rectangle::new([(left, 0.0), (left + width * 0.9, height(scenario, server))], color.filled())
         });
-        chart.draw_series(bars)?.label(*server).legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], color.filled()));
+        chart
+            .draw_series(bars)?
+            .label(*server)
+            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], color.filled()));
     }
     chart.configure_series_labels().position(SeriesLabelPosition::UpperRight).background_style(WHITE.mix(0.8)).draw()?;
     root.present()?;

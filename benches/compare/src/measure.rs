@@ -32,8 +32,8 @@ pub fn all(options: &Options, peers: &[Peer], load: &Path) -> Result<Vec<Value>>
             for turn in 0..peers.len() {
                 let peer = &peers[(turn + round) % peers.len()];
                 eprintln!("round {} of {}: {scenario}: {}", round + 1, options.rounds, peer.name);
-                let mut sample = one(peer, args, options.seconds, load)
-                    .unwrap_or_else(|error| json!({ "failed": error.to_string() }));
+                let mut sample =
+                    one(peer, args, options.seconds, load).unwrap_or_else(|error| json!({ "failed": error.to_string() }));
                 let about = sample.as_object_mut().expect("an object");
                 about.insert("scenario".into(), json!(scenario));
                 about.insert("server".into(), json!(peer.name));

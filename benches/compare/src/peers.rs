@@ -31,7 +31,11 @@ impl Peer {
 
     pub fn program(&self) -> PathBuf {
         let target = root().join("benches/target");
-        if self.is_rust() { target.join(format!("release/peer-{}", self.name)) } else { target.join(format!("c/{}", self.name)) }
+        if self.is_rust() {
+            target.join(format!("release/peer-{}", self.name))
+        } else {
+            target.join(format!("c/{}", self.name))
+        }
     }
 
     /// Each by itself, for cargo makes one set of features for all that it builds together.

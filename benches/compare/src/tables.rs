@@ -90,11 +90,15 @@ pub fn markdown(results: &Value) -> String {
         results["seconds"]
     );
     for missing in results["missing"].as_array().into_iter().flatten() {
-        let _ = writeln!(text, "\n**Missing:** {}: {}.", missing["server"].as_str().unwrap_or("?"), missing["why"].as_str().unwrap_or("?"));
+        let _ = writeln!(
+            text,
+            "\n**Missing:** {}: {}.",
+            missing["server"].as_str().unwrap_or("?"),
+            missing["why"].as_str().unwrap_or("?")
+        );
     }
-    let without = |left_out: &[&str]| -> Vec<&str> {
-        scenarios.iter().copied().filter(|name| !left_out.contains(name)).collect()
-    };
+    let without =
+        |left_out: &[&str]| -> Vec<&str> { scenarios.iter().copied().filter(|name| !left_out.contains(name)).collect() };
     let busy = without(&["idle", "flood", "mute", "50 pingers"]);
     table(&mut text, "CPU per message, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
         shown(samples.ratio(scenario, server, "/cpu_ns"), 2)
@@ -106,15 +110,25 @@ pub fn markdown(results: &Value) -> String {
         shown(samples.median(scenario, server, "/latency_ns/p99").map(|value| value / 1e6), 3)
     });
     if scenarios.contains(&"64 B × 64") && scenarios.contains(&"64 B × 10000") {
-        table(&mut text, "CPU per message, as a multiple of its own at 64 connections", &servers, &["64 B × 1000", "64 B × 10000"], |server, scenario| {
-            let own = samples.median("64 B × 64", server, "/cpu_ns");
-            shown(samples.median(scenario, server, "/cpu_ns").zip(own).map(|(many, few)| many / few), 2)
-        });
+        table(
+            &mut text,
+            "CPU per message, as a multiple of its own at 64 connections",
+            &servers,
+            &["64 B × 1000", "64 B × 10000"],
+            |server, scenario| {
+                let own = samples.median("64 B × 64", server, "/cpu_ns");
+                shown(samples.median(scenario, server, "/cpu_ns").zip(own).map(|(many, few)| many / few), 2)
+            },
+        );
     }
     if scenarios.contains(&"idle") {
-        table(&mut text, "Memory, 10,000 idle connections after one echo each", &servers, &["bytes a connection"], |server, _| {
-            shown(samples.median("idle", server, "/bytes_per_connection"), 0)
-        });
+        table(
+            &mut text,
+            "Memory, 10,000 idle connections after one echo each",
+            &servers,
+            &["bytes a connection"],
+            |server, _| shown(samples.median("idle", server, "/bytes_per_connection"), 0),
+        );
     }
     if scenarios.contains(&"flood") {
         let columns = ["ping p99, ms", "pings a second", "flood, MB a second"];
@@ -126,13 +140,19 @@ pub fn markdown(results: &Value) -> String {
     }
     if scenarios.contains(&"mute") && scenarios.contains(&"50 pingers") {
         let columns = ["of the rate without them", "MB held"];
-        table(&mut text, "Eight that send and never read, beside 50 pingers", &servers, &columns, |server, column| match column {
-            "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
-            _ => {
-                let alone = samples.median("50 pingers", server, "/rate");
-                shown(samples.median("mute", server, "/rate").zip(alone).map(|(beside, alone)| beside / alone), 2)
-            }
-        });
+        table(
+            &mut text,
+            "Eight that send and never read, beside 50 pingers",
+            &servers,
+            &columns,
+            |server, column| match column {
+                "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
+                _ => {
+                    let alone = samples.median("50 pingers", server, "/rate");
+                    shown(samples.median("mute", server, "/rate").zip(alone).map(|(beside, alone)| beside / alone), 2)
+                }
+            },
+        );
     }
     if let Some(weights) = results["weights"].as_object() {
         weighed(&mut text, weights, &servers);

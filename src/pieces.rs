@@ -1,0 +1,129 @@
+//! The pieces by themselves, each as a closure that does one round of work: for `benches/pieces`, and only built with
+//! `--cfg doorkeeper_pieces`.
+
+use crate::buffer::Buffer;
+use crate::config::{Config, ConnectOptions};
+use crate::context::{Call, Context, Endpoint, Others};
+use crate::handler::Handler;
+use crate::held::Holding;
+use crate::id::Id;
+use crate::observe::Eyes;
+use crate::readiness::Readiness;
+use crate::stream::Stream;
+use crate::timers::{Tick, Timers};
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// 64 KiB through the queue, in at 1,024 bytes at a time and out at 700.
+pub fn buffer() -> impl FnMut() {
+    const LIMIT: usize = 65_536;
+    move || {
+        let mut buffer = Buffer::default();
+        let mut left = LIMIT;
+        while left > 0 || !buffer.is_empty() {
+            left -= buffer.push(&[7; 1024][..left.min(1024)], LIMIT);
+            buffer.consume(buffer.len().min(700));
+        }
+    }
+}
+
+/// So many deadlines: one moves to the far end, and the earliest is looked at.
+pub fn timers(count: usize) -> impl FnMut() -> u64 {
+    let mut timers = Timers::with_capacity(count);
+    (0..count).for_each(|slot| timers.arm(slot, Tick(slot as u64)));
+    let mut at = count as u64;
+    move || {
+        timers.arm((at % count as u64) as usize, Tick(at));
+        at += 1;
+        timers.next().map_or(0, |first| first.0)
+    }
+}
+
+/// A socket in memory that has 64 bytes for each turn, and takes all it is given.
+struct Memory {
+    waiting: Cell<usize>,
+}
+
+impl Endpoint for Memory {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.waiting.take().min(buffer.len());
+        if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+    }
+
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn shutdown_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Nobody;
+
+impl Others for Nobody {
+    fn room(&self, _: Id) -> usize {
+        0
+    }
+    fn send(&mut self, _: Id, _: &[u8]) -> usize {
+        0
+    }
+    fn wake(&mut self, _: Id) -> bool {
+        false
+    }
+    fn half_close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn connect(&mut self, _: SocketAddr, _: &ConnectOptions, _: Call) -> io::Result<Id> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn stop(&mut self) {}
+    fn queued(&self) -> usize {
+        0
+    }
+}
+
+struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(cx.write(input))
+    }
+}
+
+/// One turn of a connection that echoes 64 bytes; true while it goes on.
+pub fn turn() -> impl FnMut() -> bool {
+    let config = Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() };
+    let (mut stream, mut held, mut gathered) = (Stream::new(Tick(0)), Holding::default(), Vec::new());
+    let mut buffer = vec![0; config.input_max_bytes];
+    let (endpoint, eyes, epoch) = (Memory { waiting: Cell::new(0) }, Eyes::new(0, None), Instant::now());
+    let mut now = Tick(0);
+    move || {
+        now.0 += 1;
+        endpoint.waiting.set(64);
+        let mut cx = Context {
+            id: Id::new(0, 0),
+            peer: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
+            epoch,
+            now,
+            config: &config,
+            eyes: &eyes,
+            endpoint: &endpoint,
+            held: &mut held,
+            gathered: &mut gathered,
+            intent: stream.intent(),
+            others: &mut Nobody,
+        };
+        let ended = stream.turn(Readiness::READABLE, &mut Echo, &mut buffer, &mut cx).is_err();
+        !ended && !stream.wants_turn(&held, &config)
+    }
+}
