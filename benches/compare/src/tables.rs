@@ -121,6 +121,17 @@ pub fn markdown(results: &Value) -> String {
             },
         );
     }
+    let closed = without(&["idle", "flood", "mute", "50 pingers", "connect-echo-close"]);
+    table(
+        &mut text,
+        "CPU per message of the load, as a multiple of the server's",
+        &["doorkeeper"],
+        &closed,
+        |server, scenario| {
+            let load = samples.median(scenario, server, "/load_cpu_ns");
+            shown(load.zip(samples.median(scenario, server, "/cpu_ns")).map(|(load, server)| load / server), 2)
+        },
+    );
     if scenarios.contains(&"idle") {
         table(
             &mut text,
