@@ -47,7 +47,8 @@ pub struct Config {
     pub stall_warning: Option<Duration>,
     /// How many bytes of each read and write an observer is shown ([`Reactor::observe`](crate::Reactor::observe)). Default 0.
     pub observed_bytes: usize,
-    /// How many readiness events one turn takes from the poller. Default 1,024.
+    /// How many readiness events one turn takes from the poller. With thousands of busy connections a small batch is faster: what
+    /// is touched when an event is noted is still in the cache when its turn comes. Default 64.
     pub events_per_turn: usize,
 }
 
@@ -65,7 +66,7 @@ impl Default for Config {
             linger_max_bytes: 64 * 1024 * 1024,
             stall_warning: None,
             observed_bytes: 0,
-            events_per_turn: 1024,
+            events_per_turn: 64,
         }
     }
 }

@@ -56,14 +56,14 @@ impl Reactor {
         let result = stream.turn(noted, &mut **handler, &mut self.input, &mut cx);
         self.stats.bytes_received += stream.moved().0 - received;
         self.stats.bytes_sent += stream.moved().1 - sent;
-        if let Err(end) = result.and_then(|()| self.see_to_next(id, &mut connection)) {
+        if let Err(end) = result.and_then(|()| self.see_to_next(id, noted, &mut connection)) {
             return self.end(id, connection, end);
         }
         self.sources.check_in(id, Source::Connection(connection));
     }
 
     /// Sees to it that the connection has its next turn when there is anything to do in it.
-    fn see_to_next(&mut self, id: Id, connection: &mut Connection) -> Result<(), End> {
+    fn see_to_next(&mut self, id: Id, noted: Readiness, connection: &mut Connection) -> Result<(), End> {
         let Connection { stream, held, socket, .. } = connection;
         if stream.must_await_writable() {
             self.poller.add_writable(socket, id)?;
@@ -73,13 +73,14 @@ impl Reactor {
         }
         // Armed lazily: a deadline that moved away is left where it was. It comes too early, finds nothing due, and is armed
         // anew, so that activity costs nothing here.
-        let armed = self.timers.get(id.slot());
-        if armed.is_some() && !stream.has_near_deadline(held) {
+        if noted.has(Readiness::ARMED) && !stream.has_near_deadline(held) {
             return Ok(());
         }
+        let armed = self.timers.get(id.slot());
         let deadline = stream.deadline(held, &self.config);
         if let Some(deadline) = deadline.filter(|&deadline| armed.is_none_or(|armed| deadline < armed)) {
             self.timers.arm(id.slot(), deadline);
+            self.sources.mark_armed(id);
         }
         Ok(())
     }

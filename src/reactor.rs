@@ -446,7 +446,7 @@ impl Reactor {
     /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so it ends.
     fn expire(&mut self) {
         while let Some(slot) = self.timers.pop_due(self.now) {
-            if let Some(id) = self.sources.mark_slot(slot, Readiness::default()) {
+            if let Some(id) = self.sources.mark_due(slot) {
                 self.eyes.tell(|| Event::Due { id });
             }
         }

@@ -14,6 +14,8 @@ impl Readiness {
     pub(crate) const WOKEN: Readiness = Readiness(8);
     /// The id is in the queue already.
     pub(crate) const QUEUED: Readiness = Readiness(16);
+    /// A deadline is armed: it stands here too, so that a turn need not look among the timers.
+    pub(crate) const ARMED: Readiness = Readiness(32);
 
     pub(crate) fn has(self, marks: Readiness) -> bool {
         self.0 & marks.0 != 0
@@ -26,7 +28,12 @@ impl Readiness {
         self.0 != before
     }
 
+    /// Takes what was noted for a turn. What is armed stays so.
     pub(crate) fn take(&mut self) -> Readiness {
-        std::mem::take(self)
+        std::mem::replace(self, Readiness(self.0 & Readiness::ARMED.0))
+    }
+
+    pub(crate) fn disarm(&mut self) {
+        self.0 &= !Readiness::ARMED.0;
     }
 }

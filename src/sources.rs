@@ -160,10 +160,19 @@ impl Sources {
         true
     }
 
-    /// Marks the source in a slot whose deadline has passed.
-    pub(crate) fn mark_slot(&mut self, slot: usize, marks: Readiness) -> Option<Id> {
-        let id = Id::new(slot, self.slab.get(slot)?.serial);
-        self.mark(id, marks).then_some(id)
+    /// Queues the source in a slot whose deadline has passed, and is armed no more.
+    pub(crate) fn mark_due(&mut self, place: usize) -> Option<Id> {
+        let slot = self.slab.get_mut(place)?;
+        slot.noted.disarm();
+        let id = Id::new(place, slot.serial);
+        self.mark(id, Readiness::default()).then_some(id)
+    }
+
+    /// Notes that a source has a deadline.
+    pub(crate) fn mark_armed(&mut self, id: Id) {
+        if let Some(slot) = self.slot(id) {
+            slot.noted.add(Readiness::ARMED);
+        }
     }
 
     /// Takes the first in the queue out for its turn, with what was noted about it. None if it has closed meanwhile.
