@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 /// A scenario: its name, and what `doorkeeper bench` is told.
 pub const SCENARIOS: [(&str, &str); 12] = [
@@ -45,10 +47,34 @@ pub fn all(options: &Options, peers: &[Peer], load: &Path) -> Result<Vec<Value>>
     Ok(samples)
 }
 
-/// A server, ended when dropped.
+/// A program, ended when dropped, or after [`PATIENCE`] if it hangs.
 pub struct Running {
     pub child: Child,
+    /// Where it listens.
     pub address: String,
+    /// Dropped with it: nobody need wait any more.
+    _ended: Sender<()>,
+}
+
+/// How long a program may take for one run.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+impl Running {
+    fn new(command: &mut Command) -> Result<Running> {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let (ended, end) = channel();
+        let pid = child.id().to_string();
+        std::thread::spawn(move || {
+            if end.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &pid]).status();
+            }
+        });
+        Ok(Running { child, address: String::new(), _ended: ended })
+    }
+
+    fn lines(&mut self) -> impl Iterator<Item = std::io::Result<String>> + use<> {
+        BufReader::new(self.child.stdout.take().expect("a pipe")).lines()
+    }
 }
 
 impl Drop for Running {
@@ -60,9 +86,8 @@ impl Drop for Running {
 
 /// Starts a program, and waits for the line that says where it listens.
 pub fn start(command: &mut Command) -> Result<Running> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let line = BufReader::new(child.stdout.take().expect("a pipe")).lines().next();
-    let mut running = Running { child, address: String::new() };
+    let mut running = Running::new(command)?;
+    let line = running.lines().next();
     let line = line.ok_or("the server ended at once")??;
     running.address = line.strip_prefix("listening ").ok_or("the server does not say where it listens")?.to_string();
     Ok(running)
@@ -81,22 +106,22 @@ fn pinned(processor: usize, program: &Path) -> Command {
 fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
     let server = start(&mut pinned(0, &peer.program()))?;
     let pid = server.child.id();
-    let memory = memory(pid)?;
+    let memory = memory_now(pid)?;
     let mut command = pinned(1, load);
     command.args(["bench", &server.address, "--json", "--warm-up", "500ms", "--duration", &format!("{seconds}s")]);
     command.args(args.split(' '));
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    let mut running = Running::new(&mut command)?;
+    let mut lines = running.lines();
     let begun = lines.next().transpose()?;
     let before = cpu(pid)?;
     let report = lines.next().transpose()?;
     let after = cpu(pid)?;
-    child.wait()?;
+    running.child.wait()?;
     begun.ok_or("the load could not connect")?;
     let report: Value = serde_json::from_str(&report.ok_or("the load broke off")?)?;
     let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
     let (requests, connections) = (number("requests"), number("connections"));
-    let held = crate::measure::memory(pid)?.saturating_sub(memory) as f64;
+    let held = memory_now(pid)?.saturating_sub(memory) as f64;
     Ok(json!({
         "rate": number("requests_per_second"),
         "cpu_ns": (requests > 0.0).then(|| (after - before) as f64 / requests),
@@ -120,7 +145,7 @@ fn cpu(pid: u32) -> Result<u64> {
 }
 
 /// What a process has written to and shares with nobody, in bytes.
-fn memory(pid: u32) -> Result<u64> {
+fn memory_now(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).ok_or("smaps_rollup says nothing")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
