@@ -34,6 +34,36 @@ pub(crate) trait Others {
     fn queued(&self) -> usize;
 }
 
+/// A loop with nobody else in it, for a connection by itself.
+#[cfg(any(test, doorkeeper_pieces))]
+pub(crate) struct Nobody;
+
+#[cfg(any(test, doorkeeper_pieces))]
+impl Others for Nobody {
+    fn room(&self, _: Id) -> usize {
+        0
+    }
+    fn send(&mut self, _: Id, _: &[u8]) -> usize {
+        0
+    }
+    fn wake(&mut self, _: Id) -> bool {
+        false
+    }
+    fn half_close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn connect(&mut self, _: SocketAddr, _: &ConnectOptions, _: Call) -> io::Result<Id> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn stop(&mut self) {}
+    fn queued(&self) -> usize {
+        0
+    }
+}
+
 /// Who wants to be connected, and since when.
 pub(crate) struct Call {
     pub(crate) handler: Box<dyn Handler>,

@@ -2,8 +2,8 @@
 //! `--cfg doorkeeper_pieces`.
 
 use crate::buffer::Buffer;
-use crate::config::{Config, ConnectOptions};
-use crate::context::{Call, Context, Endpoint, Others};
+use crate::config::Config;
+use crate::context::{Context, Endpoint, Nobody};
 use crate::handler::Handler;
 use crate::held::Holding;
 use crate::id::Id;
@@ -62,33 +62,6 @@ impl Endpoint for Memory {
 
     fn shutdown_write(&self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-struct Nobody;
-
-impl Others for Nobody {
-    fn room(&self, _: Id) -> usize {
-        0
-    }
-    fn send(&mut self, _: Id, _: &[u8]) -> usize {
-        0
-    }
-    fn wake(&mut self, _: Id) -> bool {
-        false
-    }
-    fn half_close(&mut self, _: Id) -> bool {
-        false
-    }
-    fn close(&mut self, _: Id) -> bool {
-        false
-    }
-    fn connect(&mut self, _: SocketAddr, _: &ConnectOptions, _: Call) -> io::Result<Id> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    fn stop(&mut self) {}
-    fn queued(&self) -> usize {
-        0
     }
 }
 

@@ -2,8 +2,7 @@
 //! every size of buffers below, over a memory socket that tells of each edge once.
 
 use super::*;
-use crate::config::ConnectOptions;
-use crate::context::{Call, Endpoint, Others};
+use crate::context::{Endpoint, Nobody};
 use crate::handler::TimerKey;
 use crate::id::Id;
 use crate::observe::Eyes;
@@ -113,33 +112,6 @@ impl Endpoint for RefCell<Memory> {
     fn shutdown_write(&self) -> io::Result<()> {
         assert!(!std::mem::replace(&mut self.borrow_mut().shut, true), "two FINs");
         Ok(())
-    }
-}
-
-struct Nobody;
-
-impl Others for Nobody {
-    fn room(&self, _: Id) -> usize {
-        0
-    }
-    fn send(&mut self, _: Id, _: &[u8]) -> usize {
-        0
-    }
-    fn wake(&mut self, _: Id) -> bool {
-        false
-    }
-    fn half_close(&mut self, _: Id) -> bool {
-        false
-    }
-    fn close(&mut self, _: Id) -> bool {
-        false
-    }
-    fn connect(&mut self, _: SocketAddr, _: &ConnectOptions, _: Call) -> io::Result<Id> {
-        Err(ErrorKind::Unsupported.into())
-    }
-    fn stop(&mut self) {}
-    fn queued(&self) -> usize {
-        0
     }
 }
 
