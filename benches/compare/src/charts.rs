@@ -42,12 +42,12 @@ fn bars(samples: &Samples<'_>, path: &Path, title: &str, wanted: &[&str], pointe
         .margin(16)
         .x_label_area_size(32)
         .y_label_area_size(48)
-        .build_cartesian_2d(0.0..groups, 0.0..most * 1.2)?;
+        .build_cartesian_2d(0.0..groups + 0.9, 0.0..most * 1.1)?;
     let label = |at: &f64| {
         let middle = (at.fract() - 0.5).abs() < 0.01;
         scenarios.get(*at as usize).filter(|_| middle).map_or(String::new(), ToString::to_string)
     };
-    chart.configure_mesh().disable_x_mesh().x_labels(2 * scenarios.len() + 1).x_label_formatter(&label).draw()?;
+    chart.configure_mesh().disable_x_mesh().x_labels(2 * scenarios.len() + 2).x_label_formatter(&label).draw()?;
     for (place, server) in servers.iter().enumerate() {
         let color = Palette99::pick(place).to_rgba();
         let bars = scenarios.iter().enumerate().map(|(group, scenario)| {

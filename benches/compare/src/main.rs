@@ -25,6 +25,8 @@ Options:
   --only NAME        one scenario alone; may be given several times
   --servers A,B      these servers alone; `epoll` is always among them
   --no-weights       leave out size, build time, instructions, system calls
+  --again            measure nothing: write the tables and charts anew, from
+                     docs/performance/results.json
   --keep             do not touch docs/performance.md; print the tables
   -h, --help         this text
 
@@ -39,11 +41,13 @@ pub struct Options {
     pub only: Vec<String>,
     pub servers: Vec<String>,
     weights: bool,
+    again: bool,
     keep: bool,
 }
 
 fn options() -> Result<Option<Options>> {
-    let mut options = Options { rounds: 3, seconds: 2, only: vec![], servers: vec![], weights: true, keep: false };
+    let mut options =
+        Options { rounds: 3, seconds: 2, only: vec![], servers: vec![], weights: true, again: false, keep: false };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -54,6 +58,7 @@ fn options() -> Result<Option<Options>> {
                 options.servers = parser.value()?.string()?.split(',').map(str::to_string).collect();
             }
             Arg::Long("no-weights") => options.weights = false,
+            Arg::Long("again") => options.again = true,
             Arg::Long("keep") => options.keep = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
@@ -72,10 +77,27 @@ fn main() -> Result<()> {
         print!("{HELP}");
         return Ok(());
     };
+    let folder = root().join("docs/performance");
+    let file = folder.join("results.json");
+    let results = if options.again { serde_json::from_str(&std::fs::read_to_string(&file)?)? } else { measured(&options)? };
+    let tables = tables::markdown(&results);
+    if options.keep {
+        print!("{tables}");
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder)?;
+    if !options.again {
+        std::fs::write(file, format!("{}\n", serde_json::to_string(&results)?))?;
+    }
+    charts::draw(&results, &folder)?;
+    tables::put(&root().join("docs/performance.md"), &tables)
+}
+
+fn measured(options: &Options) -> Result<Value> {
     let load = peers::build_load()?;
     let mut missing = Vec::new();
     let mut found = Vec::new();
-    for peer in Peer::all().into_iter().filter(|peer| peer.is_wanted(&options)) {
+    for peer in Peer::all().into_iter().filter(|peer| peer.is_wanted(options)) {
         match peer.build() {
             Ok(()) => found.push(peer),
             Err(error) => {
@@ -84,24 +106,14 @@ fn main() -> Result<()> {
             }
         }
     }
-    let samples = measure::all(&options, &found, &load)?;
+    let samples = measure::all(options, &found, &load)?;
     let weights = if options.weights { weigh::all(&found)? } else { Value::Null };
-    let results = json!({
+    Ok(json!({
         "machine": measure::machine(),
         "rounds": options.rounds,
         "seconds": options.seconds,
         "missing": missing,
         "samples": samples,
         "weights": weights,
-    });
-    let tables = tables::markdown(&results);
-    if options.keep {
-        print!("{tables}");
-        return Ok(());
-    }
-    let folder = root().join("docs/performance");
-    std::fs::create_dir_all(&folder)?;
-    std::fs::write(folder.join("results.json"), format!("{}\n", serde_json::to_string(&results)?))?;
-    charts::draw(&results, &folder)?;
-    tables::put(&root().join("docs/performance.md"), &tables)
+    }))
 }

@@ -106,6 +106,9 @@ pub fn markdown(results: &Value) -> String {
     table(&mut text, "Messages a second, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
         shown(samples.ratio(scenario, server, "/rate"), 2)
     });
+    table(&mut text, "99th percentile of the latency, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
+        shown(samples.ratio(scenario, server, "/latency_ns/p99"), 2)
+    });
     table(&mut text, "99th percentile of the latency, milliseconds", &servers, &busy, |server, scenario| {
         shown(samples.median(scenario, server, "/latency_ns/p99").map(|value| value / 1e6), 3)
     });
