@@ -45,10 +45,13 @@ impl Dial {
             self.socket = Some(socket);
             return Ok(false);
         };
-        if self.noted.has(Readiness::WRITABLE) && is_established(socket, told)? {
+        // A turn takes so many events and no more, so an answer may be there and not be noted: the kernel is asked before a
+        // call is given up.
+        let over = now >= self.deadline(config);
+        if (over || self.noted.has(Readiness::WRITABLE)) && is_established(socket, told)? {
             return Ok(true);
         }
-        if now >= self.deadline(config) {
+        if over {
             let message = format!("no answer within {} ms", self.timeout(config).as_millis() as u64);
             return Err(io::Error::new(ErrorKind::TimedOut, message).into());
         }

@@ -383,7 +383,10 @@ impl Endpoint for Gone<'_> {
 
 /// What the error says, on one line whatever bytes of a peer are in it.
 fn error_text(closed: &Closed) -> String {
-    closed.error.as_ref().map_or(String::new(), |error| format!(" ({})", error.to_string().escape_debug()))
+    let Some(error) = &closed.error else { return String::new() };
+    // A handler's own error, and so its code.
+    let text = guard(|| error.to_string()).unwrap_or_else(|| "an error that panicked when it was printed".to_string());
+    format!(" ({})", text.escape_debug())
 }
 
 fn more(suppressed: u64) -> String {

@@ -105,6 +105,9 @@ impl Stream {
     ) -> Result<(), End> {
         let before = self.moved();
         self.absorb(noted);
+        if !noted.has(Readiness::READABLE) && self.is_over(cx) {
+            self.doubt();
+        }
         self.notify(handler, cx)?;
         self.receive(handler, buffer, cx)?;
         self.tell_eof(handler, cx)?;
@@ -127,6 +130,13 @@ impl Stream {
         }
         self.blocked &= !noted.has(Readiness::WRITABLE);
         self.offer |= noted.has(Readiness::WOKEN);
+    }
+
+    /// A turn takes so many events and no more, so input, or room for output, may be there and not be noted: the kernel is asked
+    /// before a connection is given up.
+    fn doubt(&mut self) {
+        self.input = self.input.max(Input::Ready);
+        self.blocked = false;
     }
 
     /// The callbacks that need no input: opened, timers that are due, all output left.
@@ -375,14 +385,19 @@ impl Stream {
         Ok(())
     }
 
+    /// Whether it has waited for its peer as long as it may.
+    fn is_over(&self, cx: &Context<'_>) -> bool {
+        let wait = if self.phase == Phase::Lingering { Some(cx.config.linger_timeout) } else { cx.config.idle_timeout };
+        wait.is_some_and(|wait| cx.now >= self.active.after(wait))
+    }
+
     fn check_deadline(&mut self, before: (u64, u64), cx: &Context<'_>) -> Result<(), End> {
         if self.phase == Phase::Lingering {
-            let over = cx.now >= self.active.after(cx.config.linger_timeout);
-            return if over { Err(Reason::Linger.into()) } else { Ok(()) };
+            return if self.is_over(cx) { Err(Reason::Linger.into()) } else { Ok(()) };
         }
         if self.moved() != before {
             self.active = cx.now;
-        } else if cx.config.idle_timeout.is_some_and(|wait| cx.now >= self.active.after(wait)) {
+        } else if self.is_over(cx) {
             return Err(Reason::Idle.into());
         }
         Ok(())

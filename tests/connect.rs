@@ -14,7 +14,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// What was heard of a connection, in order.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     Open(SocketAddr),
     Data(Vec<u8>),
@@ -172,6 +172,27 @@ fn nobody_there_is_refused() {
     let (reason, receipt) = failure(nobody(), &ConnectOptions::default());
     assert_eq!(reason, Reason::Refused);
     assert_eq!(receipt.error.unwrap().0, ErrorKind::ConnectionRefused);
+}
+
+/// One event a turn, and the time of all of them is over: those that the server's queue has taken are not timed out.
+#[test]
+fn no_call_is_given_up_for_an_answer_that_was_not_yet_taken() {
+    let (_listener, address) = listener();
+    let mut reactor = Reactor::new(Config { events_per_turn: 1, ..Config::default() }).unwrap();
+    let diary = Diary::default();
+    let wait = Duration::from_millis(100);
+    for _ in 0..5 {
+        reactor.connect_with(address, &within(wait), diary.caller(b"")).unwrap();
+    }
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    let over = Instant::now() + wait;
+    while Instant::now() < over {
+        std::thread::yield_now();
+    }
+    for _ in 0..3 {
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+    }
+    assert_eq!(diary.take(), vec![Heard::Open(address); 5]);
 }
 
 #[test]

@@ -351,6 +351,21 @@ fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
     stage.until(|stage| stage.count("closed peer did not close in time") == 2);
 }
 
+/// One event a turn, and everybody's deadline has passed: those whose input is still in the kernel are not idle.
+#[test]
+fn nobody_is_given_up_for_an_event_that_was_not_yet_taken() {
+    let config = Config { idle_timeout: Some(Duration::from_millis(100)), events_per_turn: 1, ..Config::default() };
+    let mut stage = Stage::new(config, |_, _| Ok(()));
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| stage.enter()).collect();
+    streams.iter_mut().for_each(|stream| stream.write_all(b"here").unwrap());
+    let over = Instant::now() + Duration::from_millis(110);
+    while Instant::now() < over {
+        std::thread::yield_now();
+    }
+    stage.until(|stage| stage.count("data here") == 5);
+    assert_eq!(stage.count("closed idle"), 0);
+}
+
 /// The deadline is left alone by messages: the loop wakes for it once, not once a message.
 #[test]
 fn idle_timeouts_wake_the_loop_once_a_period() {
