@@ -101,8 +101,8 @@ fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
     };
     let (turns, callbacks) = (slices(true), slices(false));
     assert!(turns.len() > 20 && turns.windows(2).all(|pair| pair[0].1 <= pair[1].0), "turns follow each other: {turns:?}");
-    // The clock is read once for each end of a slice, so the edges of a callback may lie a little off those of its turn.
-    let within = |&(begin, end): &(f64, f64)| turns.iter().any(|turn| turn.0 - 50.0 <= begin && end <= turn.1 + 0.01);
+    // Figures in the file are rounded to nanoseconds.
+    let within = |&(begin, end): &(f64, f64)| turns.iter().any(|turn| turn.0 - 0.01 <= begin && end <= turn.1 + 0.01);
     assert!(callbacks.iter().all(within), "a callback runs in a turn: {callbacks:?} {turns:?}");
     let room = format!("waiting room of {}", program.address("echo"));
     assert!(events.iter().any(|event| event["name"] == room.as_str() && event["args"]["value"] == 1));
