@@ -21,8 +21,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How many connections one listener accepts in one turn before the others have theirs. Default 64.
     pub accept_budget: usize,
-    /// How many bytes one connection may read, and about how many it may write, in one turn before the others have theirs.
-    /// Default 65,536, which is what one read takes at most.
+    /// How many bytes one connection may read, and about how many it may write, in one turn before the others have theirs. A turn
+    /// reads once, so no more than [`input_max_bytes`](Config::input_max_bytes) are ever read in it. Default 65,536.
     pub turn_budget_bytes: usize,
     /// How many unconsumed bytes a handler can be offered at once; also the size of the one input scratch buffer. A request
     /// that does not fit can never be seen whole. Default 65,536.

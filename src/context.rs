@@ -1,25 +1,19 @@
 //! All that a callback may do.
 
-use crate::config::{Config, ConnectOptions};
+use crate::common::Common;
+use crate::config::ConnectOptions;
+use crate::gathered::Gathered;
 use crate::handler::{Callback, Handler, TimerKey};
 use crate::held::Holding;
 use crate::id::Id;
-use crate::observe::{Eyes, Whose};
+use crate::net::{TcpStream, Told};
+use crate::observe::Whose;
 use crate::peer::Peer;
 use crate::timers::Tick;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-
-/// A connection's socket, as its conversation needs it.
-pub(crate) trait Endpoint {
-    fn local_addr(&self) -> io::Result<SocketAddr>;
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-    /// Sends the FIN.
-    fn shutdown_write(&self) -> io::Result<()>;
-}
 
 /// The rest of the loop, as a callback may reach it. Everything here only queues ids and bytes; nothing is driven.
 pub(crate) trait Others {
@@ -83,17 +77,33 @@ pub(crate) enum Intent {
 /// A callback's view of its own connection and of the loop it runs in.
 pub struct Context<'a> {
     pub(crate) id: Id,
-    pub(crate) peer: Peer,
-    pub(crate) epoch: Instant,
-    pub(crate) now: Tick,
-    pub(crate) config: &'a Config,
-    pub(crate) eyes: &'a Eyes,
-    pub(crate) endpoint: &'a dyn Endpoint,
+    pub(crate) peer: &'a Peer,
+    pub(crate) common: &'a Common,
+    /// `None` where there never was one.
+    pub(crate) socket: Option<&'a TcpStream>,
     pub(crate) held: &'a mut Holding,
-    /// What the callbacks of this turn wrote: a buffer that all connections share, one turn at a time.
-    pub(crate) gathered: &'a mut Vec<u8>,
+    pub(crate) gathered: Gathered<'a>,
+    /// How much more may be written; none once the handler has asked for an end.
+    pub(crate) room: usize,
     pub(crate) intent: Intent,
     pub(crate) others: &'a mut dyn Others,
+}
+
+impl<'a> Context<'a> {
+    /// With nothing asked for yet, and room for all that a connection may hold.
+    #[inline(always)]
+    pub(crate) fn new(
+        id: Id,
+        peer: &'a Peer,
+        common: &'a Common,
+        socket: Option<&'a TcpStream>,
+        held: &'a mut Holding,
+        gathered: Gathered<'a>,
+        others: &'a mut dyn Others,
+    ) -> Context<'a> {
+        let room = common.config.output_max_bytes;
+        Context { id, peer, common, socket, held, gathered, room, intent: Intent::Stay, others }
+    }
 }
 
 impl Context<'_> {
@@ -104,34 +114,61 @@ impl Context<'_> {
 
     /// The peer's address. An IPv4 peer of a dual-stack listener is shown as IPv4.
     pub fn peer(&self) -> SocketAddr {
-        self.peer.into()
+        (*self.peer).into()
     }
 
     /// This side's address ([getsockname(2)](https://man7.org/linux/man-pages/man2/getsockname.2.html)); asked of the kernel
     /// at every call, and its errors are the kernel's.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.endpoint.local_addr()
+        self.socket.map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local_addr)
     }
 
     /// The time of this turn, on the monotonic clock. It stands still while the turn lasts.
     pub fn now(&self) -> Instant {
-        self.epoch + self.now.since(Tick::default())
+        self.common.clock.instant(self.common.now)
     }
 
     /// How many bytes [`write`](Context::write) would take now. 0 after [`finish`](Context::finish) or
     /// [`half_close`](Context::half_close).
     pub fn room(&self) -> usize {
-        if self.intent != Intent::Stay {
-            return 0;
+        self.room
+    }
+
+    /// Whether anything that was written has not left.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.gathered.is_empty() || !self.held.output().is_empty()
+    }
+
+    /// What was written is to leave later.
+    #[inline]
+    pub(crate) fn hold_gathered(&mut self) {
+        if !self.gathered.is_empty() {
+            self.hold_all();
         }
-        self.config.output_max_bytes.saturating_sub(self.held.output().len() + self.gathered.len())
+    }
+
+    #[inline(never)]
+    fn hold_all(&mut self) {
+        self.held.hold().output.push(self.gathered.as_slice(), self.common.config.output_max_bytes);
+        self.gathered.clear();
+    }
+
+    pub(crate) fn told(&self) -> Told<'_> {
+        self.common.told(self.id)
     }
 
     /// A callback of this connection has returned.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn handled(&self, started: Option<Instant>, callback: Callback) {
+        if started.is_some() {
+            self.timed(started, callback);
+        }
+    }
+
+    #[cold]
+    fn timed(&self, started: Option<Instant>, callback: Callback) {
         let whose = || Whose { id: self.id, peer: self.peer(), others: self.others.queued() };
-        self.eyes.handled(started, callback, whose);
+        self.common.eyes.handled(started, callback, whose);
     }
 
     /// How many bytes of input are held because [`on_data`](crate::Handler::on_data) did not consume them. While `on_data`
@@ -143,8 +180,9 @@ impl Context<'_> {
     /// Takes as many of the bytes as there is [`room`](Context::room) for, and says how many. It never blocks; the bytes leave
     /// together at the end of the turn.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        let taken = bytes.len().min(self.room());
-        self.gathered.extend_from_slice(&bytes[..taken]);
+        let taken = bytes.len().min(self.room);
+        self.room -= taken;
+        self.gathered.push(&bytes[..taken]);
         taken
     }
 
@@ -154,6 +192,7 @@ impl Context<'_> {
     pub fn half_close(&mut self) {
         if self.intent == Intent::Stay {
             self.intent = Intent::HalfClose;
+            self.room = 0;
         }
     }
 
@@ -163,12 +202,14 @@ impl Context<'_> {
     pub fn finish(&mut self) {
         if matches!(self.intent, Intent::Stay | Intent::HalfClose) {
             self.intent = Intent::Finish;
+            self.room = 0;
         }
     }
 
     /// Ends the connection at the end of this callback, with a reset (RFC 9293, 3.10.5 ABORT). What has not left is dropped.
     pub fn abort(&mut self) {
         self.intent = Intent::Abort;
+        self.room = 0;
     }
 
     /// Calls [`on_timer`](crate::Handler::on_timer) with `key` once `after` has passed: not before, and later only by what the
@@ -176,7 +217,7 @@ impl Context<'_> {
     pub fn set_timer(&mut self, key: TimerKey, after: Duration) {
         self.held.remove_alarm(key);
         // One nanosecond at least: a timer set for now, by its own callback, must not come due in the turn that set it.
-        let at = self.now.after(after.max(Duration::from_nanos(1)));
+        let at = self.common.now.after(after.max(Duration::from_nanos(1)));
         self.held.hold().alarms.push((at, key));
     }
 
@@ -235,7 +276,7 @@ impl Context<'_> {
         options: &ConnectOptions,
         handler: impl Handler + 'static,
     ) -> io::Result<Id> {
-        self.others.connect(address, options, Call { handler: Box::new(handler), since: self.now })
+        self.others.connect(address, options, Call { handler: Box::new(handler), since: self.common.now })
     }
 
     /// Makes [`Reactor::run`](crate::Reactor::run) return at the end of this turn.

@@ -36,7 +36,7 @@ impl Dial {
         poller: &Poller,
         config: &Config,
         now: Tick,
-        told: &Told<'_>,
+        told: Told<'_>,
     ) -> Result<bool, End> {
         self.noted.add(noted);
         let Some(socket) = &self.socket else {
@@ -92,7 +92,7 @@ impl Dial {
 
 /// Writable is not connected: a failed call is writable too, and a wake-up may be spurious. SO_ERROR says whether it failed,
 /// and only a connected socket has a peer (connect(2), getpeername(2)).
-fn is_established(socket: &TcpStream, told: &Told<'_>) -> Result<bool, End> {
+fn is_established(socket: &TcpStream, told: Told<'_>) -> Result<bool, End> {
     socket.take_error(told)?;
     let peer = match socket.peer_addr() {
         Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),

@@ -1,13 +1,14 @@
 //! One turn of one source: a listener accepts, a call is connected, a connection converses, a watched source is its host's.
 
 use crate::admission::Stop;
-use crate::context::{Context, Endpoint, Intent, Others};
+use crate::context::{Context, Others};
 use crate::dial::Dial;
 use crate::end::End;
+use crate::gathered::Gathered;
 use crate::handler::{Callback, Closed, Handler, Reason};
 use crate::held::Holding;
 use crate::id::Id;
-use crate::net::{self, Line, TcpStream, Told};
+use crate::net::{self, TcpStream};
 use crate::observe::{Budget, Event, Whose};
 use crate::peer::Peer;
 use crate::reactor::Reactor;
@@ -25,50 +26,66 @@ pub(crate) fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
 }
 
 impl Reactor {
-    pub(crate) fn drive_one(&mut self, id: Id, noted: Readiness, source: Source) {
+    /// The turn of whatever the id names, if it has not closed meanwhile.
+    pub(crate) fn drive_one(&mut self, id: Id) {
+        let Some(slot) = self.sources.slot(id) else { return };
+        let noted = slot.noted.take();
+        let mut source = slot.check_out();
+        let Source::Connection(connection) = &mut source else { return self.drive_other(id, noted, source) };
+        let Connection { stream, held, peer, handler, socket } = connection;
+        let common = &self.common;
+        let count = match stream.hear(noted, &*socket, id, held, common, &mut self.input) {
+            Ok(count) => count,
+            Err(error) => return self.fail(id, source, error),
+        };
+        let gathered = Gathered::new(&self.input[..count], &mut self.gathered);
+        let mut cx = Context::new(id, peer, common, Some(&*socket), held, gathered, &mut self.sources);
+        let result = stream.answer(&*socket, &mut **handler, &mut cx);
+        if result.is_err() {
+            cx.gathered.settle();
+        }
+        let armed = noted.has(Readiness::ARMED) || common.config.idle_timeout.is_none();
+        let result = match result {
+            Ok(true) if armed => Ok(()),
+            Ok(_) => self.see_to_next(id, noted, connection),
+            Err(end) => Err(end),
+        };
+        if let Err(end) = result {
+            return self.end(id, source, end);
+        }
+        if let Some(slot) = self.sources.place(id) {
+            slot.check_in(source);
+        }
+    }
+
+    #[inline(never)]
+    fn drive_other(&mut self, id: Id, noted: Readiness, source: Source) {
         match source {
-            Source::Connection(connection) => self.converse(id, noted, connection),
             Source::Listener(listener) => self.admit(id, noted, listener),
             Source::Dial(dial) => self.dial(id, noted, dial),
             Source::Watch(watched) => self.attend(id, watched),
-            Source::Away | Source::Closed => {}
+            Source::Connection(_) | Source::Away | Source::Closed => {}
         }
     }
 
-    /// A connection's turn.
-    fn converse(&mut self, id: Id, noted: Readiness, mut connection: Connection) {
-        let Connection { stream, held, peer, handler, socket } = &mut connection;
-        let (received, sent) = stream.moved();
-        let line = Line { socket, told: Told { id, eyes: &self.eyes } };
-        let mut cx = Context {
-            id,
-            peer: *peer,
-            epoch: self.clock.epoch,
-            now: self.now,
-            config: &self.config,
-            eyes: &self.eyes,
-            endpoint: &line,
-            held,
-            gathered: &mut self.gathered,
-            intent: stream.intent(),
-            others: &mut self.sources,
-        };
-        let result = stream.turn(noted, &mut **handler, &mut self.input, &mut cx);
-        self.stats.bytes_received += stream.moved().0 - received;
-        self.stats.bytes_sent += stream.moved().1 - sent;
-        if let Err(end) = result.and_then(|()| self.see_to_next(id, noted, &mut connection)) {
-            return self.end(id, connection, end);
-        }
-        self.sources.check_in(id, Source::Connection(connection));
+    /// A connection whose read failed.
+    #[cold]
+    fn fail(&mut self, id: Id, mut source: Source, error: io::Error) {
+        let Source::Connection(Connection { stream, held, peer, handler, socket }) = &mut source else { return };
+        let gathered = Gathered::new(&[], &mut self.gathered);
+        let mut cx = Context::new(id, peer, &self.common, Some(&*socket), held, gathered, &mut self.sources);
+        let end = stream.fail(error, &mut **handler, &mut cx);
+        self.end(id, source, end);
     }
 
     /// Sees to it that the connection has its next turn when there is anything to do in it.
+    #[inline(never)]
     fn see_to_next(&mut self, id: Id, noted: Readiness, connection: &mut Connection) -> Result<(), End> {
         let Connection { stream, held, socket, .. } = connection;
         if stream.must_await_writable() {
             self.poller.add_writable(socket, id)?;
         }
-        if stream.wants_turn(held, &self.config) {
+        if stream.wants_turn(held, &self.common.config) {
             self.sources.mark(id, Readiness::default());
         }
         // Armed lazily: a deadline that moved away is left where it was. It comes too early, finds nothing due, and is armed
@@ -77,7 +94,7 @@ impl Reactor {
             return Ok(());
         }
         let armed = self.timers.get(id.slot());
-        let deadline = stream.deadline(held, &self.config);
+        let deadline = stream.deadline(held, &self.common.config);
         if let Some(deadline) = deadline.filter(|&deadline| armed.is_none_or(|armed| deadline < armed)) {
             self.timers.arm(id.slot(), deadline);
             self.sources.mark_armed(id);
@@ -86,18 +103,14 @@ impl Reactor {
     }
 
     /// Ends a connection: the receipt, the last callback, the socket, the slot.
-    fn end(&mut self, id: Id, connection: Connection, end: End) {
-        let Connection { stream, held, peer, handler, socket } = connection;
-        let closed = stream.close(end, self.now, &held, &mut self.gathered);
+    fn end(&mut self, id: Id, source: Source, end: End) {
+        let Source::Connection(Connection { stream, held, peer, handler, socket }) = source else { return };
+        let closed = stream.close(end, self.common.now, &held, &mut self.gathered);
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
         }
         self.part(id, peer, Some(&socket), handler, &closed);
-        socket.close(&self.told(id));
-    }
-
-    pub(crate) fn told(&self, id: Id) -> Told<'_> {
-        Told { id, eyes: &self.eyes }
+        socket.close(self.common.told(id));
     }
 
     /// The slot, the counters, the last callback: its context reaches the loop, and nothing of the connection.
@@ -107,20 +120,11 @@ impl Reactor {
         self.sources.retire(id);
         self.sources.open -= 1;
         self.stats.closed[closed.reason as usize] += 1;
-        let mut cx = Context {
-            id,
-            peer,
-            epoch: self.clock.epoch,
-            now: self.now,
-            config: &self.config,
-            eyes: &self.eyes,
-            endpoint: &Gone { socket },
-            held: &mut Holding::default(),
-            gathered: &mut self.gathered,
-            intent: Intent::Abort,
-            others: &mut self.sources,
-        };
-        let started = cx.eyes.start();
+        let mut nothing = Holding::default();
+        let gathered = Gathered::new(&[], &mut self.gathered);
+        let mut cx = Context::new(id, &peer, &self.common, socket, &mut nothing, gathered, &mut self.sources);
+        cx.abort();
+        let started = cx.common.eyes.start();
         let told = guard(|| handler.on_close(&mut cx, closed));
         cx.handled(started, Callback::Close);
         let dropped = guard(|| drop(handler));
@@ -131,10 +135,10 @@ impl Reactor {
 
     /// A call's turn.
     fn dial(&mut self, id: Id, noted: Readiness, mut dial: Box<Dial>) {
-        match dial.turn(noted, &self.poller, &self.config, self.now, &self.told(id)) {
+        match dial.turn(noted, &self.poller, &self.common.config, self.common.now, self.common.told(id)) {
             Ok(true) => self.connected(id, *dial),
             Ok(false) => {
-                self.timers.arm(id.slot(), dial.deadline(&self.config));
+                self.timers.arm(id.slot(), dial.deadline(&self.common.config));
                 self.sources.check_in(id, Source::Dial(dial));
             }
             Err(end) => self.end_dial(id, *dial, end),
@@ -147,18 +151,22 @@ impl Reactor {
         self.timers.disarm(id.slot());
         self.stats.connected += 1;
         log::debug!("connection {id} to {address}");
-        let mut stream = Stream::connected(self.now);
+        let mut stream = Stream::connected(self.common.now);
         if half_closed {
             stream.half_close();
         }
-        self.converse(id, noted, Connection::new(stream, address, handler, socket));
+        if let Some(slot) = self.sources.slot(id) {
+            slot.check_in(Source::Connection(Connection::new(stream, address, handler, socket)));
+            slot.noted.add(noted);
+        }
+        self.drive_one(id);
     }
 
     fn end_dial(&mut self, id: Id, dial: Dial, end: End) {
-        let closed = dial.close(end, self.now);
+        let closed = dial.close(end, self.common.now);
         self.part(id, dial.address.into(), dial.socket.as_ref(), dial.handler, &closed);
         if let Some(socket) = dial.socket {
-            socket.close(&self.told(id));
+            socket.close(self.common.told(id));
         }
     }
 
@@ -194,7 +202,7 @@ impl Reactor {
         match closed.reason {
             Reason::Panic => self.count_panic("a handler"),
             Reason::Handler => {
-                if let Some(suppressed) = self.troubles.handler.pass(self.now) {
+                if let Some(suppressed) = self.troubles.handler.pass(self.common.now) {
                     log::warn!("connection {id} with {peer}: handler error{}{}", error_text(closed), more(suppressed));
                 }
             }
@@ -214,7 +222,7 @@ impl Reactor {
 
     pub(crate) fn count_panic(&mut self, whose: &str) {
         self.stats.panics += 1;
-        if let Some(suppressed) = self.troubles.panic.pass(self.now) {
+        if let Some(suppressed) = self.troubles.panic.pass(self.common.now) {
             log::error!("{whose} panicked{}", more(suppressed));
         }
     }
@@ -222,7 +230,7 @@ impl Reactor {
     /// Closes whatever the id names, now.
     pub(crate) fn close_now(&mut self, id: Id, reason: Reason) {
         match self.sources.check_out(id) {
-            Some(Source::Connection(connection)) => self.end(id, connection, reason.into()),
+            Some(source @ Source::Connection(_)) => self.end(id, source, reason.into()),
             Some(Source::Listener(listener)) => self.close_listener(id, *listener),
             Some(Source::Dial(dial)) => self.end_dial(id, *dial, reason.into()),
             Some(Source::Watch(watched)) => self.unwatch(id, watched),
@@ -232,7 +240,7 @@ impl Reactor {
 
     fn close_listener(&mut self, id: Id, listener: Listener) {
         let Listener { socket, service, .. } = listener;
-        socket.close(&self.told(id));
+        socket.close(self.common.told(id));
         log::info!("listener {id} closed");
         self.timers.disarm(id.slot());
         self.sources.retire(id);
@@ -246,16 +254,16 @@ impl Reactor {
         if noted.has(Readiness::READABLE) {
             listener.admission.arrival();
         }
-        if listener.admission.may_accept(self.now, noted.has(Readiness::WOKEN)) {
+        if listener.admission.may_accept(self.common.now, noted.has(Readiness::WOKEN)) {
             let stop = self.accept_some(id, &mut listener);
             let before = listener.admission.door();
-            let over = listener.admission.stopped(stop, self.now);
+            let over = listener.admission.stopped(stop, self.common.now);
             let state = listener.admission.door();
             if state != before {
-                self.eyes.tell(|| Event::Admission { id, state });
+                self.common.eyes.tell(|| Event::Admission { id, state });
             }
             if stop == Stop::Budget {
-                self.eyes.tell(|| Event::Spent { id, budget: Budget::Accept });
+                self.common.eyes.tell(|| Event::Spent { id, budget: Budget::Accept });
             }
             if over {
                 return self.close_listener(id, *listener);
@@ -274,11 +282,11 @@ impl Reactor {
     /// Accepts until the waiting room is empty, within the budget of a turn.
     fn accept_some(&mut self, id: Id, listener: &mut Listener) -> Stop {
         let mut failed = 0;
-        for _ in 0..self.config.accept_budget {
-            if self.sources.open >= self.config.max_connections || !self.sources.has_slot() {
+        for _ in 0..self.common.config.accept_budget {
+            if self.sources.open >= self.common.config.max_connections || !self.sources.has_slot() {
                 return Stop::House;
             }
-            match listener.socket.accept(self.sources.next_id(), &self.told(id)) {
+            match listener.socket.accept(self.sources.next_id(), self.common.told(id)) {
                 Ok((socket, peer)) => self.welcome(id, listener, socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Stop::Empty,
                 Err(error) => {
@@ -292,12 +300,12 @@ impl Reactor {
         }
         // An error costs the one connection it stands for. Where nothing but errors came, it stands for none: going on
         // would spin.
-        if failed == self.config.accept_budget { Stop::Exhausted } else { Stop::Budget }
+        if failed == self.common.config.accept_budget { Stop::Exhausted } else { Stop::Budget }
     }
 
     fn log_accept_error(&mut self, id: Id, error: &io::Error) {
         self.stats.accept_errors += 1;
-        if let Some(suppressed) = self.troubles.accept.pass(self.now) {
+        if let Some(suppressed) = self.troubles.accept.pass(self.common.now) {
             log::warn!("listener {id}: accept: {error}{}", more(suppressed));
         }
     }
@@ -307,11 +315,11 @@ impl Reactor {
         self.stats.accepted += 1;
         // An IPv4 peer of a dual-stack listener is shown as IPv4.
         let peer = SocketAddr::from(Peer::from(peer));
-        let started = self.eyes.start();
+        let started = self.common.eyes.start();
         let answer = guard(|| listener.service.open(peer));
-        self.eyes.handled(started, Callback::Service, || Whose { id: door, peer, others: self.sources.queued() });
+        self.common.eyes.handled(started, Callback::Service, || Whose { id: door, peer, others: self.sources.queued() });
         let Some(Some(handler)) = answer else {
-            socket.close(&self.told(self.sources.next_id()));
+            socket.close(self.common.told(self.sources.next_id()));
             self.stats.turned_away += 1;
             return match answer {
                 None => self.count_panic("a service"),
@@ -319,7 +327,7 @@ impl Reactor {
             };
         };
         let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
-        let id = self.sources.add_connection(Connection::new(Stream::new(self.now), peer, handler, socket));
+        let id = self.sources.add_connection(Connection::new(Stream::new(self.common.now), peer, handler, socket));
         log::debug!("connection {id} from {peer}");
         if let Err(error) = registered {
             self.refuse(id, error);
@@ -328,11 +336,11 @@ impl Reactor {
 
     /// The poller would not take a socket (ENOSPC at max_user_watches, ENOMEM; epoll_ctl(2)): that one goes, the rest stay.
     fn refuse(&mut self, id: Id, error: io::Error) {
-        if let Some(suppressed) = self.troubles.register.pass(self.now) {
+        if let Some(suppressed) = self.troubles.register.pass(self.common.now) {
             log::warn!("connection {id}: cannot be watched: {error}{}", more(suppressed));
         }
-        if let Some(Source::Connection(connection)) = self.sources.check_out(id) {
-            self.end(id, connection, End { reason: Reason::Io, error: Some(error) });
+        if let Some(source) = self.sources.check_out(id) {
+            self.end(id, source, End { reason: Reason::Io, error: Some(error) });
         }
     }
 
@@ -340,7 +348,7 @@ impl Reactor {
     pub(crate) fn drain_listener(&mut self, id: Id) {
         if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
             listener.admission.drain();
-            self.eyes.tell(|| Event::Admission { id, state: listener.admission.door() });
+            self.common.eyes.tell(|| Event::Admission { id, state: listener.admission.door() });
             self.sources.check_in(id, Source::Listener(listener));
             self.sources.mark(id, Readiness::WOKEN);
         }
@@ -355,29 +363,6 @@ impl Reactor {
                 self.sources.mark(id, Readiness::WOKEN);
             }
         }
-    }
-}
-
-/// What is left of a connection's socket in its last callback: its address, if it ever had one.
-struct Gone<'a> {
-    socket: Option<&'a TcpStream>,
-}
-
-impl Endpoint for Gone<'_> {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local_addr)
-    }
-
-    fn read(&self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn write(&self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::NotConnected.into())
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        Err(io::ErrorKind::NotConnected.into())
     }
 }
 

@@ -3,7 +3,7 @@
 use mio::Token;
 use std::fmt;
 
-/// Half of a [`Token`]: the slot goes in the low half, the serial in the high one.
+/// Half of a [`Token`], which an id is: the slot is the low half, the serial the high one.
 const HALF_BITS: u32 = usize::BITS / 2;
 const LOW_HALF: usize = (1 << HALF_BITS) - 1;
 
@@ -12,11 +12,8 @@ const LOW_HALF: usize = (1 << HALF_BITS) - 1;
 /// It is a slot in the reactor's slab and a serial number. Slots are used again; serials are not (until 2³² sources later,
 /// 2¹⁶ where a `usize` has 32 bits), so an id kept after its source has closed names nothing, and every call that takes it
 /// does nothing. An id means something only to the reactor that gave it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Id {
-    slot: u32,
-    serial: u32,
-}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id(usize);
 
 impl Id {
     /// The number of slots an id can name. The last is left out, so that no id equals [`WAKER`].
@@ -24,30 +21,37 @@ impl Id {
 
     pub(crate) fn new(slot: usize, serial: u32) -> Id {
         debug_assert!(slot < Id::SLOTS);
-        Id { slot: slot as u32, serial: serial & LOW_HALF as u32 }
+        Id((serial as usize & LOW_HALF) << HALF_BITS | slot)
     }
 
     pub(crate) fn slot(self) -> usize {
-        self.slot as usize
+        self.0 & LOW_HALF
     }
 
     pub(crate) fn serial(self) -> u32 {
-        self.serial
+        (self.0 >> HALF_BITS) as u32
     }
 
     pub(crate) fn token(self) -> Token {
-        Token((self.serial as usize) << HALF_BITS | self.slot as usize)
+        Token(self.0)
     }
 
     pub(crate) fn from_token(token: Token) -> Id {
-        Id { slot: (token.0 & LOW_HALF) as u32, serial: (token.0 >> HALF_BITS) as u32 }
+        Id(token.0)
     }
 }
 
 /// Prints `slot.serial`, as in `3.17`.
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.slot, self.serial)
+        write!(f, "{}.{}", self.slot(), self.serial())
+    }
+}
+
+/// The same.
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({self})")
     }
 }
 
@@ -64,6 +68,7 @@ mod tests {
             for serial in [0, 1, LOW_HALF as u32] {
                 let id = Id::new(slot, serial);
                 assert_eq!(Id::from_token(id.token()), id);
+                assert_eq!((id.slot(), id.serial()), (slot, serial));
                 assert_ne!(id.token(), WAKER);
             }
         }

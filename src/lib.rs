@@ -51,11 +51,13 @@
 
 mod admission;
 mod buffer;
+mod common;
 mod config;
 mod context;
 mod dial;
 mod drive;
 mod end;
+mod gathered;
 mod handle;
 mod handler;
 mod held;

@@ -3,7 +3,6 @@
 //! Nothing above this file knows what a poller or a socket is made of. What the calls cost and mean is said where they stand.
 
 use crate::config::{ConnectOptions, ListenOptions};
-use crate::context::Endpoint;
 use crate::id::{Id, WAKER};
 use crate::observe::{Call, Event, Eyes};
 use crate::readiness::Readiness;
@@ -23,7 +22,7 @@ use std::time::{Duration, Instant};
 /// The monotonic clock, as the reactor reads it.
 #[derive(Debug)]
 pub(crate) struct Clock {
-    pub(crate) epoch: Instant,
+    epoch: Instant,
 }
 
 impl Clock {
@@ -32,7 +31,13 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Tick {
-        Tick::default().after(self.epoch.elapsed())
+        let elapsed = self.epoch.elapsed();
+        Tick(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
+    }
+
+    /// The same moment, for those outside.
+    pub(crate) fn instant(&self, tick: Tick) -> Instant {
+        self.epoch + tick.since(Tick::default())
     }
 }
 
@@ -143,7 +148,7 @@ pub(crate) struct TcpListener(mio::net::TcpListener);
 
 impl TcpListener {
     /// socket → bind → listen. TCP_NODELAY is set here once: accepted sockets inherit it, which saves a call for each.
-    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions, told: &Told<'_>) -> io::Result<TcpListener> {
+    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions, told: Told<'_>) -> io::Result<TcpListener> {
         let socket = new_socket(address, told)?;
         #[cfg(not(windows))]
         socket.set_reuse_address(options.reuse_address)?;
@@ -160,7 +165,7 @@ impl TcpListener {
     }
 
     /// listen(2) once more: the waiting room has another size from now on.
-    pub(crate) fn set_backlog(&self, backlog: u32, told: &Told<'_>) -> io::Result<()> {
+    pub(crate) fn set_backlog(&self, backlog: u32, told: Told<'_>) -> io::Result<()> {
         told.done(|| Call::Listen { backlog }, SockRef::from(&self.0).listen(clamp(backlog)))
     }
 
@@ -172,7 +177,7 @@ impl TcpListener {
         waiting::ask(SockRef::from(&self.0))
     }
 
-    pub(crate) fn close(self, told: &Told<'_>) {
+    pub(crate) fn close(self, told: Told<'_>) {
         drop(self);
         told.closed();
     }
@@ -185,7 +190,7 @@ impl TcpListener {
     }
 
     /// The first in line, nonblocking and close-on-exec from its birth (accept4(2)). `next`: the id it may have.
-    pub(crate) fn accept(&self, next: Id, told: &Told<'_>) -> io::Result<(TcpStream, SocketAddr)> {
+    pub(crate) fn accept(&self, next: Id, told: Told<'_>) -> io::Result<(TcpStream, SocketAddr)> {
         let result = self.0.accept().map(|(stream, peer)| (TcpStream(stream), peer));
         let entered = result.as_ref().ok().map(|&(_, peer)| (peer, next));
         told.tell(|| Call::Accept { entered }, || result.as_ref().map(|_| 0));
@@ -194,7 +199,7 @@ impl TcpListener {
 }
 
 /// socket(2), nonblocking before anything else is done with it.
-fn new_socket(address: SocketAddr, told: &Told<'_>) -> io::Result<Socket> {
+fn new_socket(address: SocketAddr, told: Told<'_>) -> io::Result<Socket> {
     let result = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
     told.tell(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
     let socket = result?;
@@ -250,7 +255,7 @@ pub(crate) struct TcpStream(mio::net::TcpStream);
 
 impl TcpStream {
     /// socket → [bind] → connect: the request is on its way, and write readiness will tell of its fate.
-    pub(crate) fn connect(address: SocketAddr, options: &ConnectOptions, told: &Told<'_>) -> io::Result<TcpStream> {
+    pub(crate) fn connect(address: SocketAddr, options: &ConnectOptions, told: Told<'_>) -> io::Result<TcpStream> {
         let socket = new_socket(address, told)?;
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(local) = options.local {
@@ -264,7 +269,7 @@ impl TcpStream {
         Ok(TcpStream(mio::net::TcpStream::from_std(socket.into())))
     }
 
-    pub(crate) fn close(self, told: &Told<'_>) {
+    pub(crate) fn close(self, told: Told<'_>) {
         drop(self);
         told.closed();
     }
@@ -277,7 +282,7 @@ impl TcpStream {
     }
 
     /// What became of a connect.
-    pub(crate) fn take_error(&self, told: &Told<'_>) -> io::Result<()> {
+    pub(crate) fn take_error(&self, told: Told<'_>) -> io::Result<()> {
         let result = self.0.take_error().and_then(|error| error.map_or(Ok(()), Err));
         told.done(|| Call::SocketError, result)
     }
@@ -315,48 +320,36 @@ fn is_in_progress(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
 }
 
-/// A connection's socket in the hands of its machine.
-pub(crate) struct Line<'a> {
-    pub(crate) socket: &'a TcpStream,
-    pub(crate) told: Told<'a>,
-}
+/// What a conversation needs. Single-slice writes only: the standard library sends those with MSG_NOSIGNAL, so a peer that is gone is
+/// EPIPE and never SIGPIPE. Its vectored writes are writev(2), which has no such flag.
+impl TcpStream {
+    pub(crate) fn read(&self, buffer: &mut [u8], told: Told<'_>) -> io::Result<usize> {
+        if told.eyes.are_open() { self.read_aloud(buffer, told) } else { (&self.0).read(buffer) }
+    }
 
-/// The same with somebody watching, apart, so that it costs the others nothing.
-impl Line<'_> {
+    pub(crate) fn write(&self, bytes: &[u8], told: Told<'_>) -> io::Result<usize> {
+        if told.eyes.are_open() { self.write_aloud(bytes, told) } else { (&self.0).write(bytes) }
+    }
+
+    /// The same with somebody watching, apart, so that it costs the others nothing.
     #[cold]
-    fn read_aloud(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let result = (&self.socket.0).read(buffer);
-        let bytes = self.told.eyes.shown(&buffer[..moved(&result)]);
-        self.told.tell(|| Call::Read { length: buffer.len(), bytes }, || result.as_ref().copied());
+    fn read_aloud(&self, buffer: &mut [u8], told: Told<'_>) -> io::Result<usize> {
+        let result = (&self.0).read(buffer);
+        let bytes = told.eyes.shown(&buffer[..moved(&result)]);
+        told.tell(|| Call::Read { length: buffer.len(), bytes }, || result.as_ref().copied());
         result
     }
 
     #[cold]
-    fn write_aloud(&self, bytes: &[u8]) -> io::Result<usize> {
-        let result = (&self.socket.0).write(bytes);
-        let shown = self.told.eyes.shown(&bytes[..moved(&result)]);
-        self.told.tell(|| Call::Write { length: bytes.len(), bytes: shown }, || result.as_ref().copied());
+    fn write_aloud(&self, bytes: &[u8], told: Told<'_>) -> io::Result<usize> {
+        let result = (&self.0).write(bytes);
+        let shown = told.eyes.shown(&bytes[..moved(&result)]);
+        told.tell(|| Call::Write { length: bytes.len(), bytes: shown }, || result.as_ref().copied());
         result
     }
-}
 
-/// Single-slice writes only: the standard library sends those with MSG_NOSIGNAL, so a peer that is gone is EPIPE and never
-/// SIGPIPE. Its vectored writes are writev(2), which has no such flag.
-impl Endpoint for Line<'_> {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.told.eyes.are_open() { self.read_aloud(buffer) } else { (&self.socket.0).read(buffer) }
-    }
-
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        if self.told.eyes.are_open() { self.write_aloud(bytes) } else { (&self.socket.0).write(bytes) }
-    }
-
-    fn shutdown_write(&self) -> io::Result<()> {
-        self.told.done(|| Call::Shutdown, self.socket.0.shutdown(Shutdown::Write))
+    pub(crate) fn shutdown_write(&self, told: Told<'_>) -> io::Result<()> {
+        told.done(|| Call::Shutdown, self.0.shutdown(Shutdown::Write))
     }
 }
 

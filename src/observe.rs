@@ -252,7 +252,7 @@ impl Eyes {
     }
 
     /// A callback has returned: tells whoever watches how long it took, and blames it if that was too long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn handled(&self, started: Option<Instant>, callback: Callback, whose: impl FnOnce() -> Whose) {
         if let Some(started) = started {
             self.timed(started.elapsed(), callback, whose());
@@ -266,6 +266,12 @@ impl Eyes {
             let took = took.as_millis() as u64;
             log::warn!("connection {id} with {peer}: {callback} held the loop for {took} ms; {others} others waited");
         }
+    }
+
+    /// Whether anyone wants to know how long something takes.
+    #[inline]
+    pub(crate) fn are_timing(&self) -> bool {
+        self.timing.get()
     }
 
     /// The time, if anyone wants to know how long something takes.

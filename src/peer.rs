@@ -12,6 +12,7 @@ pub(crate) struct Peer {
 }
 
 impl From<SocketAddr> for Peer {
+    #[inline(never)]
     fn from(address: SocketAddr) -> Peer {
         let (ip, zone) = match address {
             SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
@@ -22,6 +23,7 @@ impl From<SocketAddr> for Peer {
 }
 
 impl From<Peer> for SocketAddr {
+    #[inline(never)]
     fn from(peer: Peer) -> SocketAddr {
         match Ipv6Addr::from(peer.ip).to_canonical() {
             IpAddr::V4(v4) => SocketAddr::new(v4.into(), peer.port),

@@ -3,8 +3,6 @@
 /// How far the conversation is, seen from this side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The handler has not met the connection yet.
-    New,
     Open,
     /// The handler finished; its output is still leaving.
     Finishing,
@@ -23,13 +21,22 @@ pub(crate) enum Output {
 }
 
 /// What is known of the input side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
-    /// Nothing there; the next edge will tell.
-    Empty,
-    /// Something there; a short read means all of it was taken, and saves the read that would say WouldBlock.
-    Ready,
-    /// Something there in pieces, with no further edge to come: read until WouldBlock.
-    Scattered,
-    Eof,
+    Open,
+    /// The peer has ended.
+    Ended,
+    /// And the handler was told.
+    Told,
+}
+
+/// What the handler is to be told at the beginning of the next turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Due {
+    #[default]
+    Nothing,
+    /// It has not met the connection yet.
+    Open,
+    /// All output left, in a turn whose budget was spent.
+    Drain,
 }

@@ -2,19 +2,21 @@
 //! `--cfg doorkeeper_pieces`.
 
 use crate::buffer::Buffer;
+use crate::common::Common;
 use crate::config::Config;
-use crate::context::{Context, Endpoint, Nobody};
+use crate::context::{Context, Nobody};
+use crate::gathered::Gathered;
 use crate::handler::Handler;
 use crate::held::Holding;
 use crate::id::Id;
-use crate::observe::Eyes;
+use crate::net::Told;
 use crate::readiness::Readiness;
-use crate::stream::Stream;
+use crate::stream::{Endpoint, Stream};
 use crate::timers::{Tick, Timers};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// 64 KiB through the queue, in at 1,024 bytes at a time and out at 700.
 pub fn buffer() -> impl FnMut() {
@@ -47,20 +49,16 @@ struct Memory {
 }
 
 impl Endpoint for Memory {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, buffer: &mut [u8], _: Told<'_>) -> io::Result<usize> {
         let count = self.waiting.take().min(buffer.len());
         if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8], _: Told<'_>) -> io::Result<usize> {
         Ok(bytes.len())
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&self, _: Told<'_>) -> io::Result<()> {
         Ok(())
     }
 }
@@ -73,30 +71,19 @@ impl Handler for Echo {
     }
 }
 
-/// One turn of a connection that echoes 64 bytes; true while it goes on.
+/// One turn of a connection that echoes 64 bytes; true if it then rests.
 pub fn turn() -> impl FnMut() -> bool {
-    let config = Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() };
-    let (mut stream, mut held, mut gathered) = (Stream::new(Tick(0)), Holding::default(), Vec::new());
-    let mut buffer = vec![0; config.input_max_bytes];
-    let (endpoint, eyes, epoch) = (Memory { waiting: Cell::new(0) }, Eyes::new(0, None), Instant::now());
-    let mut now = Tick(0);
+    let mut common = Common::new(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() });
+    let (mut stream, mut held, mut copied) = (Stream::new(Tick(0)), Holding::default(), Vec::new());
+    let mut buffer = vec![0; common.config.input_max_bytes];
+    let (id, peer) = (Id::new(0, 0), SocketAddr::from(([127, 0, 0, 1], 1)).into());
+    let (endpoint, mut nobody) = (Memory { waiting: Cell::new(0) }, Nobody);
     move || {
-        now.0 += 1;
+        common.now.0 += 1;
         endpoint.waiting.set(64);
-        let mut cx = Context {
-            id: Id::new(0, 0),
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
-            epoch,
-            now,
-            config: &config,
-            eyes: &eyes,
-            endpoint: &endpoint,
-            held: &mut held,
-            gathered: &mut gathered,
-            intent: stream.intent(),
-            others: &mut Nobody,
-        };
-        let ended = stream.turn(Readiness::READABLE, &mut Echo, &mut buffer, &mut cx).is_err();
-        !ended && !stream.wants_turn(&held, &config)
+        let Ok(count) = stream.hear(Readiness::READABLE, &endpoint, id, &held, &common, &mut buffer) else { return false };
+        let gathered = Gathered::new(&buffer[..count], &mut copied);
+        let mut cx = Context::new(id, &peer, &common, None, &mut held, gathered, &mut nobody);
+        matches!(stream.answer(&endpoint, &mut Echo, &mut cx), Ok(true))
     }
 }

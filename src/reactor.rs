@@ -3,14 +3,15 @@
 //! Everything that can make progress only queues an id; the fourth phase drives each id for one bounded turn. What a turn is,
 //! for a listener and for a connection, stands in `drive.rs`.
 
+use crate::common::Common;
 use crate::config::{Config, ConnectOptions, ListenOptions};
 use crate::context::{Call, Others};
 use crate::drive::guard;
 use crate::handle::{Handle, Mailbox, Post};
 use crate::handler::{Handler, Reason, Service};
 use crate::id::Id;
-use crate::net::{self, Clock, EventSource, Interest, Note, Poller, TcpListener, TcpStream};
-use crate::observe::{Event, Eyes, Observer};
+use crate::net::{self, EventSource, Interest, Note, Poller, TcpListener, TcpStream};
+use crate::observe::{Event, Observer};
 use crate::readiness::Readiness;
 use crate::snapshot::Snapshot;
 use crate::sources::{Connection, Source, Sources};
@@ -51,10 +52,8 @@ use std::time::{Duration, Instant};
 /// # }
 /// ```
 pub struct Reactor {
-    pub(crate) config: Config,
-    pub(crate) clock: Clock,
+    pub(crate) common: Common,
     pub(crate) poller: Poller,
-    pub(crate) now: Tick,
     pub(crate) sources: Sources,
     pub(crate) timers: Timers,
     /// What input is read into: one buffer for all connections.
@@ -63,7 +62,6 @@ pub struct Reactor {
     pub(crate) gathered: Vec<u8>,
     pub(crate) stats: Stats,
     pub(crate) troubles: Troubles,
-    pub(crate) eyes: Eyes,
     mailbox: Arc<Mailbox>,
     /// Posts taken from the mailbox, for phase 5.
     posts: Vec<Post>,
@@ -74,6 +72,9 @@ pub struct Reactor {
 /// The most slots reserved from the start. Memory costs nothing before it is touched, and a table that grows by copying holds
 /// the loop up meanwhile, and leaves holes behind.
 const RESERVED_SLOTS: usize = 16_384;
+
+/// A deadline twice as many seconds away is not worth a reading of the clock before each sleep.
+const FAR: u64 = 5;
 
 /// One throttle for each kind of trouble that peers can cause at will.
 #[derive(Debug, Default)]
@@ -94,20 +95,17 @@ impl Reactor {
         let poller = Poller::new(config.events_per_turn)?;
         let slots = config.max_connections.min(RESERVED_SLOTS);
         Ok(Reactor {
-            clock: Clock::new(),
             mailbox: Mailbox::new(poller.waker()?),
             poller,
-            now: Tick::default(),
             sources: Sources::new(slots, config.output_max_bytes),
             timers: Timers::with_capacity(slots),
-            input: vec![0; config.input_max_bytes].into_boxed_slice(),
+            input: vec![0; config.input_max_bytes.min(config.turn_budget_bytes)].into_boxed_slice(),
             gathered: Vec::with_capacity(config.output_max_bytes),
             stats: Stats::default(),
             troubles: Troubles::default(),
-            eyes: Eyes::new(config.observed_bytes, config.stall_warning),
             posts: Vec::new(),
             drain_until: None,
-            config,
+            common: Common::new(config),
         })
     }
 
@@ -134,7 +132,7 @@ impl Reactor {
         options: &ListenOptions,
         service: impl Service + 'static,
     ) -> io::Result<Id> {
-        let listener = TcpListener::bind(address, options, &self.told(self.sources.next_id()))?;
+        let listener = TcpListener::bind(address, options, self.common.told(self.sources.next_id()))?;
         if let Some(limit) = net::backlog_limit().filter(|&limit| limit < options.backlog) {
             let backlog = options.backlog;
             log::warn!("{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)");
@@ -187,7 +185,7 @@ impl Reactor {
         options: &ConnectOptions,
         handler: impl Handler + 'static,
     ) -> io::Result<Id> {
-        let call = Call { handler: Box::new(handler), since: self.clock.now() };
+        let call = Call { handler: Box::new(handler), since: self.common.clock.now() };
         self.sources.connect(address, options, call)
     }
 
@@ -202,7 +200,8 @@ impl Reactor {
         let mut socket = TcpStream::adopt(stream)?;
         let peer = socket.peer_addr()?;
         self.poller.add_stream(&mut socket, self.sources.next_id())?;
-        let id = self.sources.add_connection(Connection::new(Stream::new(self.clock.now()), peer, Box::new(handler), socket));
+        let id =
+            self.sources.add_connection(Connection::new(Stream::new(self.common.clock.now()), peer, Box::new(handler), socket));
         self.stats.connected += 1;
         log::debug!("connection {id} with {peer} adopted");
         Ok(id)
@@ -235,7 +234,7 @@ impl Reactor {
     /// Has all that happens told to an observer, from now on; one that was there before is dropped. A panic in it is caught and
     /// logged, and removes it. Without one, nothing is computed for it and no clock is read.
     pub fn observe(&mut self, observer: Box<dyn Observer>) {
-        self.eyes.observe(observer);
+        self.common.eyes.observe(observer);
     }
 
     /// Changes the size of a listener's waiting room, by listen(2) on the socket that listens already. Those who wait in it stay,
@@ -245,7 +244,7 @@ impl Reactor {
     /// `NotFound` if the id names no listener; those of listen(2).
     pub fn set_backlog(&mut self, listener: Id, backlog: u32) -> io::Result<()> {
         match self.sources.get(listener) {
-            Some(Source::Listener(found)) => found.socket.set_backlog(backlog, &self.told(listener)),
+            Some(Source::Listener(found)) => found.socket.set_backlog(backlog, self.common.told(listener)),
             _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {listener} names no listener"))),
         }
     }
@@ -261,7 +260,7 @@ impl Reactor {
 
     /// Everything there is, at this moment, in the order of the slots. Its cost grows with the number of connections.
     pub fn snapshot(&self) -> Snapshot {
-        let now = self.clock.now();
+        let now = self.common.clock.now();
         let mut snapshot = Snapshot {
             listeners: Vec::new(),
             connections: Vec::new(),
@@ -322,7 +321,7 @@ impl Reactor {
     /// [`run`](Reactor::run) returns when the last has ended or `patience` has passed. Those still open then are closed when
     /// the reactor is dropped.
     pub fn drain(&mut self, patience: Duration) {
-        self.drain_until = Some(self.clock.now().after(patience));
+        self.drain_until = Some(self.common.clock.now().after(patience));
         for id in self.sources.listeners.clone() {
             self.drain_listener(id);
         }
@@ -335,20 +334,28 @@ impl Reactor {
 
     /// The counters as they stand.
     pub fn stats(&self) -> Stats {
-        Stats { open: self.sources.open, ..self.stats.clone() }
+        Stats {
+            open: self.sources.open,
+            bytes_received: self.common.received.get(),
+            bytes_sent: self.common.sent.get(),
+            ..self.stats.clone()
+        }
     }
 
     /// When the loop needs its next turn at the latest, if [`as_fd`](Reactor::as_fd) does not become readable before: now (or
     /// some time past) if ids are queued, else the earliest deadline. `None`: not before an event.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.has_work() {
-            return Some(self.clock.epoch + self.now.since(Tick::default()));
+            return Some(self.common.clock.instant(self.common.now));
         }
-        self.next_tick().map(|tick| self.clock.epoch + tick.since(Tick::default()))
+        self.next_tick().map(|tick| self.common.clock.instant(tick))
     }
 
     fn next_tick(&self) -> Option<Tick> {
-        self.timers.next().into_iter().chain(self.drain_until).min()
+        match self.drain_until {
+            None => self.timers.next(),
+            Some(until) => Some(self.timers.next().map_or(until, |next| next.min(until))),
+        }
     }
 
     fn has_work(&self) -> bool {
@@ -380,12 +387,13 @@ impl Reactor {
     }
 
     fn is_drained(&self) -> bool {
-        let over = |until| self.now >= until || self.sources.open == 0 && self.sources.listeners.is_empty();
+        let over = |until| self.common.now >= until || self.sources.open == 0 && self.sources.listeners.is_empty();
         self.drain_until.is_some_and(over)
     }
 
     /// One turn of the loop: all six phases, once. Sleeps for at most `limit`, and not at all while ids are queued;
-    /// `Some(Duration::ZERO)` never sleeps, `None` sleeps until something happens.
+    /// `Some(Duration::ZERO)` never sleeps, `None` sleeps until something happens, or some time has passed towards a deadline that is
+    /// far away.
     ///
     /// # Errors
     /// Those of the poller alone. A signal (EINTR) is not one: the turn then finds nothing ready.
@@ -397,7 +405,7 @@ impl Reactor {
         self.apply();
         self.reap();
         let number = self.stats.turns;
-        self.eyes.tell(move || Event::Rest { number });
+        self.common.eyes.tell(move || Event::Rest { number });
         Ok(())
     }
 
@@ -406,20 +414,26 @@ impl Reactor {
         let limit = if self.has_work() || self.sources.stopping {
             Some(Duration::ZERO)
         } else {
-            // Read anew, for the last turn may have been long.
-            let until = self.next_tick().map(|deadline| deadline.since(self.clock.now()));
-            limit.into_iter().chain(until).min()
+            limit.into_iter().chain(self.time_left()).min()
         };
-        let before = if self.eyes.are_open() { self.clock.now() } else { self.now };
+        let before = if self.common.eyes.are_open() { self.common.clock.now() } else { self.common.now };
         self.poller.wait(limit)?;
-        self.now = self.clock.now();
+        self.common.now = self.common.clock.now();
         self.stats.turns += 1;
         let this = &*self;
-        self.eyes.tell(move || {
-            let (number, slept) = (this.stats.turns, this.now.since(before));
+        self.common.eyes.tell(move || {
+            let (number, slept) = (this.stats.turns, this.common.now.since(before));
             Event::Turn { number, slept, events: this.poller.notes().count(), queued: this.sources.queued() }
         });
         Ok(())
+    }
+
+    /// How long the loop may sleep for its deadlines' sake. The last turn may have been long, so the clock is read anew where a
+    /// deadline is near. Where it is far, half of what is left by the time of that turn is soon enough to look again.
+    fn time_left(&self) -> Option<Duration> {
+        let deadline = self.next_tick()?;
+        let half = deadline.since(self.common.now).as_secs() / 2;
+        Some(if half > FAR { Duration::from_secs(half) } else { deadline.since(self.common.clock.now()) })
     }
 
     /// Phase 2: mark what each event is about, and queue its id. An id that has gone stale marks nothing.
@@ -430,7 +444,9 @@ impl Reactor {
             match note {
                 Note::Ready(id, readiness) => {
                     let known = self.sources.mark(id, readiness);
-                    self.eyes.tell(move || if known { ready(id, readiness) } else { Event::Stale { id } });
+                    if self.common.eyes.are_open() {
+                        self.tell_noted(id, readiness, known);
+                    }
                 }
                 Note::Mail => {
                     let mail = self.mailbox.collect();
@@ -443,21 +459,25 @@ impl Reactor {
         log::trace!("turn {}: {events} events, {} queued", self.stats.turns, self.sources.queued());
     }
 
+    #[cold]
+    fn tell_noted(&self, id: Id, readiness: Readiness, known: bool) {
+        self.common.eyes.tell(|| if known { ready(id, readiness) } else { Event::Stale { id } });
+    }
+
     /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so it ends.
     fn expire(&mut self) {
-        while let Some(slot) = self.timers.pop_due(self.now) {
+        while let Some(slot) = self.timers.pop_due(self.common.now) {
             if let Some(id) = self.sources.mark_due(slot) {
-                self.eyes.tell(|| Event::Due { id });
+                self.common.eyes.tell(|| Event::Due { id });
             }
         }
     }
 
     /// Phase 4: one bounded turn for every id queued before this phase. Ids queued by these turns have theirs next time.
     fn drive(&mut self) {
-        for _ in 0..self.sources.queued() {
-            if let Some((id, noted, source)) = self.sources.next_turn() {
-                self.drive_one(id, noted, source);
-            }
+        self.sources.begin_round();
+        while let Some(id) = self.sources.next_in_round() {
+            self.drive_one(id);
         }
     }
 
@@ -530,6 +550,6 @@ fn no_slot() -> io::Error {
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor").field("config", &self.config).field("stats", &self.stats).finish_non_exhaustive()
+        f.debug_struct("Reactor").field("config", &self.common.config).field("stats", &self.stats).finish_non_exhaustive()
     }
 }

@@ -14,6 +14,8 @@ impl Readiness {
     pub(crate) const WOKEN: Readiness = Readiness(8);
     /// The id is in the queue already.
     pub(crate) const QUEUED: Readiness = Readiness(16);
+    /// Whatever asks for a read.
+    pub(crate) const INPUT: Readiness = Readiness::READABLE.and(Readiness::SCATTERED);
     /// A deadline is armed: it stands here too, so that a turn need not look among the timers.
     pub(crate) const ARMED: Readiness = Readiness(32);
 
@@ -28,12 +30,21 @@ impl Readiness {
         self.0 != before
     }
 
+    pub(crate) const fn and(self, marks: Readiness) -> Readiness {
+        Readiness(self.0 | marks.0)
+    }
+
+    /// Those of these marks that are set.
+    pub(crate) fn of(self, marks: Readiness) -> Readiness {
+        Readiness(self.0 & marks.0)
+    }
+
+    pub(crate) fn remove(&mut self, marks: Readiness) {
+        self.0 &= !marks.0;
+    }
+
     /// Takes what was noted for a turn. What is armed stays so.
     pub(crate) fn take(&mut self) -> Readiness {
         std::mem::replace(self, Readiness(self.0 & Readiness::ARMED.0))
-    }
-
-    pub(crate) fn disarm(&mut self) {
-        self.0 &= !Readiness::ARMED.0;
     }
 }

@@ -60,22 +60,38 @@ pub(crate) enum Source {
     Watch(Box<dyn Watched>),
     /// Taken out for its turn, so that its callbacks can reach every other slot.
     Away,
-    /// Closed in this turn of the loop. The slot stays taken until the turn ends: the events still in hand may name it.
+    /// Closed in this turn of the loop, and named by no id any more. The slot stays taken until the turn ends: the events still in
+    /// hand may name it.
     Closed,
 }
 
 /// A source, its serial, and what was noted about it since its last turn began.
-struct Slot {
-    source: Source,
+pub(crate) struct Slot {
+    pub(crate) source: Source,
     serial: u32,
-    noted: Readiness,
+    pub(crate) noted: Readiness,
+}
+
+impl Slot {
+    pub(crate) fn check_out(&mut self) -> Source {
+        std::mem::replace(&mut self.source, Source::Away)
+    }
+
+    #[inline(always)]
+    pub(crate) fn check_in(&mut self, source: Source) {
+        // What is there is the mark of its absence, and needs no dropping.
+        std::mem::forget(std::mem::replace(&mut self.source, source));
+    }
 }
 
 pub(crate) struct Sources {
     slab: Slab<Slot>,
     next_serial: u32,
-    /// Each id at most once; the mark QUEUED says so.
-    queue: VecDeque<Id>,
+    /// Those that have a turn coming, first come, first served; each at most once, as the mark QUEUED says.
+    queue: Vec<Id>,
+    /// How many at the front have theirs in this turn of the loop, and how many of these have had it.
+    round: usize,
+    driven: usize,
     /// What handlers asked to be closed.
     pub(crate) closing: VecDeque<Id>,
     /// Slots closed in this turn.
@@ -94,7 +110,9 @@ impl Sources {
         Sources {
             slab: Slab::with_capacity(capacity),
             next_serial: 0,
-            queue: VecDeque::new(),
+            queue: Vec::new(),
+            round: 0,
+            driven: 0,
             closing: VecDeque::new(),
             dead: Vec::new(),
             listeners: Vec::new(),
@@ -141,13 +159,11 @@ impl Sources {
 
     /// The source an id names; none once that source has closed.
     pub(crate) fn get(&self, id: Id) -> Option<&Source> {
-        let slot = self.slab.get(id.slot()).filter(|slot| slot.serial == id.serial())?;
-        (!matches!(slot.source, Source::Closed)).then_some(&slot.source)
+        self.slab.get(id.slot()).filter(|slot| slot.serial == id.serial()).map(|slot| &slot.source)
     }
 
-    fn slot(&mut self, id: Id) -> Option<&mut Slot> {
-        let slot = self.slab.get_mut(id.slot()).filter(|slot| slot.serial == id.serial())?;
-        (!matches!(slot.source, Source::Closed)).then_some(slot)
+    pub(crate) fn slot(&mut self, id: Id) -> Option<&mut Slot> {
+        self.slab.get_mut(id.slot()).filter(|slot| slot.serial == id.serial())
     }
 
     /// Notes something about a source and queues it. False if the id is stale.
@@ -155,7 +171,7 @@ impl Sources {
         let Some(slot) = self.slot(id) else { return false };
         slot.noted.add(marks);
         if slot.noted.add(Readiness::QUEUED) {
-            self.queue.push_back(id);
+            self.queue.push(id);
         }
         true
     }
@@ -163,7 +179,7 @@ impl Sources {
     /// Queues the source in a slot whose deadline has passed, and is armed no more.
     pub(crate) fn mark_due(&mut self, place: usize) -> Option<Id> {
         let slot = self.slab.get_mut(place)?;
-        slot.noted.disarm();
+        slot.noted.remove(Readiness::ARMED);
         let id = Id::new(place, slot.serial);
         self.mark(id, Readiness::default()).then_some(id)
     }
@@ -175,23 +191,36 @@ impl Sources {
         }
     }
 
-    /// Takes the first in the queue out for its turn, with what was noted about it. None if it has closed meanwhile.
-    pub(crate) fn next_turn(&mut self) -> Option<(Id, Readiness, Source)> {
-        let id = self.queue.pop_front()?;
-        let slot = self.slot(id)?;
-        Some((id, slot.noted.take(), std::mem::replace(&mut slot.source, Source::Away)))
+    /// Everyone who is in the queue now has a turn, and who comes later waits for the next round.
+    pub(crate) fn begin_round(&mut self) {
+        self.round = self.queue.len();
+    }
+
+    /// Whose turn it is, in this round.
+    pub(crate) fn next_in_round(&mut self) -> Option<Id> {
+        if self.driven < self.round {
+            self.driven += 1;
+            return self.queue.get(self.driven - 1).copied();
+        }
+        self.queue.drain(..self.driven);
+        self.driven = 0;
+        None
     }
 
     /// Takes a source out.
     pub(crate) fn check_out(&mut self, id: Id) -> Option<Source> {
-        Some(std::mem::replace(&mut self.slot(id)?.source, Source::Away))
+        self.slot(id).map(Slot::check_out)
     }
 
-    /// Puts it back.
+    /// The slot of a source that is out: nobody else's meanwhile.
+    pub(crate) fn place(&mut self, id: Id) -> Option<&mut Slot> {
+        self.slab.get_mut(id.slot())
+    }
+
+    /// Puts a source back.
     pub(crate) fn check_in(&mut self, id: Id, source: Source) {
-        if let Some(slot) = self.slot(id) {
-            // What is there is the mark of its absence, and needs no dropping.
-            std::mem::forget(std::mem::replace(&mut slot.source, source));
+        if let Some(slot) = self.place(id) {
+            slot.check_in(source);
         }
     }
 
@@ -199,6 +228,7 @@ impl Sources {
     pub(crate) fn retire(&mut self, id: Id) {
         if let Some(slot) = self.slot(id) {
             slot.source = Source::Closed;
+            slot.serial = slot.serial.wrapping_add(1);
             self.dead.push(id.slot());
             self.listeners.retain(|&listener| listener != id);
         }
@@ -277,6 +307,6 @@ impl Others for Sources {
     }
 
     fn queued(&self) -> usize {
-        self.queue.len()
+        self.queue.len() - self.driven
     }
 }

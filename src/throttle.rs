@@ -15,6 +15,7 @@ pub(crate) struct Throttle {
 
 impl Throttle {
     /// Whether to log now; if so, how many lines were held back since the last.
+    #[cold]
     pub(crate) fn pass(&mut self, now: Tick) -> Option<u64> {
         if now < self.next {
             self.suppressed += 1;

@@ -1,11 +1,11 @@
 //! The house: which file may import which, what the library depends on, how long a function and a file may be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files of `src`, lowest first. A file imports from files above itself in this list only.
-const LAYERS: [&str; 27] = [
+const LAYERS: [&str; 29] = [
     "id",
     "readiness",
     "buffer",
@@ -20,8 +20,10 @@ const LAYERS: [&str; 27] = [
     "waiting",
     "snapshot",
     "held",
-    "context",
+    "gathered",
     "net",
+    "common",
+    "context",
     "end",
     "stream",
     "admission",
@@ -72,16 +74,18 @@ fn imports(text: &str) -> Vec<&str> {
 #[test]
 fn imports_run_one_way() {
     let place = |name: &str| LAYERS.iter().position(|&layer| layer == name);
-    let mut seen = 0;
+    let mut seen = BTreeSet::new();
     for (file, text) in sources("src") {
-        let Some(own) = place(&file) else { continue };
-        seen += 1;
-        for import in imports(&text) {
-            let pair = |&(a, b): &(&str, &str)| (a, b) == (file.as_str(), import) || (b, a) == (file.as_str(), import);
+        // A file in a folder belongs to the layer that the folder is named after.
+        let layer = file.split('/').next().unwrap();
+        let Some(own) = place(layer).filter(|_| layer != "services") else { continue };
+        seen.insert(layer.to_string());
+        for import in imports(&text).into_iter().filter(|&import| import != layer) {
+            let pair = |&(a, b): &(&str, &str)| (a, b) == (layer, import) || (b, a) == (layer, import);
             assert!(place(import).unwrap() < own || MUTUAL.iter().any(pair), "{file} imports {import}");
         }
     }
-    assert_eq!(seen, LAYERS.len() - 1, "every layer but the folder of services is a file");
+    assert_eq!(seen.len(), LAYERS.len() - 1, "every layer but the folder of services has a file");
 }
 
 #[test]

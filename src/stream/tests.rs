@@ -2,14 +2,16 @@
 //! every size of buffers below, over a memory socket that tells of each edge once.
 
 use super::*;
-use crate::context::{Endpoint, Nobody};
+use crate::context::Nobody;
+use crate::gathered::Gathered;
 use crate::handler::TimerKey;
 use crate::id::Id;
-use crate::observe::Eyes;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::panic::catch_unwind;
+use std::time::Duration;
 
 /// What can happen between turns.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -97,19 +99,15 @@ impl Memory {
 }
 
 impl Endpoint for RefCell<Memory> {
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn read(&self, buffer: &mut [u8], _: Told<'_>) -> io::Result<usize> {
         self.borrow_mut().read(buffer)
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8], _: Told<'_>) -> io::Result<usize> {
         self.borrow_mut().write(bytes)
     }
 
-    fn shutdown_write(&self) -> io::Result<()> {
+    fn shutdown_write(&self, _: Told<'_>) -> io::Result<()> {
         assert!(!std::mem::replace(&mut self.borrow_mut().shut, true), "two FINs");
         Ok(())
     }
@@ -274,16 +272,14 @@ struct Bench {
     held: Holding,
     memory: RefCell<Memory>,
     probe: Probe,
-    config: Config,
+    common: Common,
     buffer: Vec<u8>,
     gathered: Vec<u8>,
-    epoch: Instant,
-    now: Tick,
     end: Option<Reason>,
 }
 
 impl Bench {
-    fn new(style: Style, config: Config, epoch: Instant) -> Bench {
+    fn new(style: Style, config: Config) -> Bench {
         let probe = Probe {
             style,
             sent_by_peer: Vec::new(),
@@ -304,11 +300,9 @@ impl Bench {
             held: Holding::default(),
             memory: RefCell::default(),
             probe,
-            buffer: vec![0; config.input_max_bytes],
+            buffer: vec![0; config.input_max_bytes.min(config.turn_budget_bytes)],
             gathered: Vec::new(),
-            config,
-            epoch,
-            now: Tick(0),
+            common: Common::new(config),
             end: None,
         }
     }
@@ -316,11 +310,11 @@ impl Bench {
     /// Lets a step happen, and the connection have every turn that it then has coming.
     fn step(&mut self, step: Step) {
         let edge = self.happen(step);
-        let mut due = self.stream.deadline(&self.held, &self.config).is_some_and(|at| at <= self.now);
+        let mut due = self.stream.deadline(&self.held, &self.common.config).is_some_and(|at| at <= self.common.now);
         self.noted.add(edge);
         let mut turns = 0;
         while self.end.is_none()
-            && (due || self.noted != Readiness::default() || self.stream.wants_turn(&self.held, &self.config))
+            && (due || self.noted != Readiness::default() || self.stream.wants_turn(&self.held, &self.common.config))
         {
             due = false;
             self.turn();
@@ -352,7 +346,7 @@ impl Bench {
             Step::Take(count) => marks.add(self.memory.borrow_mut().free(count)),
             Step::Wake => marks.add(Readiness::WOKEN),
             Step::Later => {
-                self.now = self.now.after(Duration::from_nanos(10));
+                self.common.now = self.common.now.after(Duration::from_nanos(10));
                 false
             }
             _ => false,
@@ -374,28 +368,28 @@ impl Bench {
 
     fn turn(&mut self) {
         let (reads, writes) = (self.memory.borrow().reads, self.memory.borrow().writes);
-        let full = self.held.output().len() == self.config.output_max_bytes;
+        let full = self.held.output().len() == self.common.config.output_max_bytes;
         let stuck = full && !self.held.input().is_empty() && !self.probe.finished && !self.probe.half_closed;
         let noted = self.noted.take();
-        let mut cx = Context {
-            id: Id::new(0, 0),
-            peer: SocketAddr::from(([127, 0, 0, 1], 1)).into(),
-            epoch: self.epoch,
-            now: self.now,
-            config: &self.config,
-            eyes: &Eyes::new(0, None),
-            endpoint: &self.memory,
-            held: &mut self.held,
-            gathered: &mut self.gathered,
-            intent: self.stream.intent(),
-            others: &mut Nobody,
+        let (id, common) = (Id::new(0, 0), &self.common);
+        let heard = self.stream.hear(noted, &self.memory, id, &self.held, common, &mut self.buffer);
+        let count = *heard.as_ref().unwrap_or(&0);
+        let gathered = Gathered::new(&self.buffer[..count], &mut self.gathered);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
+        let mut nobody = Nobody;
+        let mut cx = Context::new(id, &peer, common, None, &mut self.held, gathered, &mut nobody);
+        let result = match heard {
+            Ok(_) => self.stream.answer(&self.memory, &mut self.probe, &mut cx),
+            Err(error) => Err(self.stream.fail(error, &mut self.probe, &mut cx)),
         };
-        let result = self.stream.turn(noted, &mut self.probe, &mut self.buffer, &mut cx);
-        assert!(self.memory.borrow().reads - reads <= self.config.turn_budget_bytes, "over the budget");
+        if result.is_err() {
+            cx.gathered.settle();
+        }
+        assert!(self.memory.borrow().reads - reads <= self.common.config.turn_budget_bytes, "over the budget");
         assert!(!stuck || self.memory.borrow().reads == reads, "read while output was full and input lay unconsumed");
         assert!(self.memory.borrow().writes - writes <= 1, "a turn sends once");
-        assert!(self.held.output().len() <= self.config.output_max_bytes);
-        assert!(self.held.input().len() <= self.config.input_max_bytes);
+        assert!(self.held.output().len() <= self.common.config.output_max_bytes);
+        assert!(self.held.input().len() <= self.common.config.input_max_bytes);
         if let Err(end) = result {
             self.end = Some(end.reason);
             self.check_receipt(end);
@@ -418,7 +412,7 @@ impl Bench {
     }
 
     fn check_receipt(&mut self, end: End) {
-        let closed = self.stream.close(end, self.now, &self.held, &mut self.gathered);
+        let closed = self.stream.close(end, self.common.now, &self.held, &mut self.gathered);
         assert_eq!(closed.sent as usize, self.memory.borrow().wire.len());
         assert_eq!((closed.sent + closed.unsent) as usize, self.probe.written.len());
         assert_eq!(closed.received as usize, self.memory.borrow().reads);
@@ -437,19 +431,20 @@ impl Bench {
                 "output lies still"
             );
         }
-        let unread = !self.memory.borrow().pieces.is_empty() || self.memory.borrow().fin && self.stream.input != Input::Eof;
+        let unread = !self.memory.borrow().pieces.is_empty() || self.memory.borrow().fin && self.stream.input == Input::Open;
         if unread || self.memory.borrow().reset {
-            let full = output == self.config.output_max_bytes && input > 0 || input == self.config.input_max_bytes;
+            let full =
+                output == self.common.config.output_max_bytes && input > 0 || input == self.common.config.input_max_bytes;
             // A reset is found by the next read or write; only a handler that will not consume leaves none to make.
             let found = !self.memory.borrow().reset || input > 0;
             assert!(full && found && !self.probe.finished, "input lies still");
         }
         if output == 0 && !self.probe.finished {
             assert_eq!(self.probe.drained_at, self.probe.written.len(), "not told that all has left");
-            let heard = input == 0 || self.probe.offered_at == (self.probe.written.len(), self.config.output_max_bytes);
+            let heard = input == 0 || self.probe.offered_at == (self.probe.written.len(), self.common.config.output_max_bytes);
             assert!(heard, "not offered again when all had left");
         }
-        if self.stream.input == Input::Eof && input == 0 {
+        if self.stream.input != Input::Open && input == 0 {
             assert_eq!(self.probe.eofs + usize::from(self.probe.finished && self.probe.eofs == 0), 1, "the end is not told");
         }
     }
@@ -493,14 +488,13 @@ fn sizes() -> Vec<Config> {
 /// 9⁴ sequences, nine handlers, three sizes: 170,586 conversations, each checked after every turn and brought to its end.
 #[test]
 fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
-    let epoch = Instant::now();
     for config in sizes() {
         // A pair must fit, or it can never be answered.
         for style in STYLES.into_iter().filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2) {
             for number in 0..STEPS.len().pow(LENGTH as u32) {
                 let steps: Vec<Step> = (0..LENGTH as u32).map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()]).collect();
                 let told = catch_unwind(|| {
-                    let mut bench = Bench::new(style, config.clone(), epoch);
+                    let mut bench = Bench::new(style, config.clone());
                     bench.turn();
                     steps.iter().for_each(|&step| bench.step(step));
                     bench.conclude();

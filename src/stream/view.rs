@@ -4,6 +4,7 @@ use super::Stream;
 use crate::held::Holding;
 use crate::id::Id;
 use crate::phase::{Input, Output, Phase};
+use crate::readiness::Readiness;
 use crate::snapshot::{ConnectionView, State};
 use crate::timers::Tick;
 use std::net::SocketAddr;
@@ -13,15 +14,15 @@ impl Stream {
         let state = match (self.phase, self.output, self.input) {
             (Phase::Finishing | Phase::Lingering, ..) => State::Finishing,
             (_, Output::Ending | Output::Ended, _) => State::HalfClosed,
-            (_, Output::Open, Input::Eof) => State::PeerEnded,
+            (_, Output::Open, Input::Ended | Input::Told) => State::PeerEnded,
             (_, Output::Open, _) => State::Open,
         };
         ConnectionView {
             id,
             peer,
             state,
-            readable: matches!(self.input, Input::Ready | Input::Scattered),
-            writable: !self.blocked,
+            readable: self.can.has(Readiness::INPUT),
+            writable: self.can.has(Readiness::WRITABLE),
             pending_in: held.input().len(),
             pending_out: held.output().len(),
             age: now.since(self.opened),
