@@ -186,6 +186,15 @@ impl Context<'_> {
         taken
     }
 
+    /// [`write`](Context::write) for bytes that live as long as the program: if nothing was written before in this turn, they are
+    /// sent from where they lie, and copied only if the socket does not take them at once.
+    pub fn write_static(&mut self, bytes: &'static [u8]) -> usize {
+        let taken = bytes.len().min(self.room);
+        self.room -= taken;
+        self.gathered.push_static(&bytes[..taken]);
+        taken
+    }
+
     /// Ends this side's output, and goes on listening: what was written is delivered, then the peer is told that no more will
     /// come (`shutdown(SHUT_WR)`, a FIN; RFC 9293, 3.6). Once the peer has ended too and all of its input is consumed, the
     /// connection closes, with [`Reason::Finished`](crate::Reason::Finished).

@@ -553,3 +553,27 @@ impl fmt::Debug for Reactor {
         f.debug_struct("Reactor").field("config", &self.common.config).field("stats", &self.stats).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The clock stands at the beginning here, and at some time since then in truth.
+    #[test]
+    fn far_from_its_next_deadline_the_loop_sleeps_half_way_there_and_close_to_it_no_longer_than_to_it() {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        assert_eq!(reactor.time_left(), None);
+        let second = Duration::from_secs(1);
+        reactor.timers.arm(7, Tick::default().after(60 * second));
+        assert_eq!(reactor.time_left(), Some(30 * second));
+        reactor.common.now = Tick::default().after(46 * second);
+        assert_eq!(reactor.time_left(), Some(7 * second));
+        // Now the clock itself is asked.
+        reactor.common.now = Tick::default().after(52 * second);
+        let left = reactor.time_left().unwrap();
+        assert!((50 * second..60 * second).contains(&left), "{left:?}");
+        reactor.drain(20 * second);
+        let left = reactor.time_left().unwrap();
+        assert!((10 * second..20 * second).contains(&left), "{left:?}");
+    }
+}

@@ -5,7 +5,7 @@ mod common;
 use common::Program;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::sync::mpsc::{Receiver, channel};
@@ -136,6 +136,21 @@ fn a_server_that_stalls_cannot_hide_in_the_open_loop() {
     assert!((150.0..=260.0).contains(&due), "all that were due are counted: {report}");
     assert!(number(&report, "/latency_ns/max") > 0.9 * STALL.as_nanos() as f64, "{report}");
     assert!(number(&report, "/latency_ns/p75") > 0.1 * STALL.as_nanos() as f64, "{report}");
+}
+
+#[test]
+fn requests_are_lines_if_asked_for() {
+    let (address, _) = server(|stream| {
+        let mut lines = BufReader::new(stream.try_clone().unwrap());
+        let mut line = Vec::new();
+        // A line that is not as asked for ends the connection, and so fails the run.
+        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count == 12) && line == b"abcdefghijk\n" {
+            (&stream).write_all(&line).unwrap();
+            line.clear();
+        }
+    });
+    let report = report(address, "--connections 2 --lines --size 12 --pipeline 5");
+    assert!(number(&report, "/requests") > 0.0 && report["lines"] == true, "{report}");
 }
 
 #[test]

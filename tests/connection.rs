@@ -129,6 +129,55 @@ fn half_close_still_gets_the_whole_echo() {
     half_close(Config::default(), 100_000_000);
 }
 
+/// Writes eight million bytes that live as long as the program, some copied in between, whenever all has left; then finishes.
+struct Library {
+    at: usize,
+    pieces: &'static [u8],
+}
+
+impl Library {
+    fn fill(&mut self, cx: &mut Context<'_>) {
+        while cx.room() > 0 && self.at < self.pieces.len() {
+            let rest = &self.pieces[self.at..];
+            let piece = &rest[..rest.len().min(10_000)];
+            self.at += if self.at / 10_000 % 7 == 3 { cx.write(piece) } else { cx.write_static(piece) };
+        }
+        if self.at == self.pieces.len() {
+            cx.finish();
+        }
+    }
+}
+
+impl Handler for Library {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.fill(cx);
+        Ok(())
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.fill(cx);
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+}
+
+#[test]
+fn static_bytes_arrive_whole_and_in_order_however_slowly_they_are_read() {
+    const TOTAL: usize = 8_000_000;
+    let pieces: &'static [u8] = pattern(TOTAL).leak();
+    for config in [Config::default(), Config { output_max_bytes: 3000, ..Config::default() }] {
+        let (_running, address) = Running::start(config, move |reactor| {
+            let service = move |_| Some(Library { at: 0, pieces });
+            let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+            reactor.local_addr(id).unwrap()
+        });
+        assert_eq!(read_pattern(client(address), 1_000_000), TOTAL);
+    }
+}
+
 #[test]
 fn tiny_buffers_and_budgets_lose_nothing() {
     half_close(small(), 100_000);

@@ -55,6 +55,26 @@ fn a_message_allocates_nothing() {
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
+/// An echo that the socket takes at once is sent from where it was read, whatever its size; so is what is static.
+#[test]
+fn a_large_answer_allocates_nothing_either() {
+    let (mut reactor, address) = reactor(Config::default(), || Echo);
+    let mut stream = client(address);
+    let (question, mut answer) = (vec![7; 30_000], vec![0; 30_000]);
+    let mut ask = |reactor: &mut Reactor| {
+        stream.write_all(&question).unwrap();
+        let wanted = reactor.stats().bytes_sent + 30_000;
+        while reactor.stats().bytes_sent < wanted {
+            reactor.turn(None).unwrap();
+        }
+        stream.read_exact(&mut answer).unwrap();
+        assert!(answer == question);
+    };
+    (0..10).for_each(|_| ask(&mut reactor));
+    let info = allocation_counter::measure(|| (0..100).for_each(|_| ask(&mut reactor)));
+    assert_eq!(info.count_total, 0, "{info:?}");
+}
+
 /// Runs the program under strace for the time of a conversation, and counts its calls by name.
 fn count_calls<T>(talk: impl FnOnce(SocketAddr) -> T) -> HashMap<String, usize> {
     let path = std::env::temp_dir().join(format!("doorkeeper-calls-{}-{:?}", std::process::id(), std::thread::current().id()));

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::bench_args::{Bench, Mode};
 use super::descriptors;
-use super::load::{Book, Caller, Mute, Pinger, Schedule, Target};
+use super::load::{Book, Caller, Mute, Pinger, Schedule, Target, line};
 use super::report::Report;
 use doorkeeper::{Config, ConnectOptions, Handler, Reactor};
 use std::io::{self, IsTerminal, Write};
@@ -53,7 +53,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let beside = [(Planned::Mute, options.mutes), (Planned::Flooder, options.flooders)];
     let beside = beside.into_iter().flat_map(|(planned, count)| std::iter::repeat_n(planned, count));
     let planned = beside.chain((0..options.connections).rev().map(Planned::Measured)).collect();
-    let mut load = Load { options, address, reactor, measured: Book::new(), flood: Book::new(), mutes: Book::new(), planned };
+    let measured = if options.lines { Book::of(&line(options.size)) } else { Book::new() };
+    let mut load = Load { options, address, reactor, measured, flood: Book::new(), mutes: Book::new(), planned };
     let report = load.run()?;
     report.write()
 }

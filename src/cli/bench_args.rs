@@ -26,6 +26,8 @@ Options:
                             read     connect, read to the end, over and over
   --connections N         how many there are [64]
   --size BYTES            of a request [64]
+  --lines                 each request is a line of that size, its newline
+                          included, for servers that answer lines
   --pipeline N            requests of a connection that wait for their echo [1]
   --rate N                requests a second, of all connections together
   --flooders N            further connections that echo 64 KiB at a time [0]
@@ -76,6 +78,7 @@ pub(crate) struct Bench {
     pub(crate) mode: Mode,
     pub(crate) connections: usize,
     pub(crate) size: usize,
+    pub(crate) lines: bool,
     pub(crate) pipeline: usize,
     /// Requests a second.
     pub(crate) rate: Option<u32>,
@@ -94,6 +97,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
         mode: Mode::Echo,
         connections: 64,
         size: 64,
+        lines: false,
         pipeline: 1,
         rate: None,
         flooders: 0,
@@ -110,6 +114,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("mode") => bench.mode = mode(&value(parser)?)?,
             Arg::Long("connections") => bench.connections = number(parser, "--connections", 1)?,
             Arg::Long("size") => bench.size = number(parser, "--size", 1)?,
+            Arg::Long("lines") => bench.lines = true,
             Arg::Long("pipeline") => bench.pipeline = number(parser, "--pipeline", 1)?,
             Arg::Long("rate") => bench.rate = Some(number(parser, "--rate", 1)?),
             Arg::Long("flooders") => bench.flooders = number(parser, "--flooders", 0)?,

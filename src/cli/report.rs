@@ -73,6 +73,7 @@ impl Report {
             "mode": options.mode.name(),
             "connections": options.connections,
             "size": options.size,
+            "lines": options.lines,
             "pipeline": options.pipeline,
             "rate": options.rate,
             "flooders": options.flooders,
