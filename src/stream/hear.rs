@@ -62,7 +62,7 @@ impl Stream {
                 common.received.set(common.received.get() + count as u64);
                 if count == buffer.len() {
                     self.filled(count, id, common);
-                } else if !self.can.has(Readiness::SCATTERED) {
+                } else {
                     self.can.remove(Readiness::READABLE);
                 }
                 Ok(count)

@@ -59,11 +59,14 @@ impl Memory {
         SOCKET_ROOM - (self.wire.len() - self.taken)
     }
 
-    /// The peer takes bytes; an edge only if a write was refused before.
+    /// The peer takes bytes; an edge only if a write was refused before. An event tells all there is to tell, a FIN of long ago too.
     fn free(&mut self, count: usize) -> Readiness {
         let count = count.min(self.wire.len() - self.taken);
         self.taken += count;
-        if count > 0 && self.awaited && std::mem::take(&mut self.refused) { Readiness::WRITABLE } else { Readiness::default() }
+        if count == 0 || !self.awaited || !std::mem::take(&mut self.refused) {
+            return Readiness::default();
+        }
+        if self.fin { Readiness::WRITABLE.and(Readiness::INPUT) } else { Readiness::WRITABLE }
     }
 }
 
@@ -87,6 +90,7 @@ impl Memory {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         assert!(!self.shut, "written after the FIN");
+        assert!(!self.refused || self.reset, "written again before there was room");
         self.writes += 1;
         if self.reset {
             return Err(ErrorKind::BrokenPipe.into());
@@ -123,6 +127,8 @@ enum Style {
     Moody,
     /// Greets, and writes one byte more at each of the first drains.
     Chatty,
+    /// Echoes, and adds a byte when the echo has left.
+    Encore,
     /// Answers and finishes once it has two bytes.
     Short,
     /// Finishes by a timer, some time after the peer's end.
@@ -137,11 +143,12 @@ enum Style {
     Relaying,
 }
 
-const STYLES: [Style; 10] = [
+const STYLES: [Style; 11] = [
     Style::Echo,
     Style::Pairs,
     Style::Moody,
     Style::Chatty,
+    Style::Encore,
     Style::Short,
     Style::Late,
     Style::Drained,
@@ -162,6 +169,7 @@ struct Probe {
     eofs: usize,
     finished: bool,
     half_closed: bool,
+    encore: bool,
     /// How much was written when it was last told that all had left.
     drained_at: usize,
     /// How much was written, and what room there was, when it was last offered something.
@@ -227,6 +235,7 @@ impl Handler for Probe {
             }
             _ => self.write(cx, input),
         };
+        self.encore = count > 0;
         self.consumed += count;
         Ok(count)
     }
@@ -235,7 +244,11 @@ impl Handler for Probe {
         assert!(!self.finished);
         self.drains += 1;
         self.drained_at = self.written.len();
+        if self.half_closed {
+            assert_eq!(cx.write(b"late"), 0);
+        }
         match self.style {
+            Style::Encore if std::mem::take(&mut self.encore) => drop(self.write(cx, b"!")),
             Style::Chatty if self.drains <= 3 => drop(self.write(cx, b"!")),
             Style::Drained => {
                 self.write(cx, b"bye");
@@ -291,6 +304,7 @@ impl Bench {
             eofs: 0,
             finished: false,
             half_closed: false,
+            encore: false,
             drained_at: 0,
             offered_at: (0, 0),
         };
@@ -371,6 +385,7 @@ impl Bench {
         let full = self.held.output().len() == self.common.config.output_max_bytes;
         let stuck = full && !self.held.input().is_empty() && !self.probe.finished && !self.probe.half_closed;
         let noted = self.noted.take();
+        let (offers, offerable) = (self.probe.offers, noted.has(Readiness::WOKEN) || self.stream.can.has(Readiness::WOKEN));
         let (id, common) = (Id::new(0, 0), &self.common);
         let heard = self.stream.hear(noted, &self.memory, id, &self.held, common, &mut self.buffer);
         let count = *heard.as_ref().unwrap_or(&0);
@@ -390,6 +405,10 @@ impl Bench {
         assert!(self.memory.borrow().writes - writes <= 1, "a turn sends once");
         assert!(self.held.output().len() <= self.common.config.output_max_bytes);
         assert!(self.held.input().len() <= self.common.config.input_max_bytes);
+        let new = self.memory.borrow().reads > reads;
+        assert!(self.probe.offers == offers || new || offerable, "offered again for nothing");
+        let rests = !self.stream.wants_turn(&self.held, &self.common.config) && self.stream.can.has(Readiness::WRITABLE);
+        assert!(rests || !matches!(result, Ok(true)), "left lying");
         if let Err(end) = result {
             self.end = Some(end.reason);
             self.check_receipt(end);
@@ -485,7 +504,7 @@ fn sizes() -> Vec<Config> {
     vec![size(2, 1, 1), size(4, 3, 2), size(3, 4, 9)]
 }
 
-/// 9⁴ sequences, nine handlers, three sizes: 170,586 conversations, each checked after every turn and brought to its end.
+/// 9⁴ sequences, eleven handlers, three sizes: 209,952 conversations, each checked after every turn and brought to its end.
 #[test]
 fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
     for config in sizes() {
