@@ -9,30 +9,35 @@ use std::path::Path;
 pub fn draw(results: &Value, folder: &Path) -> Result<()> {
     let samples = Samples::of(results);
     let small = ["64 B × 1", "64 B × 64", "64 B × 1000", "64 B × 10000", "connect-echo-close"];
-    let large = ["16 KiB × 64", "1 MiB × 4", "pipelined"];
-    bars(
-        &samples,
-        &folder.join("cpu.svg"),
-        "CPU per message, as a multiple of plain epoll's (less is better)",
-        &small,
-        "/cpu_ns",
-    )?;
-    bars(
-        &samples,
-        &folder.join("rate.svg"),
-        "Messages a second, as a multiple of plain epoll's (more is better)",
-        &large,
-        "/rate",
-    )
+    let large = ["16 KiB × 64", "1 MiB × 4", "pipelined lines"];
+    let ratio = |pointer: &'static str| {
+        let samples = &samples;
+        move |scenario: &str, server: &str| samples.ratio(scenario, server, pointer)
+    };
+    let title = "CPU per message, as a multiple of plain epoll's (less is better)";
+    bars(&samples, &folder.join("cpu.svg"), title, &small, ratio("/cpu_ns"))?;
+    let title = "Messages a second, as a multiple of plain epoll's (more is better)";
+    bars(&samples, &folder.join("rate.svg"), title, &large, ratio("/rate"))?;
+    let title = "99th percentile of the latency, as a multiple of plain epoll's (less is better)";
+    bars(&samples, &folder.join("latency.svg"), title, &[&small[..4], &large].concat(), ratio("/latency_ns/p99"))?;
+    let title = "Memory of an idle connection, bytes (less is better)";
+    let memory = |scenario: &str, server: &str| samples.median(scenario, server, "/bytes_per_connection");
+    bars(&samples, &folder.join("memory.svg"), title, &["idle"], memory)
 }
 
-fn bars(samples: &Samples<'_>, path: &Path, title: &str, wanted: &[&str], pointer: &str) -> Result<()> {
+fn bars(
+    samples: &Samples<'_>,
+    path: &Path,
+    title: &str,
+    wanted: &[&str],
+    height: impl Fn(&str, &str) -> Option<f64>,
+) -> Result<()> {
     let servers = samples.servers();
     let scenarios: Vec<&str> = samples.scenarios().into_iter().filter(|name| wanted.contains(name)).collect();
     if scenarios.is_empty() {
         return Ok(());
     }
-    let height = |scenario: &str, server: &str| samples.ratio(scenario, server, pointer).unwrap_or(0.0);
+    let height = |scenario: &str, server: &str| height(scenario, server).unwrap_or(0.0);
     let most = scenarios.iter().flat_map(|scenario| servers.iter().map(|server| height(scenario, server))).fold(1.0, f64::max);
     let root = SVGBackend::new(path, (960, 420)).into_drawing_area();
     root.fill(&WHITE)?;

@@ -20,8 +20,8 @@ Measure doorkeeper against everything a user would pick instead.
 Usage: ./benches/run [OPTION]...
 
 Options:
-  --rounds N         how often each scenario is run on each server [3]
-  --seconds N        how long each run is counted [2]
+  --rounds N         how often each scenario is run on each server [7]
+  --seconds N        how long each run is counted [1]
   --only NAME        one scenario alone; may be given several times
   --servers A,B      these servers alone; `epoll` is always among them
   --no-weights       leave out size, build time, instructions, system calls
@@ -47,7 +47,7 @@ pub struct Options {
 
 fn options() -> Result<Option<Options>> {
     let mut options =
-        Options { rounds: 3, seconds: 2, only: vec![], servers: vec![], weights: true, again: false, keep: false };
+        Options { rounds: 7, seconds: 1, only: vec![], servers: vec![], weights: true, again: false, keep: false };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {

@@ -17,7 +17,7 @@ pub const SCENARIOS: [(&str, &str); 12] = [
     ("64 B × 10000", "--connections 10000"),
     ("16 KiB × 64", "--connections 64 --size 16384"),
     ("1 MiB × 4", "--connections 4 --size 1048576"),
-    ("pipelined", "--connections 64 --size 32 --pipeline 16"),
+    ("pipelined lines", "--connections 64 --size 32 --pipeline 16 --lines"),
     ("connect-echo-close", "--mode connect --connections 64"),
     ("idle", "--mode idle --connections 10000"),
     ("50 pingers", "--connections 50"),
@@ -108,7 +108,7 @@ fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
     let pid = server.child.id();
     let memory = memory_now(pid)?;
     let mut command = pinned(1, load);
-    command.args(["bench", &server.address, "--json", "--warm-up", "500ms", "--duration", &format!("{seconds}s")]);
+    command.args(["bench", &server.address, "--json", "--warm-up", "300ms", "--duration", &format!("{seconds}s")]);
     command.args(args.split(' '));
     let mut running = Running::new(&mut command)?;
     let mut lines = running.lines();

@@ -27,14 +27,35 @@ impl<'a> Samples<'a> {
         median(self.values(scenario, server, pointer).into_iter().map(|(_, value)| value).collect())
     }
 
-    /// The median of the ratios to the yardstick, round by round.
-    pub fn ratio(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
-        let yardstick = self.values(scenario, YARDSTICK, pointer);
+    /// What one figure is of another, round by round, in order. A figure: its scenario, its server, its name.
+    fn ratios(&self, figure: [&str; 3], other: [&str; 3]) -> Vec<f64> {
+        let [scenario, server, pointer] = other;
+        let others = self.values(scenario, server, pointer);
+        let [scenario, server, pointer] = figure;
         let pairs = self.values(scenario, server, pointer).into_iter().filter_map(|(round, value)| {
-            let (_, other) = yardstick.iter().find(|(other, _)| *other == round)?;
+            let (_, other) = others.iter().find(|(other, _)| *other == round)?;
             (*other > 0.0).then(|| value / other)
         });
-        median(pairs.collect())
+        let mut ratios: Vec<f64> = pairs.collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios
+    }
+
+    /// The median of the ratios to the yardstick, round by round.
+    pub fn ratio(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
+        median(self.ratios([scenario, server, pointer], [scenario, YARDSTICK, pointer]))
+    }
+
+    /// The same, and between what values the middle half of the rounds lies.
+    fn spread(&self, scenario: &str, server: &str, pointer: &str) -> String {
+        let ratios = self.ratios([scenario, server, pointer], [scenario, YARDSTICK, pointer]);
+        match (median(ratios.clone()), ratios.len()) {
+            (Some(middle), count) if count > 3 && server != YARDSTICK => {
+                let (low, high) = (ratios[count / 4], ratios[count - 1 - count / 4]);
+                format!("{middle:.2} ({low:.2}–{high:.2})")
+            }
+            (middle, _) => shown(middle, 2),
+        }
     }
 
     /// The servers that were measured, the yardstick first.
@@ -101,14 +122,17 @@ pub fn markdown(results: &Value) -> String {
         |left_out: &[&str]| -> Vec<&str> { scenarios.iter().copied().filter(|name| !left_out.contains(name)).collect() };
     let busy = without(&["idle", "flood", "mute", "50 pingers"]);
     table(&mut text, "CPU per message, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
-        shown(samples.ratio(scenario, server, "/cpu_ns"), 2)
+        samples.spread(scenario, server, "/cpu_ns")
     });
     table(&mut text, "Messages a second, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
-        shown(samples.ratio(scenario, server, "/rate"), 2)
+        samples.spread(scenario, server, "/rate")
     });
-    table(&mut text, "99th percentile of the latency, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
-        shown(samples.ratio(scenario, server, "/latency_ns/p99"), 2)
-    });
+    for (title, percentile) in [("Median", "p50"), ("99th percentile", "p99"), ("99.9th percentile", "p99.9")] {
+        let title = format!("{title} of the latency, as a multiple of plain epoll's");
+        table(&mut text, &title, &servers, &busy, |server, scenario| {
+            shown(samples.ratio(scenario, server, &format!("/latency_ns/{percentile}")), 2)
+        });
+    }
     table(&mut text, "99th percentile of the latency, milliseconds", &servers, &busy, |server, scenario| {
         shown(samples.median(scenario, server, "/latency_ns/p99").map(|value| value / 1e6), 3)
     });
@@ -119,8 +143,7 @@ pub fn markdown(results: &Value) -> String {
             &servers,
             &["64 B × 1000", "64 B × 10000"],
             |server, scenario| {
-                let own = samples.median("64 B × 64", server, "/cpu_ns");
-                shown(samples.median(scenario, server, "/cpu_ns").zip(own).map(|(many, few)| many / few), 2)
+                shown(median(samples.ratios([scenario, server, "/cpu_ns"], ["64 B × 64", server, "/cpu_ns"])), 2)
             },
         );
     }
@@ -130,10 +153,7 @@ pub fn markdown(results: &Value) -> String {
         "CPU per message of the load, as a multiple of the server's",
         &["doorkeeper"],
         &closed,
-        |server, scenario| {
-            let load = samples.median(scenario, server, "/load_cpu_ns");
-            shown(load.zip(samples.median(scenario, server, "/cpu_ns")).map(|(load, server)| load / server), 2)
-        },
+        |server, scenario| shown(median(samples.ratios([scenario, server, "/load_cpu_ns"], [scenario, server, "/cpu_ns"])), 2),
     );
     if scenarios.contains(&"idle") {
         table(
@@ -161,10 +181,7 @@ pub fn markdown(results: &Value) -> String {
             &columns,
             |server, column| match column {
                 "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
-                _ => {
-                    let alone = samples.median("50 pingers", server, "/rate");
-                    shown(samples.median("mute", server, "/rate").zip(alone).map(|(beside, alone)| beside / alone), 2)
-                }
+                _ => shown(median(samples.ratios(["mute", server, "/rate"], ["50 pingers", server, "/rate"])), 2),
             },
         );
     }
