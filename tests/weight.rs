@@ -56,7 +56,7 @@ fn the_library_adds_at_most_100_kilobytes() {
 }
 
 #[test]
-fn an_observer_that_is_not_there_costs_next_to_nothing() {
+fn a_message_takes_few_instructions_and_an_observer_that_is_not_there_next_to_none() {
     if !have("valgrind") {
         return;
     }
@@ -64,4 +64,6 @@ fn an_observer_that_is_not_there_costs_next_to_nothing() {
     let without = a_message(&build("without-hook", "--cfg doorkeeper_unobserved"));
     println!("{with:.0} instructions a message, {without:.0} without the hook");
     assert!(with < without * 1.05, "{with} instructions a message, {without} without the hook");
+    // Of one client, so each with a turn of the loop of its own. Compilers differ a little.
+    assert!(with < 600.0, "{with} instructions a message");
 }
