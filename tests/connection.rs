@@ -3,7 +3,7 @@
 mod common;
 
 use common::{PATIENCE, Running, client, echo, read_all, read_exactly};
-use doorkeeper::{Closed, Config, Context, Handler, Id, Reason, TimerKey};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -378,8 +378,36 @@ fn a_handler_that_claims_too_much_is_told_so() {
     let mut stream = client(address);
     stream.write_all(b"abc").unwrap();
     let closed = receipt(&receipts);
-    assert_eq!(closed.reason, Reason::Handler);
+    assert_eq!(figures(&closed), (Reason::Handler, 3, 0, 0, 3));
     assert_eq!(closed.error.unwrap().1, "on_data consumed 4 bytes of 3");
+}
+
+/// The first turn has read by the time it calls `on_open`.
+#[test]
+fn input_that_a_failing_on_open_never_saw_is_on_the_receipt() {
+    let fails: [(Reason, Act); 3] = [
+        (Reason::Handler, |_, _| Err(io::Error::other("on purpose"))),
+        (Reason::Panic, |_, _| panic!("on purpose")),
+        (Reason::Aborted, |cx, _| {
+            cx.abort();
+            Ok(0)
+        }),
+    ];
+    for (reason, open) in fails {
+        let (receipts, receiver) = channel();
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let service = move |_| Some(Told { open, data: TAKE, receipts: receipts.clone() });
+        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+        let mut stream = client(reactor.local_addr(id).unwrap());
+        stream.write_all(b"abc").unwrap();
+        let closed = loop {
+            reactor.turn(Some(Duration::from_millis(10))).unwrap();
+            if let Ok(closed) = receiver.try_recv() {
+                break closed;
+            }
+        };
+        assert_eq!(figures(&closed), (reason, 3, 0, 0, 3));
+    }
 }
 
 #[test]

@@ -14,7 +14,9 @@ impl Stream {
     #[inline(never)]
     pub(super) fn catch_up(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
         self.begin(cx);
-        self.notify(handler, cx)?;
+        if let Err(end) = self.notify(handler, cx) {
+            return self.keep(cx.gathered.input(), Err(end), cx);
+        }
         if self.phase != Phase::Open {
             return self.discard(cx);
         }
@@ -131,7 +133,7 @@ impl Stream {
         }
         match self.call(cx, |cx| handler.on_data(cx, input)) {
             Ok(consumed) if consumed == input.len() => Ok(()),
-            Ok(consumed) if consumed > input.len() => Err(consumed_more(consumed, input.len())),
+            Ok(consumed) if consumed > input.len() => self.keep(input, Err(consumed_more(consumed, input.len())), cx),
             result => self.keep(input, result, cx),
         }
     }
