@@ -186,8 +186,9 @@ impl Context<'_> {
         taken
     }
 
-    /// [`write`](Context::write) for bytes that live as long as the program: if nothing was written before in this turn, they are
-    /// sent from where they lie, and copied only if the socket does not take them at once.
+    /// [`write`](Context::write) for bytes that live as long as the program. If they are all that is written in this turn, the
+    /// connection holds no unsent output, and the socket takes them at once, they are sent from where they lie; else they are
+    /// copied, as they are from an `on_drain` that follows a send in the same turn.
     pub fn write_static(&mut self, bytes: &'static [u8]) -> usize {
         let taken = bytes.len().min(self.room);
         self.room -= taken;

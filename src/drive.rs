@@ -75,6 +75,7 @@ impl Reactor {
         let gathered = Gathered::new(&[], &mut self.gathered);
         let mut cx = Context::new(id, peer, &self.common, Some(&*socket), held, gathered, &mut self.sources);
         let end = stream.fail(error, &mut **handler, &mut cx);
+        cx.gathered.settle();
         self.end(id, source, end);
     }
 

@@ -40,11 +40,18 @@ impl<'a> Gathered<'a> {
     }
 
     pub(crate) fn push_static(&mut self, bytes: &'static [u8]) {
-        if self.is_empty() { self.lent = bytes } else { self.copy(bytes) }
+        if self.is_empty() {
+            self.lent = bytes;
+        } else {
+            self.copy(bytes);
+        }
     }
 
     #[inline(never)]
     fn copy(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         self.settle();
         self.copied.extend_from_slice(bytes);
     }
@@ -103,6 +110,8 @@ mod tests {
         let (input, mut copied) = (*b"two lines\nof input\n", Vec::new());
         let mut gathered = Gathered::new(&input, &mut copied);
         input.split_inclusive(|&byte| byte == b'\n').for_each(|line| gathered.push(line));
+        gathered.push(b"");
+        gathered.push_static(b"");
         assert_eq!(gathered.as_slice().as_ptr(), input.as_ptr());
         assert_eq!(gathered.as_slice(), input);
         assert!(copied.is_empty());

@@ -379,8 +379,9 @@ impl Reactor {
     /// # Errors
     /// Those of the poller alone. Every other failure belongs to one connection, one listener or one call.
     pub fn run(&mut self) -> io::Result<()> {
+        self.common.now = self.common.clock.now();
         while !self.is_done() {
-            self.turn(None)?;
+            self.turn_on(None)?;
         }
         self.sources.stopping = false;
         Ok(())
@@ -398,6 +399,15 @@ impl Reactor {
     /// # Errors
     /// Those of the poller alone. A signal (EINTR) is not one: the turn then finds nothing ready.
     pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        if limit != Some(Duration::ZERO) {
+            // How long a host was elsewhere, only the clock knows.
+            self.common.now = self.common.clock.now();
+        }
+        self.turn_on(limit)
+    }
+
+    /// One turn of many, with nothing but turns in between.
+    fn turn_on(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.wait(limit)?;
         self.note();
         self.expire();

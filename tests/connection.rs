@@ -382,6 +382,29 @@ fn a_handler_that_claims_too_much_is_told_so() {
     assert_eq!(closed.error.unwrap().1, "on_data consumed 4 bytes of 3");
 }
 
+#[test]
+fn static_bytes_that_never_left_are_on_the_receipt_of_a_reset() {
+    let (receipts, receiver) = channel();
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    let open: Act = |cx, _| Ok(cx.write_static(b"hello"));
+    let service = move |_| Some(Told { open, data: TAKE, receipts: receipts.clone() });
+    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+    let stream = client(reactor.local_addr(id).unwrap());
+    // Let in, but not yet spoken to.
+    while reactor.stats().accepted == 0 {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let closed = loop {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+        if let Ok(closed) = receiver.try_recv() {
+            break closed;
+        }
+    };
+    assert_eq!(figures(&closed), (Reason::Reset, 0, 0, 5, 0));
+}
+
 /// The first turn has read by the time it calls `on_open`.
 #[test]
 fn input_that_a_failing_on_open_never_saw_is_on_the_receipt() {

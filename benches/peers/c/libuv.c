@@ -1,5 +1,6 @@
 /* Echo on libuv. */
 #include "address.h"
+#include <signal.h>
 #include <uv.h>
 
 static void on_allocate(uv_handle_t *stream, size_t suggested, uv_buf_t *buffer) {
@@ -40,6 +41,7 @@ static void on_connection(uv_stream_t *listener, int status) {
 }
 
 int main(int argc, char **argv) {
+    signal(SIGPIPE, SIG_IGN);
     struct sockaddr_in address = parse_address(argc > 1 ? argv[1] : "127.0.0.1:0");
     uv_loop_t *loop = uv_default_loop();
     uv_tcp_t listener;
