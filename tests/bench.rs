@@ -25,8 +25,9 @@ fn report(address: SocketAddr, args: &str) -> Value {
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0], serde_json::json!({ "counting": true }));
-    assert_eq!(lines.len(), 2);
-    lines[1].clone()
+    assert_eq!(lines[1], serde_json::json!({ "counted": true }));
+    assert_eq!(lines.len(), 3);
+    lines[2].clone()
 }
 
 fn number(report: &Value, pointer: &str) -> f64 {

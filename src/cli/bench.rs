@@ -80,6 +80,10 @@ impl Load<'_> {
         self.pass(self.options.duration, "counting")?;
         let took = begin.elapsed();
         let cpu = own_cpu().zip(cpu).map(|(after, before)| after - before);
+        if self.options.json {
+            // Before the connections close, for that is the server's work too.
+            super::print("{\"counted\":true}\n")?;
+        }
         [&self.measured, &self.flood, &self.mutes].into_iter().for_each(|book| book.over.set(true));
         // What was due and is unanswered is counted by those who wait for it, when they are closed.
         let idle = Reactor::new(Config::default()).map_err(poller_failed)?;

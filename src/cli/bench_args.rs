@@ -36,8 +36,8 @@ Options:
   --duration DUR          how long it is counted [5s]
   --source-addresses LIST local addresses to connect from, in turns, as in
                           127.0.0.2,127.0.0.3: each has ports of its own
-  --json                  one object when the counting begins, one with the
-                          results
+  --json                  one object when the counting begins, one when it
+                          ends, one with the results
   --plot FILE.svg         draw the latencies
   -h, --help              this text
 

@@ -114,14 +114,17 @@ fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
     let mut lines = running.lines();
     let begun = lines.next().transpose()?;
     let before = cpu(pid)?;
-    let report = lines.next().transpose()?;
+    // While it counts, for afterwards the connections are closed.
+    std::thread::sleep(Duration::from_secs(seconds.into()) * 4 / 5);
+    let held = memory_now(pid)?.saturating_sub(memory) as f64;
+    lines.next().transpose()?;
     let after = cpu(pid)?;
+    let report = lines.next().transpose()?;
     running.child.wait()?;
     begun.ok_or("the load could not connect")?;
     let report: Value = serde_json::from_str(&report.ok_or("the load broke off")?)?;
     let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
     let (requests, connections) = (number("requests"), number("connections"));
-    let held = memory_now(pid)?.saturating_sub(memory) as f64;
     Ok(json!({
         "rate": number("requests_per_second"),
         "cpu_ns": (requests > 0.0).then(|| (after - before) as f64 / requests),
