@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -118,6 +120,25 @@ fn a_server_that_closes_or_is_not_there_is_told_of() {
     let output = bench(nobody, "");
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&output.stderr), format!("doorkeeper: cannot load {nobody}: refused\n"));
+}
+
+#[test]
+fn failures_of_one_kind_are_added_up_whoever_met_them() {
+    // Both flooders are wronged, and two of the three others: one goes on, or there would be nothing left to measure.
+    let wronged = Arc::new(AtomicUsize::new(0));
+    let (address, _) = server(move |stream| {
+        let wronged = Arc::clone(&wronged);
+        echo(stream, move |turn, bytes| {
+            if turn == 1 && (bytes.len() > 64 || wronged.fetch_add(1, Ordering::Relaxed) < 2) {
+                bytes[0] ^= 1;
+            }
+        });
+    });
+    let output = bench(address, "--connections 3 --flooders 2 --json");
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(report["errors"], serde_json::json!({ "other bytes came back than were sent": 4 }));
 }
 
 /// The server stands still for half of the time. A load that waits for each answer sees one slow request; one that counts from when

@@ -5,6 +5,7 @@ use super::bench_args::{Bench, Mode};
 use super::load::Book;
 use plotters::prelude::*;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -45,9 +46,12 @@ impl Report {
     }
 
     /// Of the measured connections and of those beside them.
-    fn errors(&self) -> Vec<(String, u64)> {
-        let books = [&self.measured, &self.flood];
-        books.iter().flat_map(|book| book.errors.borrow().clone()).collect()
+    fn errors(&self) -> BTreeMap<String, u64> {
+        let mut errors = self.measured.errors.borrow().clone();
+        for (kind, count) in &*self.flood.errors.borrow() {
+            *errors.entry(kind.clone()).or_default() += count;
+        }
+        errors
     }
 
     fn a_second(&self, count: u64) -> f64 {
