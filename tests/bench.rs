@@ -3,30 +3,47 @@
 mod common;
 
 use common::Program;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Output};
-use std::sync::Arc;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 /// `doorkeeper bench ADDRESS ARGS`, for a short while unless `args` say otherwise.
-fn bench(address: SocketAddr, args: &str) -> Output {
+fn command(address: impl ToString, args: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorkeeper"));
-    command.args(["bench", &address.to_string(), "--warm-up", "50ms", "--duration", "300ms"]);
-    command.args(args.split_whitespace()).output().unwrap()
+    command.args(["bench", &address.to_string(), "--warm-up", "50ms", "--duration", "300ms"]).args(args.split_whitespace());
+    command
+}
+
+fn bench(address: impl ToString, args: &str) -> Output {
+    command(address, args).output().unwrap()
+}
+
+/// What a run that fails says at the end.
+fn fault(address: impl ToString, args: &str) -> String {
+    let output = bench(address, args);
+    assert_eq!(output.status.code(), Some(1), "{args}");
+    String::from_utf8(output.stderr).unwrap()
 }
 
 /// The report of a run that succeeds.
-fn report(address: SocketAddr, args: &str) -> Value {
+fn report(address: impl ToString, args: &str) -> Value {
     let output = bench(address, &format!("{args} --json"));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    results(&text.lines().map(str::to_string).collect::<Vec<_>>())
+}
+
+/// The last of the three lines that `--json` writes.
+fn results(lines: &[String]) -> Value {
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0], serde_json::json!({ "counting": true }));
     assert_eq!(lines[1], serde_json::json!({ "counted": true }));
     assert_eq!(lines.len(), 3);
@@ -110,17 +127,119 @@ fn bytes_that_were_not_sent_are_noticed() {
     assert!(report.contains("failed     3: other bytes came back than were sent"), "{report}");
 }
 
+/// All connections send the same pattern, but no two the same part of it at once.
+#[test]
+fn an_echo_given_to_another_is_noticed() {
+    for args in ["--connections 2", "--connections 2 --lines"] {
+        let (others, waiting) = (Arc::new(Mutex::new(Vec::<TcpStream>::new())), Arc::new(Barrier::new(2)));
+        let (address, _) = server(move |stream| {
+            let (mut stream, mut bytes) = (stream, [0; 64]);
+            stream.read_exact(&mut bytes).unwrap();
+            let place = {
+                let mut others = others.lock().unwrap();
+                others.push(stream.try_clone().unwrap());
+                others.len() - 1
+            };
+            waiting.wait();
+            (&others.lock().unwrap()[1 - place]).write_all(&bytes).unwrap();
+            let _ = stream.read(&mut bytes);
+        });
+        let text = fault(address, args);
+        assert!(text.contains("other bytes came back than were sent"), "{args}: {text}");
+    }
+}
+
 #[test]
 fn a_server_that_closes_or_is_not_there_is_told_of() {
     let (address, _) = server(drop);
-    let output = bench(address, "--connections 3");
-    assert_eq!(output.status.code(), Some(1));
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let text = fault(address, "--connections 3");
     assert!(text.contains("the server closed") || text.contains("reset"), "{text}");
+    let text = fault(address, "--connections 3 --mode read");
+    assert!(text.contains("the server closed without an answer"), "{text}");
+    let (address, _) = server(|mut stream| {
+        let mut bytes = [0; 64];
+        stream.read_exact(&mut bytes).unwrap();
+        stream.write_all(&bytes[..20]).unwrap();
+    });
+    let text = fault(address, "--connections 3 --mode connect");
+    assert!(text.contains("the server closed before the echo was whole"), "{text}");
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let output = bench(nobody, "");
-    assert_eq!(output.status.code(), Some(1));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), format!("doorkeeper: cannot load {nobody}: refused\n"));
+    assert_eq!(fault(nobody, ""), format!("doorkeeper: cannot load {nobody}: refused\n"));
+}
+
+#[test]
+fn a_server_that_never_answers_is_told_of() {
+    let (address, _) = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())));
+    for args in ["--connections 3", "--connections 3 --mode connect", "--connections 3 --rate 100"] {
+        assert_eq!(fault(address, args), "doorkeeper: no request was answered\n", "{args}");
+    }
+    assert_eq!(fault(address, "--connections 3 --mode idle"), "doorkeeper: 3 requests had no answer all the while\n");
+    let served = Arc::new(AtomicUsize::new(0));
+    let (address, _) = server(move |mut stream| {
+        if served.fetch_add(1, Ordering::Relaxed) == 0 {
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        } else {
+            echo(stream, |_, _| {});
+        }
+    });
+    assert_eq!(fault(address, "--connections 3 --pipeline 2"), "doorkeeper: 2 requests had no answer all the while\n");
+}
+
+/// They connect again all the time, so that there is always somebody between two connections.
+#[test]
+fn counting_begins_however_many_connect_again_and_again() {
+    let program = Program::serve(&["echo=127.0.0.1:0"]);
+    let report = report(program.address("echo"), "--mode connect --connections 1000");
+    assert!(number(&report, "/requests") > 0.0);
+}
+
+#[test]
+fn the_first_address_where_somebody_listens_is_loaded() {
+    let program = Program::serve(&["echo=127.0.0.1:0"]);
+    let address = program.address("echo");
+    let report = report(format!("localhost:{}", address.port()), "--connections 2");
+    assert_eq!(report["target"], address.to_string());
+}
+
+#[test]
+fn what_was_counted_until_an_interruption_is_reported() {
+    let program = Program::serve(&["echo=127.0.0.1:0"]);
+    let mut child = command(program.address("echo"), "--json --duration 1h").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first = lines.next().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let lines: Vec<String> = std::iter::once(first).chain(lines).collect();
+    assert!(child.wait().unwrap().success());
+    assert!(number(&results(&lines), "/seconds") < 60.0);
+    // Before that there is nothing to report.
+    let (address, seen) = server(|stream| echo(stream, |_, _| {}));
+    let mut child = command(address, "--warm-up 1h").stderr(Stdio::piped()).spawn().unwrap();
+    seen.recv().unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(text, "doorkeeper: interrupted before anything was counted\n");
+}
+
+#[test]
+fn what_makes_no_sense_is_wrong_usage() {
+    for (args, problem) in [
+        ("--rate 1000001", "--rate 1000001: must be a whole number from 1 to 1000000"),
+        ("--pipeline 0", "--pipeline 0: must be a whole number from 1 to 65536"),
+        ("--size 1073741825", "--size 1073741825: must be a whole number from 1 to 1073741824"),
+        ("--duration 31days", "--duration 31days: must be at most 30 days"),
+        ("--warm-up 99999999999years", "--warm-up 99999999999years: "),
+        ("--duration 0s", "--duration 0 would count nothing; it must be longer"),
+        ("--mode read --size 64", "--size and --lines tell of requests, and --mode read sends none"),
+        ("--mode read --lines", "--size and --lines tell of requests, and --mode read sends none"),
+        ("--mode idle --rate 5", "--rate and --pipeline are for --mode echo"),
+    ] {
+        let output = bench("127.0.0.1:1", args);
+        assert_eq!(output.status.code(), Some(2), "{args}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.starts_with(&format!("doorkeeper: {problem}")), "{args}: {text}");
+    }
 }
 
 #[test]
@@ -143,6 +262,17 @@ fn failures_of_one_kind_are_added_up_whoever_met_them() {
     let text = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!(report["errors"], serde_json::json!({ "other bytes came back than were sent": 4 }));
+    // Those that never read are connections too.
+    let (address, _) = server(|stream| {
+        let ended = stream.try_clone().unwrap();
+        echo(stream, move |_, bytes| {
+            if bytes.len() > 64 {
+                ended.shutdown(Shutdown::Both).unwrap();
+            }
+        });
+    });
+    let text = fault(address, "--connections 3 --mutes 1");
+    assert!(text.contains("connections failed (") && text.contains(": 1)"), "{text}");
 }
 
 /// The server stands still for half of the time. A load that waits for each answer sees one slow request; one that counts from when
@@ -170,7 +300,7 @@ fn requests_are_lines_if_asked_for() {
         let mut lines = BufReader::new(stream.try_clone().unwrap());
         let mut line = Vec::new();
         // A line that is not as asked for ends the connection, and so fails the run.
-        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count == 12) && line == b"abcdefghijk\n" {
+        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count == 12) && line[0].is_ascii_digit() {
             (&stream).write_all(&line).unwrap();
             line.clear();
         }
@@ -197,7 +327,9 @@ fn the_latencies_are_drawn() {
     std::fs::remove_file(&path).unwrap();
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
     assert!(picture.contains("2 connections") && picture.contains("<polyline"), "{picture}");
+    // That it cannot be written is said before the load, not after it.
     let output = bench(program.address("echo"), "--plot /no/such/folder/plot.svg");
     assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.is_empty());
     assert!(String::from_utf8_lossy(&output.stderr).contains("--plot /no/such/folder/plot.svg: "));
 }

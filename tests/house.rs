@@ -105,7 +105,7 @@ fn only_the_waist_names_the_system() {
             "id" => &["mio::Token"],
             "handle" => &["mio::Waker"],
             // Signals, as any embedder would watch them.
-            "cli/serve" => &["doorkeeper::mio::Interest", "signal_hook_mio::"],
+            "cli/signals" => &["doorkeeper::mio::Interest", "signal_hook_mio::"],
             _ => &[],
         };
         for line in code(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {

@@ -2,12 +2,16 @@
 
 use super::Failure;
 use super::bench_args::{Bench, Mode};
-use super::descriptors;
-use super::load::{Book, Caller, Mute, Pinger, Schedule, Target, line};
-use super::report::Report;
+use super::book::Book;
+use super::load::{Caller, Mute, Pinger, Requests, Schedule, Target};
+use super::report::{Plot, Report};
+use super::values::resolve;
+use super::{descriptors, signals};
 use doorkeeper::{Config, ConnectOptions, Handler, Reactor};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -23,11 +27,14 @@ const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// What a poller's time limit is rounded to. Whatever is due sooner is waited for awake, or it would be late.
 const POLLER_STEP: Duration = Duration::from_millis(1);
 
+/// How long an address may take to show that somebody listens there, where there are several to choose from.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// A connection that is to be made: one of the measured ones, by its number, or one beside them.
 #[derive(Clone, Copy)]
 enum Planned {
     Measured(usize),
-    Flooder,
+    Flooder(usize),
     Mute,
 }
 
@@ -39,24 +46,42 @@ struct Load<'a> {
     flood: Rc<Book>,
     mutes: Rc<Book>,
     planned: Vec<Planned>,
+    /// Somebody wants it to end.
+    interrupted: Rc<Cell<bool>>,
 }
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
-    let address = options.address()?;
-    let wanted = options.connections + options.flooders + options.mutes;
+    let plot = options.plot.as_deref().map(Plot::create).transpose()?;
+    let address = address(options)?;
+    let wanted = [options.connections, options.flooders, options.mutes].into_iter().fold(0, usize::saturating_add);
     let most = descriptors::connections(descriptors::raise(), 0);
     if wanted > most {
         return Err(Failure::failed(format_args!("the limit on open files allows {most} connections, not {wanted}")));
     }
-    let config = Config { max_connections: wanted, ..Config::default() };
-    let reactor = Reactor::new(config).map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    let beside = [(Planned::Mute, options.mutes), (Planned::Flooder, options.flooders)];
-    let beside = beside.into_iter().flat_map(|(planned, count)| std::iter::repeat_n(planned, count));
-    let planned = beside.chain((0..options.connections).rev().map(Planned::Measured)).collect();
-    let measured = if options.lines { Book::of(&line(options.size)) } else { Book::new() };
-    let mut load = Load { options, address, reactor, measured, flood: Book::new(), mutes: Book::new(), planned };
-    let report = load.run()?;
-    report.write()
+    let cannot_start = |error: io::Error| Failure::failed(format_args!("cannot start the loop: {error}"));
+    let mut reactor = Reactor::new(Config { max_connections: wanted, ..Config::default() }).map_err(cannot_start)?;
+    let interrupted = Rc::new(Cell::new(false));
+    let heard = Rc::clone(&interrupted);
+    signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| heard.set(true)).map_err(cannot_start)?;
+    let mutes = std::iter::repeat_n(Planned::Mute, options.mutes);
+    let flooders = (0..options.flooders).rev().map(Planned::Flooder);
+    let planned = mutes.chain(flooders).chain((0..options.connections).rev().map(Planned::Measured)).collect();
+    let measured = if options.lines { Book::of_lines(options.size) } else { Book::of_noise() };
+    let (flood, mutes) = (Book::of_noise(), Book::of_noise());
+    let mut load = Load { options, address, reactor, measured, flood, mutes, planned, interrupted };
+    load.run()?.write(plot)
+}
+
+/// Whom to load: of the addresses that fit the source addresses, the first where somebody listens.
+fn address(options: &Bench) -> Result<SocketAddr, Failure> {
+    let fits = |address: &SocketAddr| options.sources.iter().all(|source| source.is_ipv4() == address.is_ipv4());
+    let found: Vec<SocketAddr> = resolve(&options.target, &options.target)?.into_iter().filter(fits).collect();
+    let listening = |address: &&SocketAddr| TcpStream::connect_timeout(address, PATIENCE).is_ok();
+    let chosen = if found.len() > 1 { found.iter().find(listening) } else { None };
+    chosen
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| Failure::failed(format_args!("{} has no address that fits --source-addresses", options.target)))
 }
 
 impl Load<'_> {
@@ -65,6 +90,7 @@ impl Load<'_> {
         while !self.planned.is_empty() || self.dialing() > 0 {
             self.dial()?;
             self.turn(Duration::from_millis(100))?;
+            self.unless_interrupted()?;
         }
         if self.is_lost() {
             let why = self.measured.errors.borrow().keys().next().cloned().unwrap_or_default();
@@ -72,11 +98,12 @@ impl Load<'_> {
         }
         let connected = start.elapsed();
         self.pass(self.options.warm_up, "warming up")?;
+        self.unless_interrupted()?;
         if self.options.json {
             super::print("{\"counting\":true}\n")?;
         }
         let (cpu, begin) = (own_cpu(), Instant::now());
-        self.count(true);
+        self.count(Some(begin));
         self.pass(self.options.duration, "counting")?;
         let took = begin.elapsed();
         let cpu = own_cpu().zip(cpu).map(|(after, before)| after - before);
@@ -88,14 +115,21 @@ impl Load<'_> {
         // What was due and is unanswered is counted by those who wait for it, when they are closed.
         let idle = Reactor::new(Config::default()).map_err(poller_failed)?;
         drop(std::mem::replace(&mut self.reactor, idle));
-        self.count(false);
-        let (measured, flood) = (Rc::clone(&self.measured), Rc::clone(&self.flood));
-        Ok(Report { options: self.options.clone(), address: self.address, measured, flood, connected, took, cpu })
+        self.count(None);
+        let [measured, flood, mutes] = [&self.measured, &self.flood, &self.mutes].map(Rc::clone);
+        Ok(Report { options: self.options.clone(), address: self.address, measured, flood, mutes, connected, took, cpu })
     }
 
-    fn count(&self, on: bool) {
-        self.measured.counting.set(on);
-        self.flood.counting.set(on);
+    fn unless_interrupted(&self) -> Result<(), Failure> {
+        if self.interrupted.get() {
+            return Err(Failure::failed("interrupted before anything was counted"));
+        }
+        Ok(())
+    }
+
+    fn count(&self, since: Option<Instant>) {
+        self.measured.counting.set(since);
+        self.flood.counting.set(since);
     }
 
     fn dialing(&self) -> usize {
@@ -113,9 +147,9 @@ impl Load<'_> {
             let Some(planned) = self.planned.pop() else { break };
             match planned {
                 Planned::Measured(number) => self.dial_measured(number)?,
-                Planned::Flooder => {
-                    let pinger = Pinger::new(&self.flood, FLOOD, 1, u64::MAX, None);
-                    self.connect(0, &Rc::clone(&self.flood), pinger)?;
+                Planned::Flooder(number) => {
+                    let flood = Requests { size: FLOOD, pipeline: 1, most: u64::MAX, schedule: None };
+                    self.connect(0, &Rc::clone(&self.flood), Pinger::new(&self.flood, number, flood))?;
                 }
                 Planned::Mute => self.connect(0, &Rc::clone(&self.mutes), Mute::new(&self.mutes))?,
             }
@@ -125,19 +159,23 @@ impl Load<'_> {
 
     fn dial_measured(&mut self, number: usize) -> Result<(), Failure> {
         let (options, book) = (self.options, Rc::clone(&self.measured));
-        match options.mode {
+        let Bench { size, pipeline, .. } = *options;
+        let requests = match options.mode {
             Mode::Echo => {
                 // Each has its own moment, so that what is due is spread over the time between two requests of one.
                 let schedule = options.rate.map(|rate| {
-                    let step = Duration::from_secs(1) / rate;
-                    Schedule { first: step * number as u32, every: step * options.connections as u32 }
+                    let time_of = |requests: usize| Duration::from_nanos(requests as u64 * 1_000_000_000 / u64::from(rate));
+                    Schedule { first: time_of(number), every: time_of(options.connections) }
                 });
-                self.connect(number, &book, Pinger::new(&book, options.size, options.pipeline, u64::MAX, schedule))
+                Requests { size, pipeline, most: u64::MAX, schedule }
             }
-            Mode::Idle => self.connect(number, &book, Pinger::new(&book, options.size, 1, 1, None)),
-            Mode::Connect => self.connect(number, &book, Caller::new(&book, self.target(number), Some(options.size))),
-            Mode::Read => self.connect(number, &book, Caller::new(&book, self.target(number), None)),
-        }
+            Mode::Idle => Requests { size, pipeline: 1, most: 1, schedule: None },
+            Mode::Connect | Mode::Read => {
+                let request = (options.mode == Mode::Connect).then_some(size);
+                return self.connect(number, &book, Caller::new(&book, number, self.target(number), request));
+            }
+        };
+        self.connect(number, &book, Pinger::new(&book, number, requests))
     }
 
     fn target(&self, number: usize) -> Target {
@@ -160,7 +198,7 @@ impl Load<'_> {
         let mut show = io::stderr().is_terminal().then_some(begin);
         loop {
             let now = Instant::now();
-            if now >= end || self.is_lost() {
+            if now >= end || self.is_lost() || self.interrupted.get() {
                 break;
             }
             if let Some(due) = show.filter(|&due| due <= now) {

@@ -2,9 +2,9 @@
 
 use super::Failure;
 use super::args::Command;
-use super::values::{duration, number, resolve, text, value};
+use super::values::{duration, number, number_up_to, text, value};
 use lexopt::{Arg, Parser};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,10 +42,20 @@ Options:
   -h, --help              this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
+It runs on one thread. Where its own cost comes near a whole processor, it is the
+load that is measured, and not the server. Ctrl-C ends the counting early.
 Load only what is yours to load.
-Exit status: 0 done, 1 it could not be done or some connections failed (the
-report tells how), 2 wrong usage.
+Exit status: 0 done, 1 it could not be done, or connections failed or had no
+answer (the report tells how), 2 wrong usage.
 ";
+
+/// More than one thread can ask for in a second.
+const MOST_RATE: u32 = 1_000_000;
+
+const MOST_PIPELINE: u32 = 65_536;
+
+/// A gibibyte.
+const MOST_SIZE: u32 = 1 << 30;
 
 /// What a connection does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,19 +118,20 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
         json: false,
         plot: None,
     };
+    let mut size = None;
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Show(HELP.to_string())),
             Arg::Long("mode") => bench.mode = mode(&value(parser)?)?,
             Arg::Long("connections") => bench.connections = number(parser, "--connections", 1)?,
-            Arg::Long("size") => bench.size = number(parser, "--size", 1)?,
+            Arg::Long("size") => size = Some(number_up_to(parser, "--size", MOST_SIZE)? as usize),
             Arg::Long("lines") => bench.lines = true,
-            Arg::Long("pipeline") => bench.pipeline = number(parser, "--pipeline", 1)?,
-            Arg::Long("rate") => bench.rate = Some(number(parser, "--rate", 1)?),
+            Arg::Long("pipeline") => bench.pipeline = number_up_to(parser, "--pipeline", MOST_PIPELINE)? as usize,
+            Arg::Long("rate") => bench.rate = Some(number_up_to(parser, "--rate", MOST_RATE)?),
             Arg::Long("flooders") => bench.flooders = number(parser, "--flooders", 0)?,
             Arg::Long("mutes") => bench.mutes = number(parser, "--mutes", 0)?,
-            Arg::Long("warm-up") => bench.warm_up = duration(&value(parser)?, "--warm-up")?,
-            Arg::Long("duration") => bench.duration = duration(&value(parser)?, "--duration")?,
+            Arg::Long("warm-up") => bench.warm_up = period(parser, "--warm-up")?,
+            Arg::Long("duration") => bench.duration = period(parser, "--duration")?,
             Arg::Long("source-addresses") => bench.sources = sources(&value(parser)?)?,
             Arg::Long("json") => bench.json = true,
             Arg::Long("plot") => bench.plot = Some(parser.value().map_err(Failure::usage)?.into()),
@@ -131,8 +142,22 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             }
         }
     }
+    if bench.mode == Mode::Read && (size.is_some() || bench.lines) {
+        return Err(Failure::usage("--size and --lines tell of requests, and --mode read sends none"));
+    }
+    bench.size = size.unwrap_or(bench.size);
     bench.check()?;
     Ok(Command::Bench(Box::new(bench)))
+}
+
+fn period(parser: &mut Parser, option: &str) -> Result<Duration, Failure> {
+    const MOST: Duration = Duration::from_secs(30 * 24 * 3600);
+    let word = value(parser)?;
+    let period = duration(&word, option)?;
+    if period > MOST {
+        return Err(Failure::usage(format_args!("{option} {word}: must be at most 30 days")));
+    }
+    Ok(period)
 }
 
 fn mode(word: &str) -> Result<Mode, Failure> {
@@ -157,15 +182,5 @@ impl Bench {
             return Ok(());
         };
         Err(Failure::usage(fault))
-    }
-
-    /// Whom to load: the first address of the name that fits the source addresses.
-    pub(crate) fn address(&self) -> Result<SocketAddr, Failure> {
-        let found = resolve(&self.target, &self.target)?;
-        let fits = |address: &SocketAddr| self.sources.iter().all(|source| source.is_ipv4() == address.is_ipv4());
-        found
-            .into_iter()
-            .find(fits)
-            .ok_or_else(|| Failure::failed(format_args!("{} has no address that fits --source-addresses", self.target)))
     }
 }

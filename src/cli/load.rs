@@ -1,132 +1,14 @@
 //! The connections that load a server.
 
+use super::book::Book;
 use doorkeeper::{Closed, ConnectOptions, Context, Handler, Reason, TimerKey};
-use hdrhistogram::Histogram;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// The most that is written, or compared, at once.
-const CHUNK: usize = 64 * 1024;
-
-/// After how many bytes what is sent repeats itself: a prime number of cache lines. So no request looks like the one before, and those
-/// of a round size begin where a cache line does, from where the kernel copies them faster.
-const PERIOD: usize = 64 * 251;
-
 const WRONG_BYTES: &str = "other bytes came back than were sent";
-
-/// What is counted, for connections of one kind. Latencies are nanoseconds.
-#[derive(Debug)]
-pub(crate) struct Book {
-    /// Whether what happens now counts.
-    pub(crate) counting: Cell<bool>,
-    /// It is over: that connections end is no error any more.
-    pub(crate) over: Cell<bool>,
-    pub(crate) requests: Cell<u64>,
-    /// Bytes that came back.
-    pub(crate) bytes: Cell<u64>,
-    pub(crate) latencies: RefCell<Histogram<u64>>,
-    /// Requests that were due, and had no answer at the end. Their latencies are what they waited until then.
-    pub(crate) unanswered: Cell<u64>,
-    pub(crate) errors: RefCell<BTreeMap<String, u64>>,
-    /// Connections that were asked for and are neither established nor failed.
-    pub(crate) dialing: Cell<usize>,
-    /// Connections that have ended and are not tried again.
-    pub(crate) ended: Cell<usize>,
-    /// What is sent, over and over: so many bytes, repeated for at least a chunk more.
-    period: usize,
-    pattern: &'static [u8],
-}
-
-/// So many bytes that look like no others near them.
-fn noise() -> Vec<u8> {
-    // The linear congruence of Numerical Recipes; its high bits look random enough.
-    let next = |last: &u32| Some(last.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
-    std::iter::successors(Some(1), next).take(PERIOD).map(|number| (number >> 24) as u8).collect()
-}
-
-/// A line of so many bytes: letters, and a newline.
-pub(crate) fn line(size: usize) -> Vec<u8> {
-    (b'a'..=b'z').cycle().take(size - 1).chain([b'\n']).collect()
-}
-
-impl Book {
-    pub(crate) fn new() -> Rc<Book> {
-        Book::of(&noise())
-    }
-
-    /// Connections of this kind send `text`, over and over.
-    pub(crate) fn of(text: &[u8]) -> Rc<Book> {
-        // Three digits, from a nanosecond to an hour: bounds that are always right.
-        let latencies = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap_or_else(|_| unreachable!());
-        Rc::new(Book {
-            counting: Cell::new(false),
-            over: Cell::new(false),
-            requests: Cell::new(0),
-            bytes: Cell::new(0),
-            latencies: RefCell::new(latencies),
-            unanswered: Cell::new(0),
-            errors: RefCell::default(),
-            dialing: Cell::new(0),
-            ended: Cell::new(0),
-            period: text.len(),
-            // There are three books, for as long as the program runs.
-            pattern: text.iter().copied().cycle().take(CHUNK + text.len()).collect::<Vec<u8>>().leak(),
-        })
-    }
-
-    /// What a connection sends from here on, and its echo must be; at most a chunk.
-    fn expected(&self, offset: u64, length: usize) -> &'static [u8] {
-        let start = (offset % self.period as u64) as usize;
-        &self.pattern[start..start + length.min(CHUNK)]
-    }
-
-    /// Compares by whole periods, so that it looks at the same part of the pattern again and again, which then stays in the nearest
-    /// cache.
-    fn is_echo(&self, mut offset: u64, input: &[u8]) -> bool {
-        input.chunks(self.period.min(CHUNK)).all(|chunk| {
-            let same = chunk == self.expected(offset, chunk.len());
-            offset += chunk.len() as u64;
-            same
-        })
-    }
-
-    fn answered(&self, since: Instant, now: Instant) {
-        if self.counting.get() {
-            self.requests.set(self.requests.get() + 1);
-            self.latencies.borrow_mut().saturating_record((now - since).as_nanos() as u64);
-        }
-    }
-
-    fn came(&self, bytes: usize) {
-        if self.counting.get() {
-            self.bytes.set(self.bytes.get() + bytes as u64);
-        }
-    }
-
-    fn dialed(&self) {
-        self.dialing.set(self.dialing.get() - 1);
-    }
-
-    /// A connection has ended although it should not have.
-    fn ended(&self, closed: &Closed) {
-        let kind = match (&closed.reason, &closed.error) {
-            (Reason::Handler, Some(error)) => error.to_string(),
-            (reason, _) => reason.to_string(),
-        };
-        self.failed(kind);
-    }
-
-    fn failed(&self, kind: String) {
-        if !self.over.get() {
-            *self.errors.borrow_mut().entry(kind).or_default() += 1;
-            self.ended.set(self.ended.get() + 1);
-        }
-    }
-}
 
 /// When the requests of a connection are due.
 #[derive(Debug)]
@@ -140,6 +22,7 @@ pub(crate) struct Schedule {
 #[derive(Debug)]
 pub(crate) struct Pinger {
     book: Rc<Book>,
+    origin: u64,
     size: u64,
     pipeline: u64,
     /// How many requests there will ever be.
@@ -152,26 +35,39 @@ pub(crate) struct Pinger {
     answered: u64,
     sent: u64,
     received: u64,
-    opened: bool,
+    dialed: bool,
+}
+
+/// What a connection asks for.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    /// Of how many bytes each is.
+    pub(crate) size: usize,
+    /// How many may wait for their echo.
+    pub(crate) pipeline: usize,
+    /// How many there will ever be.
+    pub(crate) most: u64,
+    pub(crate) schedule: Option<Schedule>,
 }
 
 const DUE: TimerKey = TimerKey(0);
 
 impl Pinger {
-    pub(crate) fn new(book: &Rc<Book>, size: usize, pipeline: usize, most: u64, schedule: Option<Schedule>) -> Pinger {
+    pub(crate) fn new(book: &Rc<Book>, number: usize, requests: Requests) -> Pinger {
         Pinger {
             book: Rc::clone(book),
-            size: size as u64,
-            pipeline: pipeline as u64,
-            most,
-            schedule,
+            origin: book.origin(number),
+            size: requests.size as u64,
+            pipeline: requests.pipeline as u64,
+            most: requests.most,
+            schedule: requests.schedule,
             next_due: None,
             since: VecDeque::new(),
             asked: 0,
             answered: 0,
             sent: 0,
             received: 0,
-            opened: false,
+            dialed: false,
         }
     }
 
@@ -191,8 +87,8 @@ impl Pinger {
     fn write(&mut self, cx: &mut Context<'_>) {
         let owed = self.asked * self.size;
         while self.sent < owed {
-            let length = usize::try_from(owed - self.sent).unwrap_or(CHUNK);
-            let count = cx.write_static(self.book.expected(self.sent, length));
+            let length = usize::try_from(owed - self.sent).unwrap_or(usize::MAX);
+            let count = cx.write_static(self.book.expected(self.origin + self.sent, length));
             self.sent += count as u64;
             if count == 0 {
                 break;
@@ -216,8 +112,7 @@ impl Pinger {
 
 impl Handler for Pinger {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.opened = true;
-        self.book.dialed();
+        self.book.dialed(&mut self.dialed);
         match &self.schedule {
             Some(schedule) => {
                 self.next_due = Some(cx.now() + schedule.first);
@@ -234,7 +129,7 @@ impl Handler for Pinger {
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        if self.received + input.len() as u64 > self.sent || !self.book.is_echo(self.received, input) {
+        if self.received + input.len() as u64 > self.sent || !self.book.is_echo(self.origin + self.received, input) {
             return Err(io::Error::other(WRONG_BYTES));
         }
         self.received += input.len() as u64;
@@ -261,15 +156,8 @@ impl Handler for Pinger {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        if !self.opened {
-            self.book.dialed();
-        }
-        if self.book.counting.get() && self.schedule.is_some() {
-            let now = Instant::now();
-            self.book.unanswered.set(self.book.unanswered.get() + self.since.len() as u64);
-            let mut latencies = self.book.latencies.borrow_mut();
-            self.since.drain(..).for_each(|since| latencies.saturating_record((now - since).as_nanos() as u64));
-        }
+        self.book.dialed(&mut self.dialed);
+        self.book.waited(self.since.drain(..), self.schedule.is_some());
         self.book.ended(closed);
     }
 }
@@ -278,19 +166,18 @@ impl Handler for Pinger {
 #[derive(Debug)]
 pub(crate) struct Mute {
     book: Rc<Book>,
-    opened: bool,
+    dialed: bool,
 }
 
 impl Mute {
     pub(crate) fn new(book: &Rc<Book>) -> Mute {
-        Mute { book: Rc::clone(book), opened: false }
+        Mute { book: Rc::clone(book), dialed: false }
     }
 }
 
 impl Handler for Mute {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.opened = true;
-        self.book.dialed();
+        self.book.dialed(&mut self.dialed);
         self.on_drain(cx)
     }
 
@@ -304,9 +191,7 @@ impl Handler for Mute {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        if !self.opened {
-            self.book.dialed();
-        }
+        self.book.dialed(&mut self.dialed);
         self.book.ended(closed);
     }
 }
@@ -316,12 +201,13 @@ impl Handler for Mute {
 pub(crate) struct Caller {
     book: Rc<Book>,
     to: Target,
+    origin: u64,
     /// How long the request is. Without one the server speaks, and closes.
     request: Option<usize>,
     since: Instant,
     sent: usize,
     received: usize,
-    opened: bool,
+    dialed: bool,
 }
 
 /// Where to, and from where.
@@ -332,30 +218,39 @@ pub(crate) struct Target {
 }
 
 impl Caller {
-    pub(crate) fn new(book: &Rc<Book>, to: Target, request: Option<usize>) -> Caller {
-        let book = Rc::clone(book);
-        Caller { book, to, request, since: Instant::now(), sent: 0, received: 0, opened: false }
+    pub(crate) fn new(book: &Rc<Book>, number: usize, to: Target, request: Option<usize>) -> Caller {
+        let (origin, book) = (book.origin(number), Rc::clone(book));
+        Caller { book, to, origin, request, since: Instant::now(), sent: 0, received: 0, dialed: false }
+    }
+
+    /// What is wrong with an answer that is over.
+    fn fault(&self) -> Option<&'static str> {
+        match self.request {
+            Some(size) if self.received < size => Some("the server closed before the echo was whole"),
+            None if self.received == 0 => Some("the server closed without an answer"),
+            _ => None,
+        }
     }
 }
 
 impl Handler for Caller {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.opened = true;
-        self.book.dialed();
+        self.book.dialed(&mut self.dialed);
         self.on_drain(cx)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let size = self.request.unwrap_or(0);
         if self.sent < size {
-            self.sent += cx.write_static(self.book.expected(self.sent as u64, size - self.sent));
+            self.sent += cx.write_static(self.book.expected(self.origin + self.sent as u64, size - self.sent));
         }
         Ok(())
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         if self.request.is_some() {
-            if self.received + input.len() > self.sent || !self.book.is_echo(self.received as u64, input) {
+            let offset = self.origin + self.received as u64;
+            if self.received + input.len() > self.sent || !self.book.is_echo(offset, input) {
                 return Err(io::Error::other(WRONG_BYTES));
             }
             if Some(self.received + input.len()) == self.request {
@@ -368,18 +263,19 @@ impl Handler for Caller {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        if !self.opened {
-            self.book.dialed();
-        }
-        let complete = self.request.is_none_or(|size| self.received == size);
-        if closed.reason != Reason::Finished || !complete {
+        self.book.dialed(&mut self.dialed);
+        if closed.reason != Reason::Finished {
+            self.book.waited([self.since], false);
             return self.book.ended(closed);
         }
+        if let Some(fault) = self.fault() {
+            return self.book.failed(fault.to_string());
+        }
         self.book.answered(self.since, Instant::now());
-        let next = Caller::new(&self.book, self.to.clone(), self.request);
-        self.book.dialing.set(self.book.dialing.get() + 1);
+        // It goes on for the one that is through, so it is not waited for anew.
+        let next =
+            Caller { since: Instant::now(), sent: 0, received: 0, to: self.to.clone(), book: Rc::clone(&self.book), ..*self };
         if let Err(error) = cx.connect_with(self.to.address, &self.to.options, next) {
-            self.book.dialed();
             self.book.failed(error.to_string());
         }
     }

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod bench_args;
+mod book;
 mod connect;
 mod connect_args;
 mod descriptors;
@@ -12,6 +13,7 @@ mod narrate;
 mod report;
 mod serve;
 mod serve_args;
+mod signals;
 mod story;
 mod table;
 mod teller;

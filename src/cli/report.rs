@@ -2,11 +2,14 @@
 
 use super::Failure;
 use super::bench_args::{Bench, Mode};
-use super::load::Book;
+use super::book::Book;
 use plotters::prelude::*;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::fmt::Write;
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -17,6 +20,7 @@ pub(crate) struct Report {
     pub(crate) address: SocketAddr,
     pub(crate) measured: Rc<Book>,
     pub(crate) flood: Rc<Book>,
+    pub(crate) mutes: Rc<Book>,
     /// How long it took until all connections were established.
     pub(crate) connected: Duration,
     /// How long was counted.
@@ -31,25 +35,37 @@ const QUANTILES: [(&str, f64); 7] =
 
 impl Report {
     /// Writes it all. Connections that failed make the command fail, after the report.
-    pub(crate) fn write(&self) -> Result<(), Failure> {
+    pub(crate) fn write(&self, plot: Option<Plot>) -> Result<(), Failure> {
         let text = if self.options.json { format!("{}\n", self.json()) } else { self.text() };
         super::print(&text)?;
-        if let Some(path) = &self.options.plot {
-            self.plot(path).map_err(|error| Failure::failed(format_args!("--plot {}: {error}", path.display())))?;
+        let plotted = plot.map_or(Ok(()), |plot| plot.write(self));
+        let faults: Vec<String> = plotted.err().into_iter().chain(self.faults()).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Failure::failed(faults.join("; "))) }
+    }
+
+    /// What was not as it should be.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let kinds: Vec<String> = self.errors().iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+        if !kinds.is_empty() {
+            faults.push(format!("connections failed ({})", kinds.join(", ")));
         }
-        let errors = self.errors();
-        if errors.is_empty() {
-            return Ok(());
+        let unanswered = self.measured.unanswered.get();
+        if self.options.mode != Mode::Idle && self.measured.requests.get() == 0 {
+            faults.push("no request was answered".to_string());
+        } else if self.options.rate.is_none() && unanswered > 0 {
+            faults.push(format!("{unanswered} requests had no answer all the while"));
         }
-        let kinds: Vec<String> = errors.iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
-        Err(Failure::failed(format_args!("connections failed ({})", kinds.join(", "))))
+        faults
     }
 
     /// Of the measured connections and of those beside them.
     fn errors(&self) -> BTreeMap<String, u64> {
-        let mut errors = self.measured.errors.borrow().clone();
-        for (kind, count) in &*self.flood.errors.borrow() {
-            *errors.entry(kind.clone()).or_default() += count;
+        let mut errors = BTreeMap::new();
+        for book in [&self.measured, &self.flood, &self.mutes] {
+            for (kind, count) in &*book.errors.borrow() {
+                *errors.entry(kind.clone()).or_default() += count;
+            }
         }
         errors
     }
@@ -58,10 +74,16 @@ impl Report {
         count as f64 / self.took.as_secs_f64()
     }
 
-    /// What the load took of a processor for each request, in nanoseconds.
+    /// What the load took of a processor, as a part of one. With a rate it waits awake, so that says nothing.
+    fn cpu_share(&self) -> Option<f64> {
+        self.cpu.filter(|_| self.options.rate.is_none()).map(|cpu| cpu as f64 / self.took.as_nanos() as f64)
+    }
+
+    /// The same for each request, in nanoseconds. With others beside the measured ones it cannot be told.
     fn cpu_a_request(&self) -> Option<f64> {
         let requests = self.measured.requests.get();
-        self.cpu.filter(|_| requests > 0).map(|cpu| cpu as f64 / requests as f64)
+        let alone = self.options.rate.is_none() && self.options.flooders + self.options.mutes == 0;
+        self.cpu.filter(|_| alone && requests > 0).map(|cpu| cpu as f64 / requests as f64)
     }
 
     fn json(&self) -> Value {
@@ -91,6 +113,7 @@ impl Report {
             "unanswered": measured.unanswered.get(),
             "flood_bytes_per_second": self.a_second(self.flood.bytes.get()),
             "own_cpu_ns_per_request": self.cpu_a_request(),
+            "own_cpu_share": self.cpu_share(),
             "errors": errors,
         })
     }
@@ -123,10 +146,12 @@ impl Report {
             let _ = writeln!(text, "ms");
         }
         if measured.unanswered.get() > 0 {
-            let _ = writeln!(text, "unanswered {} that were due; counted with the time they waited", measured.unanswered.get());
+            let _ = writeln!(text, "unanswered {}; counted with the time they waited", measured.unanswered.get());
         }
-        if let Some(cpu) = self.cpu_a_request() {
-            let _ = writeln!(text, "own cost   {:.2} µs of a processor a request", cpu / 1e3);
+        if let Some(share) = self.cpu_share() {
+            let _ = write!(text, "own cost   {:.0} % of a processor", share * 100.0);
+            let each = self.cpu_a_request().map_or(String::new(), |cpu| format!(", {:.2} µs a request", cpu / 1e3));
+            let _ = writeln!(text, "{each}");
         }
         for (kind, count) in self.errors() {
             let _ = writeln!(text, "failed     {count}: {kind}");
@@ -135,7 +160,7 @@ impl Report {
     }
 
     /// Latency by the part of the requests that took at most so long, in nines.
-    fn plot(&self, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    fn picture(&self) -> Result<String, Box<dyn Error>> {
         let latencies = self.measured.latencies.borrow();
         if latencies.is_empty() {
             return Err("no request was answered: nothing to draw".into());
@@ -146,7 +171,8 @@ impl Report {
             .map(|part| (nines(part), latencies.value_at_quantile(part) as f64 / 1e6))
             .collect();
         let most = points.iter().map(|point| point.1).fold(0.001, f64::max) * 1.1;
-        let root = SVGBackend::new(path, (720, 420)).into_drawing_area();
+        let mut picture = String::new();
+        let root = SVGBackend::with_string(&mut picture, (720, 420)).into_drawing_area();
         root.fill(&WHITE)?;
         let title = format!(
             "{}: {} connections, {:.0} requests a second",
@@ -171,6 +197,31 @@ impl Report {
             .draw()?;
         chart.draw_series(LineSeries::new(points, &BLUE))?;
         root.present()?;
-        Ok(())
+        drop(chart);
+        drop(root);
+        Ok(picture)
+    }
+}
+
+/// The file that the latencies are drawn into. It is opened before the load begins, which may take an hour.
+pub(crate) struct Plot<'a> {
+    path: &'a Path,
+    file: File,
+}
+
+impl Plot<'_> {
+    pub(crate) fn create(path: &Path) -> Result<Plot<'_>, Failure> {
+        // What was there stays until there is something to put in its place.
+        let file = File::options().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|error| Failure::failed(format_args!("--plot {}: {error}", path.display())))?;
+        Ok(Plot { path, file })
+    }
+
+    fn write(mut self, report: &Report) -> Result<(), String> {
+        let written = report.picture().and_then(|picture| {
+            self.file.set_len(0)?;
+            Ok(self.file.write_all(picture.as_bytes())?)
+        });
+        written.map_err(|error| format!("--plot {}: {error}", self.path.display()))
     }
 }

@@ -1,12 +1,10 @@
 //! `doorkeeper serve`.
 
 use super::serve_args::{Kind, Serve};
-use super::{Failure, descriptors, logging, print, table};
-use doorkeeper::mio::Interest;
+use super::{Failure, descriptors, logging, print, signals, table};
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
-use doorkeeper::{Id, Next, Reactor, Reason};
+use doorkeeper::{Id, Reactor, Reason};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook_mio::v1_0::Signals;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -96,28 +94,21 @@ fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
     format!("cannot listen for {name} on {address}: {error}: {advice}")
 }
 
-/// The first signal begins to shut down, the second ends it. A queue of signals is a source like any other, so this takes no
-/// thread.
+/// The first signal begins to shut down, the second ends it.
 fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
     let mut draining = false;
-    let heed = move |reactor: &mut Reactor, _: Id, signals: &mut Signals| {
-        for signal in signals.pending() {
-            if signal == SIGUSR1 {
-                table::log(&reactor.snapshot());
-                continue;
-            }
-            let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
-            if std::mem::replace(&mut draining, true) {
-                log::info!("{name} again: ending at once");
-                reactor.stop();
-            } else {
-                log::info!("{name}: no more are let in; open connections have {patience:?} to finish");
-                reactor.drain(patience);
-            }
+    signals::watch(reactor, &[SIGINT, SIGTERM, SIGUSR1], move |reactor, signal| {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
+        if signal == SIGUSR1 {
+            table::log(&reactor.snapshot());
+        } else if std::mem::replace(&mut draining, true) {
+            log::info!("{name} again: ending at once");
+            reactor.stop();
+        } else {
+            log::info!("{name}: no more are let in; open connections have {patience:?} to finish");
+            reactor.drain(patience);
         }
-        Next::Wait
-    };
-    reactor.watch(Signals::new([SIGINT, SIGTERM, SIGUSR1])?, Interest::READABLE, heed).map(|_| ())
+    })
 }
 
 fn say_goodbye(reactor: &Reactor) {

@@ -25,6 +25,13 @@ pub(super) fn number<N: FromStr + PartialOrd + From<u8>>(parser: &mut Parser, op
     })
 }
 
+/// A number from 1 to `most`.
+pub(super) fn number_up_to(parser: &mut Parser, option: &str, most: u32) -> Result<u32, Failure> {
+    let word = value(parser)?;
+    let parsed = word.parse().ok().filter(|number| (1..=most).contains(number));
+    parsed.ok_or_else(|| Failure::usage(format_args!("{option} {word}: must be a whole number from 1 to {most}")))
+}
+
 pub(super) fn idle_timeout(parser: &mut Parser) -> Result<Option<Duration>, Failure> {
     let word = value(parser)?;
     if word == "none" {
