@@ -37,8 +37,8 @@ fn bars(
     if scenarios.is_empty() {
         return Ok(());
     }
-    let height = |scenario: &str, server: &str| height(scenario, server).unwrap_or(0.0);
-    let most = scenarios.iter().flat_map(|scenario| servers.iter().map(|server| height(scenario, server))).fold(1.0, f64::max);
+    let all = scenarios.iter().flat_map(|scenario| servers.iter().filter_map(|server| height(scenario, server)));
+    let most = all.fold(1.0, f64::max);
     let root = SVGBackend::new(path, (960, 420)).into_drawing_area();
     root.fill(&WHITE)?;
     let (groups, width) = (scenarios.len() as f64, 0.8 / servers.len() as f64);
@@ -55,9 +55,10 @@ fn bars(
     chart.configure_mesh().disable_x_mesh().x_labels(2 * scenarios.len() + 2).x_label_formatter(&label).draw()?;
     for (place, server) in servers.iter().enumerate() {
         let color = Palette99::pick(place).to_rgba();
-        let bars = scenarios.iter().enumerate().map(|(group, scenario)| {
+        // A figure that is not there has no bar, not one of no height.
+        let bars = scenarios.iter().enumerate().filter_map(|(group, scenario)| {
             let left = group as f64 + 0.1 + place as f64 * width;
-            Rectangle::new([(left, 0.0), (left + width * 0.9, height(scenario, server))], color.filled())
+            Some(Rectangle::new([(left, 0.0), (left + width * 0.9, height(scenario, server)?)], color.filled()))
         });
         chart
             .draw_series(bars)?

@@ -11,6 +11,7 @@ use peers::Peer;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -21,13 +22,14 @@ Usage: ./benches/run [OPTION]...
 
 Options:
   --rounds N         how often each scenario is run on each server [7]
-  --seconds N        how long each run is counted [1]
+  --seconds N        how long each run is counted, at most 60 [1]
   --only NAME        one scenario alone; may be given several times
   --servers A,B      these servers alone; `epoll` is always among them
   --no-weights       leave out size, build time, instructions, system calls
   --again            measure nothing: write the tables and charts anew, from
                      docs/performance/results.json
-  --keep             do not touch docs/performance.md; print the tables
+  --keep             do not touch docs/performance.md; print the tables. What
+                     measures but a part (--only, --servers, --no-weights) keeps
   -h, --help         this text
 
 It needs valgrind and strace for what it counts, cc, and Debian's libevent-dev and
@@ -51,11 +53,18 @@ fn options() -> Result<Option<Options>> {
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("rounds") => options.rounds = parser.value()?.parse()?,
-            Arg::Long("seconds") => options.seconds = parser.value()?.parse()?,
-            Arg::Long("only") => options.only.push(parser.value()?.string()?),
+            Arg::Long("rounds") => options.rounds = number(&mut parser, "--rounds", 1000)? as usize,
+            Arg::Long("seconds") => options.seconds = number(&mut parser, "--seconds", 60)?,
+            Arg::Long("only") => {
+                let name = parser.value()?.string()?;
+                known("--only", &name, &measure::SCENARIOS.map(|(name, _)| name))?;
+                options.only.push(name);
+            }
             Arg::Long("servers") => {
-                options.servers = parser.value()?.string()?.split(',').map(str::to_string).collect();
+                let names: Vec<String> = parser.value()?.string()?.split(',').map(str::to_string).collect();
+                let all: Vec<&str> = Peer::all().iter().map(|peer| peer.name).collect();
+                names.iter().try_for_each(|name| known("--servers", name, &all))?;
+                options.servers = names;
             }
             Arg::Long("no-weights") => options.weights = false,
             Arg::Long("again") => options.again = true,
@@ -64,7 +73,22 @@ fn options() -> Result<Option<Options>> {
             other => return Err(other.unexpected().into()),
         }
     }
+    // A part would take the place of the whole.
+    options.keep |= !options.weights || !options.only.is_empty() || !options.servers.is_empty();
     Ok(Some(options))
+}
+
+fn number(parser: &mut Parser, option: &str, most: u32) -> Result<u32> {
+    let word = parser.value()?.string()?;
+    let parsed = word.parse().ok().filter(|number| (1..=most).contains(number));
+    parsed.ok_or_else(|| format!("{option} {word}: must be a whole number from 1 to {most}").into())
+}
+
+fn known(option: &str, name: &str, all: &[&str]) -> Result<()> {
+    if all.contains(&name) {
+        return Ok(());
+    }
+    Err(format!("{option} {name}: must be one of {}", all.join(", ")).into())
 }
 
 /// The root of the project.
@@ -72,7 +96,17 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf()
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let Some(options) = options()? else {
         print!("{HELP}");
         return Ok(());

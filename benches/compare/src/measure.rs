@@ -3,7 +3,7 @@
 use crate::peers::Peer;
 use crate::{Options, Result};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -61,7 +61,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Running {
     fn new(command: &mut Command) -> Result<Running> {
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let child = command.stdout(Stdio::piped()).spawn()?;
         let (ended, end) = channel();
         let pid = child.id().to_string();
         std::thread::spawn(move || {
@@ -86,7 +86,7 @@ impl Drop for Running {
 
 /// Starts a program, and waits for the line that says where it listens.
 pub fn start(command: &mut Command) -> Result<Running> {
-    let mut running = Running::new(command)?;
+    let mut running = Running::new(command.stderr(Stdio::null()))?;
     let line = running.lines().next();
     let line = line.ok_or("the server ended at once")??;
     running.address = line.strip_prefix("listening ").ok_or("the server does not say where it listens")?.to_string();
@@ -110,30 +110,38 @@ fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
     let mut command = pinned(1, load);
     command.args(["bench", &server.address, "--json", "--warm-up", "300ms", "--duration", &format!("{seconds}s")]);
     command.args(args.split(' '));
-    let mut running = Running::new(&mut command)?;
+    let mut running = Running::new(command.stderr(Stdio::piped()))?;
+    let mut complaints = running.child.stderr.take().expect("a pipe");
     let mut lines = running.lines();
     let begun = lines.next().transpose()?;
     let before = cpu(pid)?;
-    // While it counts, for afterwards the connections are closed.
-    std::thread::sleep(Duration::from_secs(seconds.into()) * 4 / 5);
+    if begun.is_some() {
+        // While it counts, for afterwards the connections are closed.
+        std::thread::sleep(Duration::from_secs(seconds.into()) * 4 / 5);
+    }
     let held = memory_now(pid)?.saturating_sub(memory) as f64;
     lines.next().transpose()?;
     let after = cpu(pid)?;
     let report = lines.next().transpose()?;
-    running.child.wait()?;
-    begun.ok_or("the load could not connect")?;
-    let report: Value = serde_json::from_str(&report.ok_or("the load broke off")?)?;
+    let mut said = String::new();
+    complaints.read_to_string(&mut said)?;
+    let status = running.child.wait()?;
+    let Some(report) = report else { return Err(format!("the load: {status}: {}", said.trim()).into()) };
+    let report: Value = serde_json::from_str(&report)?;
     let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
     let (requests, connections) = (number("requests"), number("connections"));
     Ok(json!({
         "rate": number("requests_per_second"),
         "cpu_ns": (requests > 0.0).then(|| (after - before) as f64 / requests),
         "load_cpu_ns": report["own_cpu_ns_per_request"],
+        "load_share": report["own_cpu_share"],
         "bytes_per_connection": held / connections,
         "bytes_held": held,
         "flood": number("flood_bytes_per_second"),
         "latency_ns": report["latency_ns"],
         "errors": report["errors"],
+        "unanswered": report["unanswered"],
+        "load_says": said.trim(),
     }))
 }
 

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::measure::SCENARIOS;
 use crate::peers::{Peer, YARDSTICK};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -58,6 +59,31 @@ impl<'a> Samples<'a> {
         }
     }
 
+    /// What went wrong in a scenario on a server, in all rounds together: whole runs, connections, requests without an answer.
+    fn troubles(&self, scenario: &str, server: &str) -> Vec<String> {
+        let those: Vec<&Value> =
+            self.0.iter().filter(|sample| sample["scenario"] == scenario && sample["server"] == server).collect();
+        let mut counts: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+        let mut note = |what: String, count: u64| {
+            let (sum, rounds) = counts.entry(what).or_default();
+            (*sum, *rounds) = (*sum + count, *rounds + 1);
+        };
+        for sample in &those {
+            if let Some(why) = sample["failed"].as_str() {
+                note(format!("whole runs failed ({why})"), 1);
+            }
+            for (kind, count) in sample["errors"].as_object().into_iter().flatten() {
+                note(format!("connections failed ({kind})"), count.as_u64().unwrap_or(0));
+            }
+            // Without a rate there is nothing due, and what is counted here had no answer all the while.
+            if let Some(count) = sample["unanswered"].as_u64().filter(|&count| count > 0) {
+                note("requests had no answer all the while".to_string(), count);
+            }
+        }
+        let told = |(what, (sum, rounds))| format!("{sum} {what}, in {rounds} of {} rounds", those.len());
+        counts.into_iter().map(told).collect()
+    }
+
     /// The servers that were measured, the yardstick first.
     pub fn servers(&self) -> Vec<&'static str> {
         let named = |name: &str| self.0.iter().any(|sample| sample["server"] == name);
@@ -96,6 +122,28 @@ fn table(text: &mut String, title: &str, servers: &[&str], columns: &[&str], cel
     }
 }
 
+/// A table of busy scenarios. What had trouble is marked, and told of below.
+fn busy_table(text: &mut String, title: &str, samples: &Samples<'_>, scenarios: &[&str], cell: impl Fn(&str, &str) -> String) {
+    table(text, title, &samples.servers(), scenarios, |server, scenario| {
+        let mark = if samples.troubles(scenario, server).is_empty() { "" } else { " †" };
+        format!("{}{mark}", cell(server, scenario))
+    });
+}
+
+/// What the marks mean.
+fn troubles(text: &mut String, samples: &Samples<'_>) {
+    let told = samples.scenarios().into_iter().flat_map(|scenario| {
+        samples.servers().into_iter().filter_map(move |server| {
+            let troubles = samples.troubles(scenario, server);
+            (!troubles.is_empty()).then(|| format!("- {server}, {scenario}: {}.", troubles.join("; ")))
+        })
+    });
+    let told: Vec<String> = told.collect();
+    if !told.is_empty() {
+        let _ = write!(text, "\n### What failed (†)\n\nThe figures are of what went on.\n\n{}\n", told.join("\n"));
+    }
+}
+
 pub fn markdown(results: &Value) -> String {
     let samples = Samples::of(results);
     let (servers, scenarios) = (samples.servers(), samples.scenarios());
@@ -121,21 +169,29 @@ pub fn markdown(results: &Value) -> String {
     let without =
         |left_out: &[&str]| -> Vec<&str> { scenarios.iter().copied().filter(|name| !left_out.contains(name)).collect() };
     let busy = without(&["idle", "flood", "mute", "50 pingers"]);
-    table(&mut text, "CPU per message, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
+    busy_table(&mut text, "CPU per message, as a multiple of plain epoll's", &samples, &busy, |server, scenario| {
         samples.spread(scenario, server, "/cpu_ns")
     });
-    table(&mut text, "Messages a second, as a multiple of plain epoll's", &servers, &busy, |server, scenario| {
+    busy_table(&mut text, "Messages a second, as a multiple of plain epoll's", &samples, &busy, |server, scenario| {
         samples.spread(scenario, server, "/rate")
     });
     for (title, percentile) in [("Median", "p50"), ("99th percentile", "p99"), ("99.9th percentile", "p99.9")] {
         let title = format!("{title} of the latency, as a multiple of plain epoll's");
-        table(&mut text, &title, &servers, &busy, |server, scenario| {
+        busy_table(&mut text, &title, &samples, &busy, |server, scenario| {
             shown(samples.ratio(scenario, server, &format!("/latency_ns/{percentile}")), 2)
         });
     }
-    table(&mut text, "99th percentile of the latency, milliseconds", &servers, &busy, |server, scenario| {
+    busy_table(&mut text, "99th percentile of the latency, milliseconds", &samples, &busy, |server, scenario| {
         shown(samples.median(scenario, server, "/latency_ns/p99").map(|value| value / 1e6), 3)
     });
+    busy_table(
+        &mut text,
+        "What the load took of its processor (at 1.00 it is what limits)",
+        &samples,
+        &busy,
+        |server, scenario| shown(samples.median(scenario, server, "/load_share"), 2),
+    );
+    troubles(&mut text, &samples);
     if scenarios.contains(&"64 B × 64") && scenarios.contains(&"64 B × 10000") {
         table(
             &mut text,

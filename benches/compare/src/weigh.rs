@@ -51,6 +51,9 @@ fn slope(cost: impl Fn(usize) -> Result<u64>, connections: usize) -> Result<f64>
     Ok((more as f64 - less as f64) / ((many - few) * connections) as f64)
 }
 
+/// How long a lone connection rests after each echo, so that the server has looked for more, found none, and sleeps again.
+const REST: Duration = Duration::from_millis(2);
+
 /// So many rounds of one echo on each of the connections.
 fn talk(address: &str, rounds: usize, connections: usize) -> Result<()> {
     let mut streams = Vec::new();
@@ -68,22 +71,25 @@ fn talk(address: &str, rounds: usize, connections: usize) -> Result<()> {
         for stream in &mut streams {
             stream.read_exact(&mut echo)?;
         }
+        if connections == 1 {
+            std::thread::sleep(REST);
+        }
     }
     Ok(())
 }
 
-fn report_of(server: Running, mut talk: impl FnMut(&str) -> Result<()>, report: &Path) -> Result<String> {
-    talk(&server.address)?;
+fn report_of(mut server: Running, mut talk: impl FnMut(&str) -> Result<()>, report: &Path) -> Result<String> {
+    let talked = talk(&server.address);
+    // The tool ends with what it watches, and then writes its report. Whatever came of the talk, neither may stay.
     let id = server.child.id();
-    // The tool ends with what it watches, and then writes its report.
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
     let watched = children.split_whitespace().next().map_or(id.to_string(), str::to_string);
     Command::new("kill").args(["-TERM", &watched]).status()?;
-    let mut server = server;
     server.child.wait()?;
-    let text = std::fs::read_to_string(report)?;
-    std::fs::remove_file(report)?;
-    Ok(text)
+    let text = std::fs::read_to_string(report);
+    let _ = std::fs::remove_file(report);
+    talked?;
+    Ok(text?)
 }
 
 fn instructions(program: &Path, rounds: usize, connections: usize) -> Result<u64> {
@@ -100,7 +106,8 @@ fn calls(program: &Path, rounds: usize) -> Result<u64> {
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o"]).arg(&report).arg(program);
     let text = report_of(start(command.arg("127.0.0.1:0"))?, |address| talk(address, rounds, 1), &report)?;
-    Ok(text.lines().filter(|line| line.contains('(')).count() as u64)
+    // A call that another thread's interrupts is on two lines, and the second says so.
+    Ok(text.lines().filter(|line| line.contains('(') && !line.contains(" resumed>")).count() as u64)
 }
 
 /// How many crates a package brings, itself not counted.
@@ -108,6 +115,9 @@ fn crates(package: &str) -> Result<usize> {
     let mut command = Command::new("cargo");
     command.args(["tree", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p", package]);
     let output = command.current_dir(root().join("benches")).output()?;
+    if !output.status.success() {
+        return Err(format!("cargo tree of {package}: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
+    }
     let text = String::from_utf8(output.stdout)?;
     let names: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
     Ok(names.len().saturating_sub(1))
