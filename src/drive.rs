@@ -173,7 +173,7 @@ impl Reactor {
 
     /// A watched source's turn.
     fn attend(&mut self, id: Id, mut watched: Box<dyn Watched>) {
-        match guard(|| watched.turn(self, id)) {
+        match self.lend(|reactor| watched.turn(reactor, id)) {
             Some(Next::Done) => self.unwatch(id, watched),
             Some(next) => {
                 self.sources.check_in(id, Source::Watch(watched));

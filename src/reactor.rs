@@ -67,6 +67,8 @@ pub struct Reactor {
     posts: Vec<Post>,
     /// Shutting down: when to give up on the connections that are still open.
     drain_until: Option<Tick>,
+    /// It is out, in the hands of a callback or of a posted closure.
+    lent: bool,
 }
 
 /// The most slots reserved from the start. Memory costs nothing before it is touched, and a table that grows by copying holds
@@ -105,6 +107,7 @@ impl Reactor {
             troubles: Troubles::default(),
             posts: Vec::new(),
             drain_until: None,
+            lent: false,
             common: Common::new(config),
         })
     }
@@ -170,7 +173,7 @@ impl Reactor {
     /// Addresses, not names: resolving a name takes calls that block, and belongs before the loop or on another thread.
     ///
     /// # Errors
-    /// Only if there is no place left for it (2³² sources), or the reactor is being dropped. The handler is dropped then.
+    /// Only if there is no place left for it (2³² sources; 2¹⁶ where a `usize` has 32 bits), or the reactor is being dropped. The handler is dropped then.
     pub fn connect(&mut self, address: SocketAddr, handler: impl Handler + 'static) -> io::Result<Id> {
         self.connect_with(address, &ConnectOptions::default(), handler)
     }
@@ -377,8 +380,10 @@ impl Reactor {
     /// [`drain`](Reactor::drain).
     ///
     /// # Errors
-    /// Those of the poller alone. Every other failure belongs to one connection, one listener or one call.
+    /// Those of the poller; every other failure belongs to one connection, one listener or one call. And where a callback calls it,
+    /// as for [`turn`](Reactor::turn).
     pub fn run(&mut self) -> io::Result<()> {
+        self.check_at_rest()?;
         self.common.now = self.common.clock.now();
         while !self.is_done() {
             self.turn_on(None)?;
@@ -397,13 +402,30 @@ impl Reactor {
     /// far away.
     ///
     /// # Errors
-    /// Those of the poller alone. A signal (EINTR) is not one: the turn then finds nothing ready.
+    /// Those of the poller. A signal (EINTR) is not one: the turn then finds nothing ready. And where it is called by a callback or a
+    /// posted closure of this loop, for a turn has no turns within it: nothing is done then.
     pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        self.check_at_rest()?;
         if limit != Some(Duration::ZERO) {
             // How long a host was elsewhere, only the clock knows.
             self.common.now = self.common.clock.now();
         }
         self.turn_on(limit)
+    }
+
+    fn check_at_rest(&self) -> io::Result<()> {
+        if self.lent {
+            return Err(io::Error::other("the loop is turning already: it was asked to by one of its own callbacks"));
+        }
+        Ok(())
+    }
+
+    /// Runs code of an embedder that is given the reactor; `None` if it panicked.
+    pub(crate) fn lend<R>(&mut self, code: impl FnOnce(&mut Reactor) -> R) -> Option<R> {
+        self.lent = true;
+        let result = guard(|| code(self));
+        self.lent = false;
+        result
     }
 
     /// One turn of many, with nothing but turns in between.
@@ -501,7 +523,7 @@ impl Reactor {
         }
         let posts = if self.posts.is_empty() { Vec::new() } else { std::mem::take(&mut self.posts) };
         for work in posts {
-            if guard(|| work(self)).is_none() {
+            if self.lend(work).is_none() {
                 self.count_panic("a posted closure");
             }
         }
@@ -553,9 +575,8 @@ fn ready(id: Id, noted: Readiness) -> Event<'static> {
     Event::Ready { id, readable, writable, scattered }
 }
 
-/// Ids have 32 bits for a slot.
 fn no_slot() -> io::Error {
-    io::Error::other("no place left: 2³² sources are open")
+    io::Error::other(format!("no place left: {} sources are open", Id::SLOTS))
 }
 
 impl fmt::Debug for Reactor {

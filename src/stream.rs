@@ -50,7 +50,7 @@ pub(crate) struct Stream {
     input: Input,
     output: Output,
     due: Due,
-    /// What can be done: read, write, offer unconsumed input again (WOKEN). Each mark stays until it was tried in vain. Of input,
+    /// What can be done: offer unconsumed input again (WOKEN), until that was done; read and write, until it was tried in vain. Of input,
     /// READABLE goes with a short read, for that took all there was, and spares the read that would say WouldBlock; SCATTERED stays
     /// until WouldBlock, for there is input in pieces, and no further edge to come.
     can: Readiness,

@@ -154,6 +154,25 @@ fn a_foreign_source_that_has_more_shares_the_loop() {
     assert_eq!(watched.turn(), 0);
 }
 
+/// What a turn within a turn would do to the source that is out for it is a thing nobody should have to know.
+#[test]
+fn a_callback_cannot_turn_the_loop_that_calls_it() {
+    let mut watched = watched(|reactor, socket| {
+        read_up(socket).unwrap();
+        let why = reactor.turn(NOW).unwrap_err().to_string();
+        assert_eq!(why, "the loop is turning already: it was asked to by one of its own callbacks");
+        assert!(reactor.run().is_err());
+        panic!("on purpose");
+    });
+    assert_eq!(watched.turn(), 1);
+    let posted = watched.reactor.handle().post(|reactor: &mut Reactor| assert!(reactor.turn(NOW).is_err()));
+    assert!(posted.is_ok());
+    // A panic gives it back too, and so does every closure.
+    watched.turn();
+    assert_eq!(watched.reactor.stats().panics, 1);
+    watched.turn();
+}
+
 #[test]
 fn a_foreign_source_ends_in_every_way_without_a_trace() {
     let mut done = watched(|_, _| Next::Done);

@@ -31,7 +31,7 @@ enum Step {
 
 const STEPS: [Step; 9] =
     [Step::Data(1), Step::Data(3), Step::Split, Step::Fin, Step::Reset, Step::Take(1), Step::Take(9), Step::Wake, Step::Later];
-const LENGTH: usize = 4;
+const LENGTH: u32 = 4;
 
 /// What the socket's own buffer takes.
 const SOCKET_ROOM: usize = 2;
@@ -52,9 +52,17 @@ struct Memory {
     /// Whether the last read may have left something: it filled its buffer, or input comes in pieces.
     more: bool,
     scattered: bool,
+    /// Whether a signal interrupts every second call.
+    interrupting: bool,
+    interrupted: bool,
 }
 
 impl Memory {
+    fn interrupt(&mut self) -> io::Result<()> {
+        self.interrupted = self.interrupting && !self.interrupted;
+        if self.interrupted { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+    }
+
     fn room(&self) -> usize {
         SOCKET_ROOM - (self.wire.len() - self.taken)
     }
@@ -73,6 +81,7 @@ impl Memory {
 impl Memory {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty(), "a read of no bytes looks like the end");
+        self.interrupt()?;
         if self.reset {
             return Err(ErrorKind::ConnectionReset.into());
         }
@@ -91,6 +100,7 @@ impl Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         assert!(!self.shut, "written after the FIN");
         assert!(!self.refused || self.reset, "written again before there was room");
+        self.interrupt()?;
         self.writes += 1;
         if self.reset {
             return Err(ErrorKind::BrokenPipe.into());
@@ -504,22 +514,30 @@ fn sizes() -> Vec<Config> {
     vec![size(2, 1, 1), size(4, 3, 2), size(3, 4, 9)]
 }
 
-/// 9⁴ sequences, eleven handlers, three sizes: 209,952 conversations, each checked after every turn and brought to its end.
+/// 9⁴ sequences, eleven handlers, three sizes: 209,952 conversations, each checked after every turn and brought to its end; and those
+/// of three steps once more, with interruptions.
 #[test]
 fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
-    for config in sizes() {
-        // A pair must fit, or it can never be answered.
-        for style in STYLES.into_iter().filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2) {
-            for number in 0..STEPS.len().pow(LENGTH as u32) {
-                let steps: Vec<Step> = (0..LENGTH as u32).map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()]).collect();
-                let told = catch_unwind(|| {
-                    let mut bench = Bench::new(style, config.clone());
-                    bench.turn();
-                    steps.iter().for_each(|&step| bench.step(step));
-                    bench.conclude();
-                });
-                assert!(told.is_ok(), "{style:?} {steps:?} {config:?}");
+    for (length, interrupting) in [(LENGTH, false), (LENGTH - 1, true)] {
+        for config in sizes() {
+            // A pair must fit, or it can never be answered.
+            for style in STYLES.into_iter().filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2) {
+                for number in 0..STEPS.len().pow(length) {
+                    let steps: Vec<Step> = (0..length).map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()]).collect();
+                    converse(style, &steps, &config, interrupting);
+                }
             }
         }
     }
+}
+
+fn converse(style: Style, steps: &[Step], config: &Config, interrupting: bool) {
+    let told = catch_unwind(|| {
+        let mut bench = Bench::new(style, config.clone());
+        bench.memory.borrow_mut().interrupting = interrupting;
+        bench.turn();
+        steps.iter().for_each(|&step| bench.step(step));
+        bench.conclude();
+    });
+    assert!(told.is_ok(), "{style:?} {steps:?} {config:?}, interrupted: {interrupting}");
 }
