@@ -42,8 +42,8 @@ Options:
   -h, --help              this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-It runs on one thread. Where its own cost comes near a whole processor, it is the
-load that is measured, and not the server. Ctrl-C ends the counting early.
+It runs on one thread. Where its own cost comes near a whole processor, it is
+the load that is measured, and not the server. Ctrl-C ends the counting early.
 Load only what is yours to load.
 Exit status: 0 done, 1 it could not be done, or connections failed or had no
 answer (the report tells how), 2 wrong usage.
