@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
@@ -203,10 +203,16 @@ fn the_first_address_where_somebody_listens_is_loaded() {
 
 #[test]
 fn what_was_counted_until_an_interruption_is_reported() {
-    let program = Program::serve(&["echo=127.0.0.1:0"]);
-    let mut child = command(program.address("echo"), "--json --duration 1h").stdout(Stdio::piped()).spawn().unwrap();
+    let (answers, answered) = sync_channel(0);
+    let (address, _) = server(move |stream| {
+        let answers = answers.clone();
+        echo(stream, move |_, _| drop(answers.try_send(())));
+    });
+    let mut child = command(address, "--json --duration 1h").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let first = lines.next().unwrap();
+    // More than can have been under way before: some of these count.
+    (0..200).for_each(|_| answered.recv().unwrap());
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let lines: Vec<String> = std::iter::once(first).chain(lines).collect();
     assert!(child.wait().unwrap().success());
