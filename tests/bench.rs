@@ -206,7 +206,9 @@ fn what_was_counted_until_an_interruption_is_reported() {
     let (answers, answered) = sync_channel(0);
     let (address, _) = server(move |stream| {
         let answers = answers.clone();
-        echo(stream, move |_, _| drop(answers.try_send(())));
+        echo(stream, move |_, _| {
+            let _ = answers.try_send(());
+        });
     });
     let mut child = command(address, "--json --duration 1h").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
