@@ -13,6 +13,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const NOW: Option<Duration> = Some(Duration::ZERO);
@@ -165,10 +167,13 @@ fn a_callback_cannot_turn_the_loop_that_calls_it() {
         panic!("on purpose");
     });
     assert_eq!(watched.turn(), 1);
-    let posted = watched.reactor.handle().post(|reactor: &mut Reactor| assert!(reactor.turn(NOW).is_err()));
+    let refused = Arc::new(AtomicBool::new(false));
+    let answer = Arc::clone(&refused);
+    let posted = watched.reactor.handle().post(move |reactor| answer.store(reactor.turn(NOW).is_err(), Ordering::Relaxed));
     assert!(posted.is_ok());
     // A panic gives it back too, and so does every closure.
     watched.turn();
+    assert!(refused.load(Ordering::Relaxed));
     assert_eq!(watched.reactor.stats().panics, 1);
     watched.turn();
 }

@@ -24,8 +24,8 @@ const FLOOD: usize = 64 * 1024;
 /// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
-/// What a poller's time limit is rounded to. Whatever is due sooner is waited for awake, or it would be late.
-const POLLER_STEP: Duration = Duration::from_millis(1);
+/// How long before a request is due the load stops sleeping: a poller's time limit is rounded up to whole milliseconds.
+const AWAKE: Duration = Duration::from_millis(2);
 
 /// How long an address may take to show that somebody listens there, where there are several to choose from.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,15 +60,15 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     }
     let cannot_start = |error: io::Error| Failure::failed(format_args!("cannot start the loop: {error}"));
     let mut reactor = Reactor::new(Config { max_connections: wanted, ..Config::default() }).map_err(cannot_start)?;
+    let measured = if options.lines { Book::of_lines(options.size) } else { Book::of_noise() };
+    let (flood, quiet) = (Book::of_noise(), Book::of_noise());
     let interrupted = Rc::new(Cell::new(false));
     let heard = Rc::clone(&interrupted);
     signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| heard.set(true)).map_err(cannot_start)?;
     let mutes = std::iter::repeat_n(Planned::Mute, options.mutes);
     let flooders = (0..options.flooders).rev().map(Planned::Flooder);
     let planned = mutes.chain(flooders).chain((0..options.connections).rev().map(Planned::Measured)).collect();
-    let measured = if options.lines { Book::of_lines(options.size) } else { Book::of_noise() };
-    let (flood, mutes) = (Book::of_noise(), Book::of_noise());
-    let mut load = Load { options, address, reactor, measured, flood, mutes, planned, interrupted };
+    let mut load = Load { options, address, reactor, measured, flood, mutes: quiet, planned, interrupted };
     load.run()?.write(plot)
 }
 
@@ -105,19 +105,20 @@ impl Load<'_> {
         let (cpu, begin) = (own_cpu(), Instant::now());
         self.count(Some(begin));
         self.pass(self.options.duration, "counting")?;
-        let took = begin.elapsed();
+        let end = Instant::now();
         let cpu = own_cpu().zip(cpu).map(|(after, before)| after - before);
         if self.options.json {
             // Before the connections close, for that is the server's work too.
             super::print("{\"counted\":true}\n")?;
         }
-        [&self.measured, &self.flood, &self.mutes].into_iter().for_each(|book| book.over.set(true));
+        [&self.measured, &self.flood, &self.mutes].into_iter().for_each(|book| book.over.set(Some(end)));
         // What was due and is unanswered is counted by those who wait for it, when they are closed.
         let idle = Reactor::new(Config::default()).map_err(poller_failed)?;
         drop(std::mem::replace(&mut self.reactor, idle));
         self.count(None);
         let [measured, flood, mutes] = [&self.measured, &self.flood, &self.mutes].map(Rc::clone);
-        Ok(Report { options: self.options.clone(), address: self.address, measured, flood, mutes, connected, took, cpu })
+        let (options, took) = (self.options.clone(), end - begin);
+        Ok(Report { options, address: self.address, measured, flood, mutes, connected, took, cpu })
     }
 
     fn unless_interrupted(&self) -> Result<(), Failure> {
@@ -214,9 +215,9 @@ impl Load<'_> {
     }
 
     fn turn(&mut self, limit: Duration) -> Result<(), Failure> {
-        let awake = self.options.rate.is_some()
-            && self.reactor.next_deadline().is_some_and(|due| due < Instant::now() + 2 * POLLER_STEP);
-        self.reactor.turn(Some(if awake { Duration::ZERO } else { limit })).map_err(poller_failed)
+        let due = self.reactor.next_deadline().filter(|_| self.options.rate.is_some());
+        let sleep = due.map(|due| due.saturating_duration_since(Instant::now()).saturating_sub(AWAKE));
+        self.reactor.turn(Some(sleep.map_or(limit, |sleep| sleep.min(limit)))).map_err(poller_failed)
     }
 
     /// A line on a terminal, written over the one before.

@@ -16,7 +16,7 @@ Usage: doorkeeper bench [OPTION]... [HOST]:PORT
 An echo server, unless --mode says otherwise. Each connection waits for the echo
 of what it sent before it sends again; with --rate, requests are due at fixed
 times, and latencies count from when each was due, so a server that stalls is
-seen to. All that comes back is compared with what was sent.
+seen to. Every byte of an echo is compared with what was sent.
 
 Options:
   --mode MODE             what a connection does: [echo]
@@ -42,8 +42,9 @@ Options:
   -h, --help              this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-It runs on one thread. Where its own cost comes near a whole processor, it is
-the load that is measured, and not the server. Ctrl-C ends the counting early.
+It runs on one thread. Where its own cost comes near a whole processor, or with
+--rate its own fault near a latency, it is the load that is measured, and not
+the server. Ctrl-C ends the counting early.
 Load only what is yours to load.
 Exit status: 0 done, 1 it could not be done, or connections failed or had no
 answer (the report tells how), 2 wrong usage.
@@ -56,6 +57,12 @@ const MOST_PIPELINE: u32 = 65_536;
 
 /// A gibibyte.
 const MOST_SIZE: u32 = 1 << 30;
+
+/// Of lines, some are kept in memory, each different.
+const MOST_LINE: usize = 1 << 20;
+
+/// What waits for its echo is kept in mind, all of it.
+const MOST_WAITING: usize = 1 << 24;
 
 /// What a connection does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,6 +185,12 @@ impl Bench {
             "--duration 0 would count nothing; it must be longer"
         } else if self.mode != Mode::Echo && (self.rate.is_some() || self.pipeline > 1) {
             "--rate and --pipeline are for --mode echo"
+        } else if self.mode == Mode::Idle && self.plot.is_some() {
+            "--plot has nothing to draw in --mode idle"
+        } else if self.lines && self.size > MOST_LINE {
+            "--size with --lines must be at most 1048576"
+        } else if self.connections.saturating_mul(self.pipeline) > MOST_WAITING {
+            "--connections times --pipeline must be at most 16777216"
         } else {
             return Ok(());
         };

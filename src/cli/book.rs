@@ -5,7 +5,7 @@ use hdrhistogram::Histogram;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The most that is written, or compared, at once.
 const CHUNK: usize = 64 * 1024;
@@ -21,14 +21,16 @@ const CACHE_LINE: usize = 64;
 pub(crate) struct Book {
     /// Since when what happens counts, while it does.
     pub(crate) counting: Cell<Option<Instant>>,
-    /// It is over: that connections end is no error any more.
-    pub(crate) over: Cell<bool>,
+    /// Since when it is over: that connections end is no error any more.
+    pub(crate) over: Cell<Option<Instant>>,
     pub(crate) requests: Cell<u64>,
     /// Bytes that came back.
     pub(crate) bytes: Cell<u64>,
     pub(crate) latencies: RefCell<Histogram<u64>>,
     /// Requests that had no answer at the end, and should have. Their latencies are what they waited until then.
     pub(crate) unanswered: Cell<u64>,
+    /// How late at most a request was noted that was due: the load's own fault, and never the server's.
+    pub(crate) late: Cell<Duration>,
     pub(crate) errors: RefCell<BTreeMap<String, u64>>,
     /// Connections that were asked for and are neither established nor failed.
     pub(crate) dialing: Cell<usize>,
@@ -54,7 +56,7 @@ fn lines(size: usize) -> Vec<u8> {
         let letters = number.to_string().into_bytes().into_iter().chain((b'a'..=b'z').cycle());
         letters.take(size - 1).chain([b'\n'])
     };
-    (0..(CHUNK / size).clamp(1, PERIOD)).flat_map(line).collect()
+    (0..(CHUNK / size).clamp(8, PERIOD)).flat_map(line).collect()
 }
 
 impl Book {
@@ -73,11 +75,12 @@ impl Book {
         let latencies = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap_or_else(|_| unreachable!());
         Rc::new(Book {
             counting: Cell::new(None),
-            over: Cell::new(false),
+            over: Cell::new(None),
             requests: Cell::new(0),
             bytes: Cell::new(0),
             latencies: RefCell::new(latencies),
             unanswered: Cell::new(0),
+            late: Cell::new(Duration::ZERO),
             errors: RefCell::default(),
             dialing: Cell::new(0),
             ended: Cell::new(0),
@@ -120,10 +123,20 @@ impl Book {
     /// be is only missed if nothing came all the while that was counted.
     pub(crate) fn waited(&self, since: impl IntoIterator<Item = Instant>, due: bool) {
         let Some(begin) = self.counting.get() else { return };
-        let now = Instant::now();
+        let end = match self.over.get() {
+            Some(end) => end,
+            None if due => Instant::now(),
+            None => return,
+        };
         for since in since.into_iter().filter(|&since| due || since < begin) {
             self.unanswered.set(self.unanswered.get() + 1);
-            self.latencies.borrow_mut().saturating_record((now - since).as_nanos() as u64);
+            self.latencies.borrow_mut().saturating_record((end - since).as_nanos() as u64);
+        }
+    }
+
+    pub(crate) fn was_late(&self, by: Duration) {
+        if self.counting.get().is_some() {
+            self.late.set(self.late.get().max(by));
         }
     }
 
@@ -149,7 +162,7 @@ impl Book {
     }
 
     pub(crate) fn failed(&self, kind: String) {
-        if !self.over.get() {
+        if self.over.get().is_none() {
             *self.errors.borrow_mut().entry(kind).or_default() += 1;
             self.ended.set(self.ended.get() + 1);
         }

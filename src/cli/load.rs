@@ -100,6 +100,7 @@ impl Pinger {
     fn note_due(&mut self, cx: &mut Context<'_>) {
         let (Some(schedule), Some(mut due)) = (&self.schedule, self.next_due) else { return };
         let now = Instant::now();
+        self.book.was_late(now.saturating_duration_since(due));
         while due <= now {
             self.since.push_back(due);
             due += schedule.every;

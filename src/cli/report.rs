@@ -52,7 +52,7 @@ impl Report {
         }
         let unanswered = self.measured.unanswered.get();
         if self.options.mode != Mode::Idle && self.measured.requests.get() == 0 {
-            faults.push("no request was answered".to_string());
+            faults.push("no request was answered while it was counted".to_string());
         } else if self.options.rate.is_none() && unanswered > 0 {
             faults.push(format!("{unanswered} requests had no answer all the while"));
         }
@@ -109,11 +109,12 @@ impl Report {
             "requests": measured.requests.get(),
             "requests_per_second": self.a_second(measured.requests.get()),
             "bytes_per_second": self.a_second(measured.bytes.get()),
-            "latency_ns": spread,
+            "latency_ns": (!latencies.is_empty()).then_some(spread),
             "unanswered": measured.unanswered.get(),
             "flood_bytes_per_second": self.a_second(self.flood.bytes.get()),
             "own_cpu_ns_per_request": self.cpu_a_request(),
             "own_cpu_share": self.cpu_share(),
+            "most_late_ns": options.rate.map(|_| measured.late.get().as_nanos() as u64),
             "errors": errors,
         })
     }
@@ -147,6 +148,10 @@ impl Report {
         }
         if measured.unanswered.get() > 0 {
             let _ = writeln!(text, "unanswered {}; counted with the time they waited", measured.unanswered.get());
+        }
+        if options.rate.is_some() {
+            let late = measured.late.get().as_secs_f64() * 1e3;
+            let _ = writeln!(text, "own fault  at most {late:.3} ms of a latency: the load was that late");
         }
         if let Some(share) = self.cpu_share() {
             let _ = write!(text, "own cost   {:.0} % of a processor", share * 100.0);

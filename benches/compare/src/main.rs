@@ -32,8 +32,8 @@ Options:
                      measures but a part (--only, --servers, --no-weights) keeps
   -h, --help         this text
 
-It needs valgrind and strace for what it counts, cc, and Debian's libevent-dev and
-libuv1-dev for two of the servers. What is missing is said to be missing.
+It needs taskset, valgrind and strace for what it counts, cc, and Debian's
+libevent-dev and libuv1-dev for two of the servers. What is missing is said to be.
 ";
 
 /// What was asked for.
@@ -74,7 +74,11 @@ fn options() -> Result<Option<Options>> {
         }
     }
     // A part would take the place of the whole.
-    options.keep |= !options.weights || !options.only.is_empty() || !options.servers.is_empty();
+    let part = !options.weights || !options.only.is_empty() || !options.servers.is_empty();
+    if options.again && part {
+        return Err("--again is of all that was measured; --only, --servers and --no-weights are of what is to be".into());
+    }
+    options.keep |= part;
     Ok(Some(options))
 }
 
@@ -141,7 +145,15 @@ fn measured(options: &Options) -> Result<Value> {
         }
     }
     let samples = measure::all(options, &found, &load)?;
-    let weights = if options.weights { weigh::all(&found)? } else { Value::Null };
+    let weights = match options.weights.then(|| weigh::all(&found)) {
+        Some(Ok(weights)) => weights,
+        // What took half an hour to measure is not thrown away for it.
+        Some(Err(error)) => {
+            eprintln!("MISSING: what everything weighs: {error}");
+            Value::Null
+        }
+        None => Value::Null,
+    };
     Ok(json!({
         "machine": measure::machine(),
         "rounds": options.rounds,

@@ -61,7 +61,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 
 impl Running {
     fn new(command: &mut Command) -> Result<Running> {
-        let child = command.stdout(Stdio::piped()).spawn()?;
+        let child = command.stdout(Stdio::piped()).spawn();
+        let child = child.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let (ended, end) = channel();
         let pid = child.id().to_string();
         std::thread::spawn(move || {
@@ -130,12 +131,13 @@ fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
     let report: Value = serde_json::from_str(&report)?;
     let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
     let (requests, connections) = (number("requests"), number("connections"));
+    let whole = report["errors"].as_object().is_some_and(|errors| errors.is_empty());
     Ok(json!({
         "rate": number("requests_per_second"),
         "cpu_ns": (requests > 0.0).then(|| (after - before) as f64 / requests),
         "load_cpu_ns": report["own_cpu_ns_per_request"],
         "load_share": report["own_cpu_share"],
-        "bytes_per_connection": held / connections,
+        "bytes_per_connection": whole.then_some(held / connections),
         "bytes_held": held,
         "flood": number("flood_bytes_per_second"),
         "latency_ns": report["latency_ns"],

@@ -84,6 +84,11 @@ impl<'a> Samples<'a> {
         counts.into_iter().map(told).collect()
     }
 
+    /// What stands behind a figure where anything went wrong.
+    fn mark(&self, scenario: &str, server: &str) -> &'static str {
+        if self.troubles(scenario, server).is_empty() { "" } else { " †" }
+    }
+
     /// The servers that were measured, the yardstick first.
     pub fn servers(&self) -> Vec<&'static str> {
         let named = |name: &str| self.0.iter().any(|sample| sample["server"] == name);
@@ -125,8 +130,7 @@ fn table(text: &mut String, title: &str, servers: &[&str], columns: &[&str], cel
 /// A table of busy scenarios. What had trouble is marked, and told of below.
 fn busy_table(text: &mut String, title: &str, samples: &Samples<'_>, scenarios: &[&str], cell: impl Fn(&str, &str) -> String) {
     table(text, title, &samples.servers(), scenarios, |server, scenario| {
-        let mark = if samples.troubles(scenario, server).is_empty() { "" } else { " †" };
-        format!("{}{mark}", cell(server, scenario))
+        format!("{}{}", cell(server, scenario), samples.mark(scenario, server))
     });
 }
 
@@ -211,40 +215,43 @@ pub fn markdown(results: &Value) -> String {
         &closed,
         |server, scenario| shown(median(samples.ratios([scenario, server, "/load_cpu_ns"], [scenario, server, "/cpu_ns"])), 2),
     );
-    if scenarios.contains(&"idle") {
-        table(
-            &mut text,
-            "Memory, 10,000 idle connections after one echo each",
-            &servers,
-            &["bytes a connection"],
-            |server, _| shown(samples.median("idle", server, "/bytes_per_connection"), 0),
-        );
-    }
-    if scenarios.contains(&"flood") {
-        let columns = ["ping p99, ms", "pings a second", "flood, MB a second"];
-        table(&mut text, "Four flooders beside 50 pingers", &servers, &columns, |server, column| match column {
-            "ping p99, ms" => shown(samples.median("flood", server, "/latency_ns/p99").map(|value| value / 1e6), 2),
-            "pings a second" => shown(samples.median("flood", server, "/rate"), 0),
-            _ => shown(samples.median("flood", server, "/flood").map(|value| value / 1e6), 0),
-        });
-    }
-    if scenarios.contains(&"mute") && scenarios.contains(&"50 pingers") {
-        let columns = ["of the rate without them", "MB held"];
-        table(
-            &mut text,
-            "Eight that send and never read, beside 50 pingers",
-            &servers,
-            &columns,
-            |server, column| match column {
-                "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
-                _ => shown(median(samples.ratios(["mute", server, "/rate"], ["50 pingers", server, "/rate"])), 2),
-            },
-        );
-    }
+    beside(&mut text, &samples, &scenarios);
     if let Some(weights) = results["weights"].as_object() {
         weighed(&mut text, weights, &servers);
     }
     text
+}
+
+/// The scenarios that are about something else than messages a second. What had trouble is marked in them too.
+fn beside(text: &mut String, samples: &Samples<'_>, scenarios: &[&str]) {
+    let servers = samples.servers();
+    if scenarios.contains(&"idle") {
+        let title = "Memory, 10,000 idle connections after one echo each";
+        table(text, title, &servers, &["bytes a connection"], |server, _| {
+            shown(samples.median("idle", server, "/bytes_per_connection"), 0) + samples.mark("idle", server)
+        });
+    }
+    if scenarios.contains(&"flood") {
+        let columns = ["ping p99, ms", "pings a second", "flood, MB a second"];
+        table(text, "Four flooders beside 50 pingers", &servers, &columns, |server, column| {
+            let figure = match column {
+                "ping p99, ms" => shown(samples.median("flood", server, "/latency_ns/p99").map(|value| value / 1e6), 2),
+                "pings a second" => shown(samples.median("flood", server, "/rate"), 0),
+                _ => shown(samples.median("flood", server, "/flood").map(|value| value / 1e6), 0),
+            };
+            figure + samples.mark("flood", server)
+        });
+    }
+    if scenarios.contains(&"mute") && scenarios.contains(&"50 pingers") {
+        let columns = ["of the rate without them", "MB held"];
+        table(text, "Eight that send and never read, beside 50 pingers", &servers, &columns, |server, column| {
+            let figure = match column {
+                "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
+                _ => shown(median(samples.ratios(["mute", server, "/rate"], ["50 pingers", server, "/rate"])), 2),
+            };
+            figure + samples.mark("mute", server)
+        });
+    }
 }
 
 fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers: &[&str]) {

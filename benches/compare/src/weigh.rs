@@ -35,13 +35,24 @@ pub fn all(peers: &[Peer]) -> Result<Value> {
         }
         for (name, connections) in [("instructions_1", 1), ("instructions_64", 64)] {
             let count = slope(|rounds| instructions(&peer.program(), rounds, connections), connections);
-            weight.insert(name.into(), count.map_or_else(|error| json!(error.to_string()), |count| json!(count)));
+            weight.insert(name.into(), told(peer, "instructions", count));
         }
         let count = slope(|rounds| calls(&peer.program(), rounds), 1);
-        weight.insert("system_calls".into(), count.map_or_else(|error| json!(error.to_string()), |count| json!(count)));
+        weight.insert("system_calls".into(), told(peer, "system calls", count));
         weights.insert(peer.name.into(), Value::Object(weight));
     }
     Ok(Value::Object(weights))
+}
+
+/// A count, or why there is none.
+fn told(peer: &Peer, what: &str, count: Result<f64>) -> Value {
+    count.map_or_else(
+        |error| {
+            eprintln!("MISSING: {what} of {}: {error}", peer.name);
+            json!(error.to_string())
+        },
+        |count| json!(count),
+    )
 }
 
 /// What one message more costs.
