@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, Program};
+use common::{PATIENCE, Program, have};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::Cell;
@@ -352,6 +352,26 @@ fn connections_come_from_the_addresses_asked_for() {
     report(address, "--connections 6 --source-addresses 127.0.0.2,127.0.0.3");
     let seen: BTreeSet<IpAddr> = seen.try_iter().collect();
     assert_eq!(seen, BTreeSet::from([[127, 0, 0, 2].into(), [127, 0, 0, 3].into()]));
+}
+
+#[test]
+fn progress_is_shown_on_a_terminal_and_nowhere_else() {
+    let program = Program::serve(&["echo=127.0.0.1:0"]);
+    let output = bench(program.address("echo"), "--connections 2");
+    assert!(output.status.success() && output.stderr.is_empty());
+    if !have("script") {
+        return;
+    }
+    let words =
+        format!("{} bench {} --duration 300ms --warm-up 50ms", env!("CARGO_BIN_EXE_doorkeeper"), program.address("echo"));
+    let output =
+        Command::new("timeout").args(["60", "script", "-qec", &words, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let shown: Vec<&str> = text.split("\r\x1b[K").collect();
+    assert!(shown[1].starts_with("connecting 0.0 s: ") && shown[1].contains(" requests, p99 "), "{text:?}");
+    // It is gone when the report comes.
+    assert!(shown.last().unwrap().starts_with("echo on 127.0.0.1:"), "{text:?}");
 }
 
 #[test]

@@ -145,7 +145,8 @@ fn messages_of_many_clients_share_the_wait() {
     let count = |name: &str| calls.get(name).copied().unwrap_or(0);
     assert_eq!(count("sendto"), 640, "{calls:?}");
     assert_eq!(count("recvfrom"), 640, "{calls:?}");
-    assert!(count("epoll_wait") < 640, "{calls:?}");
+    // A round of all takes a few waits, not one for each.
+    assert!(count("epoll_wait") <= 200, "{calls:?}");
 }
 
 const CONNECTIONS: usize = 10_000;

@@ -48,6 +48,8 @@ struct Load<'a> {
     planned: Vec<Planned>,
     /// Somebody wants it to end.
     interrupted: Rc<Cell<bool>>,
+    /// When progress is shown next, if there is a terminal to show it on.
+    show_at: Option<Instant>,
 }
 
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
@@ -61,15 +63,18 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let cannot_start = |error: io::Error| Failure::failed(format_args!("cannot start the loop: {error}"));
     let mut reactor = Reactor::new(Config { max_connections: wanted, ..Config::default() }).map_err(cannot_start)?;
     let measured = if options.lines { Book::of_lines(options.size) } else { Book::of_noise() };
-    let (flood, quiet) = (Book::of_noise(), Book::of_noise());
+    let (flood, mutes) = (Book::of_noise(), Book::of_noise());
     let interrupted = Rc::new(Cell::new(false));
     let heard = Rc::clone(&interrupted);
     signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| heard.set(true)).map_err(cannot_start)?;
-    let mutes = std::iter::repeat_n(Planned::Mute, options.mutes);
-    let flooders = (0..options.flooders).rev().map(Planned::Flooder);
-    let planned = mutes.chain(flooders).chain((0..options.connections).rev().map(Planned::Measured)).collect();
-    let mut load = Load { options, address, reactor, measured, flood, mutes: quiet, planned, interrupted };
-    load.run()?.write(plot)
+    // The last is the first to be made.
+    let beside = std::iter::repeat_n(Planned::Mute, options.mutes).chain((0..options.flooders).map(Planned::Flooder));
+    let planned = beside.chain((0..options.connections).rev().map(Planned::Measured)).collect();
+    let show_at = io::stderr().is_terminal().then(Instant::now);
+    let mut load = Load { options, address, reactor, measured, flood, mutes, planned, interrupted, show_at };
+    let report = load.run();
+    load.clear_line();
+    report?.write(plot)
 }
 
 /// Whom to load: of the addresses that fit the source addresses, the first where somebody listens.
@@ -91,6 +96,7 @@ impl Load<'_> {
             self.dial()?;
             self.turn(Duration::from_millis(100))?;
             self.unless_interrupted()?;
+            self.show("connecting", start);
         }
         if self.is_lost() {
             let why = self.measured.errors.borrow().keys().next().cloned().unwrap_or_default();
@@ -196,22 +202,14 @@ impl Load<'_> {
     fn pass(&mut self, time: Duration, what: &str) -> Result<(), Failure> {
         let begin = Instant::now();
         let end = begin + time;
-        let mut show = io::stderr().is_terminal().then_some(begin);
         loop {
             let now = Instant::now();
             if now >= end || self.is_lost() || self.interrupted.get() {
-                break;
+                return Ok(());
             }
-            if let Some(due) = show.filter(|&due| due <= now) {
-                self.show(what, now - begin);
-                show = Some(due + SHOW_EVERY);
-            }
-            self.turn(end.min(show.unwrap_or(end)) - now)?;
+            self.show(what, begin);
+            self.turn(end.min(self.show_at.unwrap_or(end)).saturating_duration_since(now))?;
         }
-        if show.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-        Ok(())
     }
 
     fn turn(&mut self, limit: Duration) -> Result<(), Failure> {
@@ -220,16 +218,28 @@ impl Load<'_> {
         self.reactor.turn(Some(sleep.map_or(limit, |sleep| sleep.min(limit)))).map_err(poller_failed)
     }
 
-    /// A line on a terminal, written over the one before.
-    fn show(&self, what: &str, so_far: Duration) {
+    /// A line on a terminal, now and then, written over the one before.
+    fn show(&mut self, what: &str, since: Instant) {
+        let now = Instant::now();
+        if self.show_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.show_at = Some(now + SHOW_EVERY);
+        let to_come = self.planned.len() + self.dialing();
         let requests = self.measured.requests.get();
         let p99 = self.measured.latencies.borrow().value_at_quantile(0.99) as f64 / 1e6;
         let failed = self.measured.ended.get();
         let _ = write!(
             io::stderr(),
-            "\r\x1b[K{what} {:.1} s: {requests} requests, p99 {p99:.3} ms, {failed} failed",
-            so_far.as_secs_f64()
+            "\r\x1b[K{what} {:.1} s: {to_come} to connect, {requests} requests, p99 {p99:.3} ms, {failed} failed",
+            (now - since).as_secs_f64()
         );
+    }
+
+    fn clear_line(&self) {
+        if self.show_at.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
     }
 }
 

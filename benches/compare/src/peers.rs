@@ -15,8 +15,9 @@ pub const YARDSTICK: &str = "epoll";
 
 impl Peer {
     pub fn all() -> Vec<Peer> {
-        let rust = ["doorkeeper", "tokio", "tokio-timeout", "mio", "message-io", "smol", "monoio"];
-        let c: [(&str, &[&str]); 3] = [(YARDSTICK, &[]), ("libevent", &["-levent_core"]), ("libuv", &["-luv"])];
+        let rust = ["doorkeeper", "tokio", "tokio-64k", "tokio-timeout", "mio", "message-io", "smol", "monoio"];
+        let c: [(&str, &[&str]); 4] =
+            [(YARDSTICK, &[]), ("epoll-64", &[]), ("libevent", &["-levent_core"]), ("libuv", &["-luv"])];
         let c = c.into_iter().map(|(name, libraries)| Peer { name, c: Some(libraries) });
         c.chain(rust.into_iter().map(|name| Peer { name, c: None })).collect()
     }

@@ -207,17 +207,18 @@ pub fn markdown(results: &Value) -> String {
             },
         );
     }
-    let closed = without(&["idle", "flood", "mute", "50 pingers", "connect-echo-close"]);
     table(
         &mut text,
         "CPU per message of the load, as a multiple of the server's",
         &["doorkeeper"],
-        &closed,
+        &busy,
         |server, scenario| shown(median(samples.ratios([scenario, server, "/load_cpu_ns"], [scenario, server, "/cpu_ns"])), 2),
     );
     beside(&mut text, &samples, &scenarios);
-    if let Some(weights) = results["weights"].as_object() {
-        weighed(&mut text, weights, &servers);
+    match &results["weights"] {
+        Value::Object(weights) => weighed(&mut text, weights, &servers),
+        Value::String(why) => drop(writeln!(text, "\n**Missing:** what everything weighs: {why}.")),
+        _ => {}
     }
     text
 }
@@ -262,6 +263,13 @@ fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers:
         "instructions, 64 connections" => shown(figure(server, "instructions_64"), 0),
         _ => shown(figure(server, "system_calls"), 2),
     });
+    for (server, weight) in weights {
+        for (what, why) in weight.as_object().into_iter().flatten() {
+            if let Some(why) = why.as_str() {
+                let _ = writeln!(text, "\n**Missing:** {what} of {server}: {why}.");
+            }
+        }
+    }
     let weighed: Vec<&str> = servers.iter().copied().filter(|server| figure(server, "crates").is_some()).collect();
     let columns = ["kB over an empty program", "crates", "cold build, of doorkeeper's"];
     let own = figure("doorkeeper", "build_seconds");

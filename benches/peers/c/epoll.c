@@ -6,6 +6,10 @@
 #include <poll.h>
 #include <sys/epoll.h>
 
+#ifndef EVENTS
+#define EVENTS 1024
+#endif
+
 static char buffer[65536];
 
 /* Sends all of it; says whether that went well. */
@@ -28,10 +32,10 @@ static int send_all(int socket, const char *bytes, ssize_t count) {
 int main(int argc, char **argv) {
     int listener = listen_on(argc > 1 ? argv[1] : "127.0.0.1:0");
     int poller = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[1024];
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = listener}, events[EVENTS];
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
     for (;;) {
-        int count = epoll_wait(poller, events, 1024, -1);
+        int count = epoll_wait(poller, events, EVENTS, -1);
         for (int i = 0; i < count; i++) {
             int socket = events[i].data.fd;
             if (socket == listener) {

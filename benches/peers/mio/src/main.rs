@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Read, Result, Write};
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// Echoes until there is no more; says whether the connection goes on.
-fn echo(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
+/// Echoes until there is no more; says whether the connection goes on. Where the peer has closed, that is known by reading on.
+fn echo(stream: &mut TcpStream, buffer: &mut [u8], closed: bool) -> Result<bool> {
     loop {
         let count = match stream.read(buffer) {
             Ok(0) => return Ok(false),
@@ -24,7 +24,7 @@ fn echo(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<bool> {
                 Err(error) => return Err(error),
             }
         }
-        if count < buffer.len() {
+        if count < buffer.len() && !closed {
             return Ok(true);
         }
     }
@@ -49,7 +49,7 @@ fn main() -> Result<()> {
                     place.insert(stream);
                 }
             } else if let Some(stream) = streams.get_mut(event.token().0)
-                && !echo(stream, &mut buffer).unwrap_or(false)
+                && !echo(stream, &mut buffer, event.is_read_closed()).unwrap_or(false)
             {
                 streams.remove(event.token().0);
             }

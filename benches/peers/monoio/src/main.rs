@@ -25,6 +25,10 @@ async fn main() -> std::io::Result<()> {
     println!("listening {}", listener.local_addr()?);
     loop {
         let (stream, _) = listener.accept().await?;
-        monoio::spawn(echo(stream));
+        monoio::spawn(async {
+            if let Err(error) = echo(stream).await {
+                eprintln!("{error}");
+            }
+        });
     }
 }

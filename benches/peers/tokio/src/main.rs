@@ -1,4 +1,4 @@
-//! Echo on tokio, one thread, as its documentation writes it: a task and a buffer of 4 KiB for each connection.
+//! Echo on tokio, one thread, in the manner of its documentation: a task for each connection, with a buffer of 4 KiB.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

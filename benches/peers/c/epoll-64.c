@@ -1,0 +1,3 @@
+/* The yardstick with as many events a turn as doorkeeper takes. */
+#define EVENTS 64
+#include "epoll.c"
