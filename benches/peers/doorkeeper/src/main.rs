@@ -1,4 +1,4 @@
-//! Echo on doorkeeper, with all it has switched on: timeouts, limits, statistics.
+//! Echo on doorkeeper, with its idle timeout, its limits and its statistics switched on.
 
 use doorkeeper::{Config, Context, Handler, Reactor};
 use std::io::{Error, Result};
