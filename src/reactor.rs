@@ -173,7 +173,8 @@ impl Reactor {
     /// Addresses, not names: resolving a name takes calls that block, and belongs before the loop or on another thread.
     ///
     /// # Errors
-    /// Only if there is no place left for it (2³² sources; 2¹⁶ where a `usize` has 32 bits), or the reactor is being dropped. The handler is dropped then.
+    /// Only if there is no place left for it (2³² sources; 2¹⁶ where a `usize` has 32 bits), or the reactor is being dropped. The
+    /// handler is dropped then.
     pub fn connect(&mut self, address: SocketAddr, handler: impl Handler + 'static) -> io::Result<Id> {
         self.connect_with(address, &ConnectOptions::default(), handler)
     }
