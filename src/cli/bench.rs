@@ -45,6 +45,9 @@ struct Load<'a> {
     measured: Rc<Book>,
     flood: Rc<Book>,
     mutes: Rc<Book>,
+    /// What the measured ask for, and the flooders.
+    requests: Rc<Requests>,
+    floods: Rc<Requests>,
     planned: Vec<Planned>,
     /// Somebody wants it to end.
     interrupted: Rc<Cell<bool>>,
@@ -64,6 +67,8 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let mut reactor = Reactor::new(Config { max_connections: wanted, ..Config::default() }).map_err(cannot_start)?;
     let measured = if options.lines { Book::of_lines(options.size) } else { Book::of_noise() };
     let (flood, mutes) = (Book::of_noise(), Book::of_noise());
+    let requests = Rc::new(requests(options, &measured));
+    let floods = Rc::new(Requests { book: Rc::clone(&flood), size: FLOOD, pipeline: 1, most: u64::MAX, schedule: None });
     let interrupted = Rc::new(Cell::new(false));
     let heard = Rc::clone(&interrupted);
     signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| heard.set(true)).map_err(cannot_start)?;
@@ -71,10 +76,17 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let beside = std::iter::repeat_n(Planned::Mute, options.mutes).chain((0..options.flooders).map(Planned::Flooder));
     let planned = beside.chain((0..options.connections).rev().map(Planned::Measured)).collect();
     let show_at = io::stderr().is_terminal().then(Instant::now);
-    let mut load = Load { options, address, reactor, measured, flood, mutes, planned, interrupted, show_at };
+    let mut load = Load { options, address, reactor, measured, flood, mutes, requests, floods, planned, interrupted, show_at };
     let report = load.run();
     load.clear_line();
     report?.write(plot)
+}
+
+fn requests(options: &Bench, book: &Rc<Book>) -> Requests {
+    let Bench { size, pipeline, connections, .. } = *options;
+    let most = if options.mode == Mode::Idle { 1 } else { u64::MAX };
+    let schedule = options.rate.map(|rate| Schedule { rate, connections });
+    Requests { book: Rc::clone(book), size, pipeline, most, schedule }
 }
 
 /// Whom to load: of the addresses that fit the source addresses, the first where somebody listens.
@@ -154,10 +166,7 @@ impl Load<'_> {
             let Some(planned) = self.planned.pop() else { break };
             match planned {
                 Planned::Measured(number) => self.dial_measured(number)?,
-                Planned::Flooder(number) => {
-                    let flood = Requests { size: FLOOD, pipeline: 1, most: u64::MAX, schedule: None };
-                    self.connect(0, &Rc::clone(&self.flood), Pinger::new(&self.flood, number, flood))?;
-                }
+                Planned::Flooder(number) => self.connect(0, &Rc::clone(&self.flood), Pinger::new(&self.floods, number))?,
                 Planned::Mute => self.connect(0, &Rc::clone(&self.mutes), Mute::new(&self.mutes))?,
             }
         }
@@ -165,24 +174,14 @@ impl Load<'_> {
     }
 
     fn dial_measured(&mut self, number: usize) -> Result<(), Failure> {
-        let (options, book) = (self.options, Rc::clone(&self.measured));
-        let Bench { size, pipeline, .. } = *options;
-        let requests = match options.mode {
-            Mode::Echo => {
-                // Each has its own moment, so that what is due is spread over the time between two requests of one.
-                let schedule = options.rate.map(|rate| {
-                    let time_of = |requests: usize| Duration::from_nanos(requests as u64 * 1_000_000_000 / u64::from(rate));
-                    Schedule { first: time_of(number), every: time_of(options.connections) }
-                });
-                Requests { size, pipeline, most: u64::MAX, schedule }
-            }
-            Mode::Idle => Requests { size, pipeline: 1, most: 1, schedule: None },
+        let book = Rc::clone(&self.measured);
+        match self.options.mode {
+            Mode::Echo | Mode::Idle => self.connect(number, &book, Pinger::new(&self.requests, number)),
             Mode::Connect | Mode::Read => {
-                let request = (options.mode == Mode::Connect).then_some(size);
-                return self.connect(number, &book, Caller::new(&book, number, self.target(number), request));
+                let request = (self.options.mode == Mode::Connect).then_some(self.options.size);
+                self.connect(number, &book, Caller::new(&book, number, self.target(number), request))
             }
-        };
-        self.connect(number, &book, Pinger::new(&book, number, requests))
+        }
     }
 
     fn target(&self, number: usize) -> Target {

@@ -10,85 +10,75 @@ use std::time::{Duration, Instant};
 
 const WRONG_BYTES: &str = "other bytes came back than were sent";
 
-/// When the requests of a connection are due.
-#[derive(Debug)]
-pub(crate) struct Schedule {
-    /// When the first is, after the connection is established.
-    pub(crate) first: Duration,
-    pub(crate) every: Duration,
-}
-
-/// Sends requests, and compares what comes back.
-#[derive(Debug)]
-pub(crate) struct Pinger {
-    book: Rc<Book>,
-    origin: u64,
-    size: u64,
-    pipeline: u64,
-    /// How many requests there will ever be.
-    most: u64,
-    schedule: Option<Schedule>,
-    next_due: Option<Instant>,
-    /// When each request that has no answer was sent, or due.
-    since: VecDeque<Instant>,
-    asked: u64,
-    answered: u64,
-    sent: u64,
-    received: u64,
-    dialed: bool,
-}
-
-/// What a connection asks for.
+/// What the connections of one kind ask for, and where it is counted.
 #[derive(Debug)]
 pub(crate) struct Requests {
+    pub(crate) book: Rc<Book>,
     /// Of how many bytes each is.
     pub(crate) size: usize,
-    /// How many may wait for their echo.
+    /// How many of one connection may wait for their echo.
     pub(crate) pipeline: usize,
-    /// How many there will ever be.
+    /// How many of one connection there will ever be.
     pub(crate) most: u64,
     pub(crate) schedule: Option<Schedule>,
+}
+
+/// When requests are due: so many a second, of so many connections in turns.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    pub(crate) rate: u32,
+    pub(crate) connections: usize,
+}
+
+impl Schedule {
+    fn time_of(&self, requests: usize) -> Duration {
+        Duration::from_nanos(requests as u64 * 1_000_000_000 / u64::from(self.rate))
+    }
+}
+
+/// Sends requests, and compares what comes back. It holds nothing that can be worked out from the rest.
+#[derive(Debug)]
+pub(crate) struct Pinger {
+    requests: Rc<Requests>,
+    number: usize,
+    origin: u64,
+    sent: u64,
+    received: u64,
+    /// When each request that has no answer was sent, or due.
+    since: VecDeque<Instant>,
+    next_due: Option<Instant>,
+    dialed: bool,
 }
 
 const DUE: TimerKey = TimerKey(0);
 
 impl Pinger {
-    pub(crate) fn new(book: &Rc<Book>, number: usize, requests: Requests) -> Pinger {
-        Pinger {
-            book: Rc::clone(book),
-            origin: book.origin(number),
-            size: requests.size as u64,
-            pipeline: requests.pipeline as u64,
-            most: requests.most,
-            schedule: requests.schedule,
-            next_due: None,
-            since: VecDeque::new(),
-            asked: 0,
-            answered: 0,
-            sent: 0,
-            received: 0,
-            dialed: false,
-        }
+    pub(crate) fn new(requests: &Rc<Requests>, number: usize) -> Pinger {
+        let (requests, origin) = (Rc::clone(requests), requests.book.origin(number));
+        Pinger { requests, number, origin, sent: 0, received: 0, since: VecDeque::new(), next_due: None, dialed: false }
+    }
+
+    fn answered(&self) -> u64 {
+        self.received / self.requests.size as u64
     }
 
     /// Asks as much as may be asked now.
     fn ask(&mut self, now: Instant, cx: &mut Context<'_>) {
-        while self.asked - self.answered < self.pipeline && self.asked < self.most {
-            if self.schedule.is_none() {
-                self.since.push_back(now);
-            } else if self.asked - self.answered == self.since.len() as u64 {
-                break;
-            }
-            self.asked += 1;
+        let Requests { pipeline, most, schedule, .. } = &*self.requests;
+        let answered = self.answered();
+        while schedule.is_none() && self.since.len() < *pipeline && answered + (self.since.len() as u64) < *most {
+            self.since.push_back(now);
         }
         self.write(cx);
     }
 
     fn write(&mut self, cx: &mut Context<'_>) {
-        let owed = self.asked * self.size;
+        let Requests { book, size, pipeline, .. } = &*self.requests;
+        let asked = self.answered() + self.since.len().min(*pipeline) as u64;
+        let owed = asked * *size as u64;
         while self.sent < owed {
             let length = usize::try_from(owed - self.sent).unwrap_or(usize::MAX);
-            let count = cx.write_static(self.book.expected(self.origin + self.sent, length));
+            let count = cx.write_static(book.expected(self.origin + self.sent, length));
             self.sent += count as u64;
             if count == 0 {
                 break;
@@ -98,12 +88,13 @@ impl Pinger {
 
     /// Notes what is due by now, and wakes up for the next.
     fn note_due(&mut self, cx: &mut Context<'_>) {
-        let (Some(schedule), Some(mut due)) = (&self.schedule, self.next_due) else { return };
+        let (Some(schedule), Some(mut due)) = (&self.requests.schedule, self.next_due) else { return };
         let now = Instant::now();
-        self.book.was_late(now.saturating_duration_since(due));
+        self.requests.book.was_late(now.saturating_duration_since(due));
+        let every = schedule.time_of(schedule.connections);
         while due <= now {
             self.since.push_back(due);
-            due += schedule.every;
+            due += every;
         }
         self.next_due = Some(due);
         cx.set_timer(DUE, due - cx.now());
@@ -113,10 +104,11 @@ impl Pinger {
 
 impl Handler for Pinger {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.book.dialed(&mut self.dialed);
-        match &self.schedule {
+        self.requests.book.dialed(&mut self.dialed);
+        match &self.requests.schedule {
+            // Each has its own moment, so that what is due is spread over the time between two requests of one.
             Some(schedule) => {
-                self.next_due = Some(cx.now() + schedule.first);
+                self.next_due = Some(cx.now() + schedule.time_of(self.number));
                 self.note_due(cx);
             }
             None => self.ask(Instant::now(), cx),
@@ -130,18 +122,19 @@ impl Handler for Pinger {
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        if self.received + input.len() as u64 > self.sent || !self.book.is_echo(self.origin + self.received, input) {
+        let book = &self.requests.book;
+        if self.received + input.len() as u64 > self.sent || !book.is_echo(self.origin + self.received, input) {
             return Err(io::Error::other(WRONG_BYTES));
         }
+        book.came(input.len());
+        let before = self.answered();
         self.received += input.len() as u64;
-        self.book.came(input.len());
-        let answered = self.received / self.size;
-        if answered > self.answered {
+        let answers = (self.answered() - before) as usize;
+        if answers > 0 {
             let now = Instant::now();
-            for since in self.since.drain(..(answered - self.answered) as usize) {
-                self.book.answered(since, now);
+            for since in self.since.drain(..answers) {
+                self.requests.book.answered(since, now);
             }
-            self.answered = answered;
             self.ask(now, cx);
         }
         Ok(input.len())
@@ -157,9 +150,10 @@ impl Handler for Pinger {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        self.book.dialed(&mut self.dialed);
-        self.book.waited(self.since.drain(..), self.schedule.is_some());
-        self.book.ended(closed);
+        let Requests { book, schedule, .. } = &*self.requests;
+        book.dialed(&mut self.dialed);
+        book.waited(self.since.drain(..), schedule.is_some());
+        book.ended(closed);
     }
 }
 
