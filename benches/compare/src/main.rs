@@ -10,6 +10,7 @@ use lexopt::{Arg, Parser, ValueExt};
 use peers::Peer;
 use serde_json::{Value, json};
 use std::error::Error;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,6 +23,8 @@ Usage: ./benches/run [OPTION]...
 
 Options:
   --rounds N         how often each scenario is run on each server [7]
+  --closer N         rounds more for the scenarios with a figure to reach, on
+                     epoll, epoll-64, doorkeeper and tokio [14]
   --seconds N        how long each run is counted, at most 60 [1]
   --only NAME        one scenario alone; may be given several times
   --servers A,B      these servers alone; `epoll` is always among them
@@ -39,6 +42,7 @@ libevent-dev and libuv1-dev for two of the servers. What is missing is said to b
 /// What was asked for.
 pub struct Options {
     pub rounds: usize,
+    pub closer: usize,
     pub seconds: u32,
     pub only: Vec<String>,
     pub servers: Vec<String>,
@@ -49,12 +53,13 @@ pub struct Options {
 
 fn options() -> Result<Option<Options>> {
     let mut options =
-        Options { rounds: 7, seconds: 1, only: vec![], servers: vec![], weights: true, again: false, keep: false };
+        Options { rounds: 7, closer: 14, seconds: 1, only: vec![], servers: vec![], weights: true, again: false, keep: false };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("rounds") => options.rounds = number(&mut parser, "--rounds", 1000)? as usize,
-            Arg::Long("seconds") => options.seconds = number(&mut parser, "--seconds", 60)?,
+            Arg::Long("rounds") => options.rounds = number(&mut parser, "--rounds", 1..=1000)? as usize,
+            Arg::Long("closer") => options.closer = number(&mut parser, "--closer", 0..=1000)? as usize,
+            Arg::Long("seconds") => options.seconds = number(&mut parser, "--seconds", 1..=60)?,
             Arg::Long("only") => {
                 let name = parser.value()?.string()?;
                 known("--only", &name, &measure::SCENARIOS.map(|(name, _)| name))?;
@@ -82,10 +87,10 @@ fn options() -> Result<Option<Options>> {
     Ok(Some(options))
 }
 
-fn number(parser: &mut Parser, option: &str, most: u32) -> Result<u32> {
+fn number(parser: &mut Parser, option: &str, bounds: RangeInclusive<u32>) -> Result<u32> {
     let word = parser.value()?.string()?;
-    let parsed = word.parse().ok().filter(|number| (1..=most).contains(number));
-    parsed.ok_or_else(|| format!("{option} {word}: must be a whole number from 1 to {most}").into())
+    let parsed = word.parse().ok().filter(|number| bounds.contains(number));
+    parsed.ok_or_else(|| format!("{option} {word}: must be a whole number from {} to {}", bounds.start(), bounds.end()).into())
 }
 
 fn known(option: &str, name: &str, all: &[&str]) -> Result<()> {
@@ -160,6 +165,7 @@ fn measured(options: &Options) -> Result<Value> {
     Ok(json!({
         "machine": measure::machine(),
         "rounds": options.rounds,
+        "closer": options.closer,
         "seconds": options.seconds,
         "missing": missing,
         "samples": samples,

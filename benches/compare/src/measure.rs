@@ -25,6 +25,10 @@ pub const SCENARIOS: [(&str, &str); 12] = [
     ("mute", "--connections 50 --mutes 8"),
 ];
 
+/// Those with a figure to reach, which are run more often, on the servers that the figure is about.
+pub const CLOSER: [&str; 6] = ["64 B × 64", "64 B × 1000", "64 B × 10000", "16 KiB × 64", "1 MiB × 4", "connect-echo-close"];
+pub const CLOSE: [&str; 4] = ["epoll", "epoll-64", "doorkeeper", "tokio"];
+
 /// Each has ports of its own. With one, a second's connections are as many as there are ports, and what is measured is how soon the
 /// kernel gives one back.
 fn many_addresses() -> String {
@@ -33,15 +37,20 @@ fn many_addresses() -> String {
 
 pub fn all(options: &Options, peers: &[Peer], load: &Path) -> Result<Vec<Value>> {
     let mut samples = Vec::new();
-    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-    for round in 0..options.rounds {
-        for (scenario, args) in SCENARIOS.into_iter().filter(|(name, _)| wanted(name)) {
+    let rounds = options.rounds + options.closer;
+    for round in 0..rounds {
+        let is_closer = round >= options.rounds;
+        let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+        let peers: Vec<&Peer> = peers.iter().filter(|peer| !is_closer || CLOSE.contains(&peer.name)).collect();
+        let scenarios = SCENARIOS.into_iter().filter(|(name, _)| wanted(name) && (!is_closer || CLOSER.contains(name)));
+        for (scenario, args) in scenarios {
             // Another begins in each round, so that no server always follows the same one.
             for turn in 0..peers.len() {
-                let peer = &peers[(turn + round) % peers.len()];
-                eprintln!("round {} of {}: {scenario}: {}", round + 1, options.rounds, peer.name);
+                let peer = peers[(turn + round) % peers.len()];
+                eprintln!("round {} of {rounds}: {scenario}: {}", round + 1, peer.name);
                 let mut sample =
-                    one(peer, args, options.seconds, load).unwrap_or_else(|error| json!({ "failed": error.to_string() }));
+                    // The two are not alike, for others have a share of them: neither server nor load always has the same.
+                    one(peer, args, options.seconds, load, round % 2).unwrap_or_else(|error| json!({ "failed": error.to_string() }));
                 let about = sample.as_object_mut().expect("an object");
                 about.insert("scenario".into(), json!(scenario));
                 about.insert("server".into(), json!(peer.name));
@@ -110,11 +119,12 @@ fn pinned(processor: usize, program: &Path) -> Command {
     command
 }
 
-fn one(peer: &Peer, args: &str, seconds: u32, load: &Path) -> Result<Value> {
-    let server = start(&mut pinned(0, &peer.program()))?;
+/// One run, with the server on this processor and the load on the other of the first two.
+fn one(peer: &Peer, args: &str, seconds: u32, load: &Path, processor: usize) -> Result<Value> {
+    let server = start(&mut pinned(processor, &peer.program()))?;
     let pid = server.child.id();
     let memory = memory_now(pid)?;
-    let mut command = pinned(1, load);
+    let mut command = pinned(1 - processor, load);
     command.args(["bench", &server.address, "--json", "--warm-up", "300ms", "--duration", &format!("{seconds}s")]);
     command.args(args.replace("MANY", &many_addresses()).split(' '));
     let mut running = Running::new(command.stderr(Stdio::piped()))?;

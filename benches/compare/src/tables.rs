@@ -1,7 +1,7 @@
 //! The results as Markdown, and what they are worked out of.
 
 use crate::Result;
-use crate::measure::SCENARIOS;
+use crate::measure::{self, SCENARIOS};
 use crate::peers::{Peer, YARDSTICK};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -11,6 +11,9 @@ use std::path::Path;
 /// What stands in the place of a figure that is not there.
 const NOTHING: &str = "–";
 
+/// A figure in each of the rounds, by their numbers.
+type Rounds = Vec<(u64, f64)>;
+
 pub struct Samples<'a>(&'a [Value]);
 
 impl<'a> Samples<'a> {
@@ -18,45 +21,29 @@ impl<'a> Samples<'a> {
         Samples(results["samples"].as_array().map_or(&[], Vec::as_slice))
     }
 
-    fn values(&self, scenario: &str, server: &str, pointer: &str) -> Vec<(u64, f64)> {
+    fn values(&self, scenario: &str, server: &str, pointer: &str) -> Rounds {
         let those = self.0.iter().filter(|sample| sample["scenario"] == scenario && sample["server"] == server);
         those.filter_map(|sample| Some((sample["round"].as_u64()?, sample.pointer(pointer)?.as_f64()?))).collect()
     }
 
     /// The median of all rounds.
     pub fn median(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
-        median(self.values(scenario, server, pointer).into_iter().map(|(_, value)| value).collect())
+        median(&self.values(scenario, server, pointer))
     }
 
-    /// What one figure is of another, round by round, in order. A figure: its scenario, its server, its name.
-    fn ratios(&self, figure: [&str; 3], other: [&str; 3]) -> Vec<f64> {
-        let [scenario, server, pointer] = other;
-        let others = self.values(scenario, server, pointer);
-        let [scenario, server, pointer] = figure;
-        let pairs = self.values(scenario, server, pointer).into_iter().filter_map(|(round, value)| {
-            let (_, other) = others.iter().find(|(other, _)| *other == round)?;
-            (*other > 0.0).then(|| value / other)
-        });
-        let mut ratios: Vec<f64> = pairs.collect();
-        ratios.sort_by(f64::total_cmp);
-        ratios
+    /// A figure as a multiple of the yardstick's.
+    fn multiples(&self, scenario: &str, server: &str, pointer: &str) -> Rounds {
+        of(&self.values(scenario, server, pointer), &self.values(scenario, YARDSTICK, pointer))
     }
 
     /// The median of the ratios to the yardstick, round by round.
     pub fn ratio(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
-        median(self.ratios([scenario, server, pointer], [scenario, YARDSTICK, pointer]))
+        median(&self.multiples(scenario, server, pointer))
     }
 
-    /// The same, and between what values the middle half of the rounds lies.
-    fn spread(&self, scenario: &str, server: &str, pointer: &str) -> String {
-        let ratios = self.ratios([scenario, server, pointer], [scenario, YARDSTICK, pointer]);
-        match (median(ratios.clone()), ratios.len()) {
-            (Some(middle), count) if count > 3 && server != YARDSTICK => {
-                let (low, high) = (ratios[count / 4], ratios[count - 1 - count / 4]);
-                format!("{middle:.2} ({low:.2}–{high:.2})")
-            }
-            (middle, _) => shown(middle, 2),
-        }
+    /// How CPU per message grows from 64 connections on.
+    fn growth(&self, scenario: &str, server: &str) -> Rounds {
+        of(&self.values(scenario, server, "/cpu_ns"), &self.values("64 B × 64", server, "/cpu_ns"))
     }
 
     /// What went wrong in a scenario on a server, in all rounds together: whole runs, connections, requests without an answer.
@@ -101,14 +88,40 @@ impl<'a> Samples<'a> {
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// What one figure is of another, round by round.
+fn of(figure: &Rounds, other: &Rounds) -> Rounds {
+    let ratio = |&(round, value): &(u64, f64)| {
+        let (_, other) = other.iter().find(|(other, _)| *other == round)?;
+        (*other > 0.0).then(|| (round, value / other))
+    };
+    figure.iter().filter_map(ratio).collect()
+}
+
+fn sorted(rounds: &Rounds) -> Vec<f64> {
+    let mut values: Vec<f64> = rounds.iter().map(|&(_, value)| value).collect();
     values.sort_by(f64::total_cmp);
+    values
+}
+
+fn median(rounds: &Rounds) -> Option<f64> {
+    let values = sorted(rounds);
     let middle = values.len() / 2;
     match values.len() {
         0 => None,
         length if length % 2 == 0 => Some((values[middle - 1] + values[middle]) / 2.0),
         _ => Some(values[middle]),
     }
+}
+
+/// The median, and between what values the middle half of the rounds lies.
+fn spread(rounds: &Rounds) -> String {
+    let values = sorted(rounds);
+    let (middle, count) = (shown(median(rounds), 2), values.len());
+    // The yardstick is the same as itself.
+    if count < 4 || values.iter().all(|&value| value == 1.0) {
+        return middle;
+    }
+    format!("{middle} ({:.2}–{:.2})", values[count / 4], values[count - 1 - count / 4])
 }
 
 fn shown(value: Option<f64>, digits: usize) -> String {
@@ -155,12 +168,17 @@ pub fn markdown(results: &Value) -> String {
     let machine = &results["machine"];
     let _ = writeln!(
         text,
-        "Measured on {}, {} processors, Linux {}; {} rounds of {} s.",
+        "Measured on {}, {} processors, Linux {}; {} rounds of {} s.{}",
         machine["processor"].as_str().unwrap_or("?"),
         machine["processors"],
         machine["kernel"].as_str().unwrap_or("?"),
         results["rounds"],
-        results["seconds"]
+        results["seconds"],
+        match results["closer"].as_u64() {
+            Some(more) if more > 0 =>
+                format!(" {}: {more} rounds more on {}.", measure::CLOSER.join(", "), measure::CLOSE.join(", ")),
+            _ => String::new(),
+        }
     );
     for missing in results["missing"].as_array().into_iter().flatten() {
         let _ = writeln!(
@@ -174,10 +192,10 @@ pub fn markdown(results: &Value) -> String {
         |left_out: &[&str]| -> Vec<&str> { scenarios.iter().copied().filter(|name| !left_out.contains(name)).collect() };
     let busy = without(&["idle", "flood", "mute", "50 pingers"]);
     busy_table(&mut text, "CPU per message, as a multiple of plain epoll's", &samples, &busy, |server, scenario| {
-        samples.spread(scenario, server, "/cpu_ns")
+        spread(&samples.multiples(scenario, server, "/cpu_ns"))
     });
     busy_table(&mut text, "Messages a second, as a multiple of plain epoll's", &samples, &busy, |server, scenario| {
-        samples.spread(scenario, server, "/rate")
+        spread(&samples.multiples(scenario, server, "/rate"))
     });
     for (title, percentile) in [("Median", "p50"), ("99th percentile", "p99"), ("99.9th percentile", "p99.9")] {
         let title = format!("{title} of the latency, as a multiple of plain epoll's");
@@ -197,23 +215,18 @@ pub fn markdown(results: &Value) -> String {
     );
     troubles(&mut text, &samples);
     if scenarios.contains(&"64 B × 64") && scenarios.contains(&"64 B × 10000") {
-        table(
-            &mut text,
-            "CPU per message, as a multiple of its own at 64 connections",
-            &servers,
-            &["64 B × 1000", "64 B × 10000"],
-            |server, scenario| {
-                shown(median(samples.ratios([scenario, server, "/cpu_ns"], ["64 B × 64", server, "/cpu_ns"])), 2)
-            },
-        );
+        for (connections, scenario) in [("1000", "64 B × 1000"), ("10,000", "64 B × 10000")] {
+            let title = format!("How CPU per message grows from 64 connections to {connections}");
+            table(&mut text, &title, &servers, &["times", "of plain epoll's growth"], |server, column| {
+                let growth = samples.growth(scenario, server);
+                spread(&if column == "times" { growth } else { of(&growth, &samples.growth(scenario, YARDSTICK)) })
+            });
+        }
     }
-    table(
-        &mut text,
-        "CPU per message of the load, as a multiple of the server's",
-        &["doorkeeper"],
-        &busy,
-        |server, scenario| shown(median(samples.ratios([scenario, server, "/load_cpu_ns"], [scenario, server, "/cpu_ns"])), 2),
-    );
+    let own = |server: &str, scenario: &str| {
+        spread(&of(&samples.values(scenario, server, "/load_cpu_ns"), &samples.values(scenario, server, "/cpu_ns")))
+    };
+    table(&mut text, "CPU per message of the load, as a multiple of the server's", &["doorkeeper"], &busy, own);
     beside(&mut text, &samples, &scenarios);
     match &results["weights"] {
         Value::Object(weights) => weighed(&mut text, weights, &servers),
@@ -248,7 +261,10 @@ fn beside(text: &mut String, samples: &Samples<'_>, scenarios: &[&str]) {
         table(text, "Eight that send and never read, beside 50 pingers", &servers, &columns, |server, column| {
             let figure = match column {
                 "MB held" => shown(samples.median("mute", server, "/bytes_held").map(|value| value / 1e6), 1),
-                _ => shown(median(samples.ratios(["mute", server, "/rate"], ["50 pingers", server, "/rate"])), 2),
+                _ => shown(
+                    median(&of(&samples.values("mute", server, "/rate"), &samples.values("50 pingers", server, "/rate"))),
+                    2,
+                ),
             };
             figure + samples.mark("mute", server)
         });
