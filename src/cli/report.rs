@@ -54,7 +54,7 @@ impl Report {
         if self.options.mode != Mode::Idle && self.measured.requests.get() == 0 {
             faults.push("no request was answered while it was counted".to_string());
         } else if self.options.rate.is_none() && unanswered > 0 {
-            faults.push(format!("{unanswered} requests had no answer all the while"));
+            faults.push(format!("requests without an answer all the while: {unanswered}"));
         }
         faults
     }
