@@ -50,8 +50,13 @@ fn answer(line: &[u8]) -> String {
 fn calculate(line: &[u8]) -> std::result::Result<i64, &'static str> {
     let text = std::str::from_utf8(line).map_err(|_| "not text")?;
     let words: Vec<&str> = text.split_whitespace().collect();
-    let [left, operator, right] = words[..] else { return Err("write a sum as in: 2 + 3") };
-    let number = |word: &str| word.parse::<i64>().map_err(|_| "not a whole number of 64 bits");
+    let [left, operator, right] = words[..] else {
+        return Err("write a sum as in: 2 + 3");
+    };
+    let number = |word: &str| {
+        word.parse::<i64>()
+            .map_err(|_| "not a whole number of 64 bits")
+    };
     let (left, right) = (number(left)?, number(right)?);
     let value = match operator {
         "+" => left.checked_add(right),
@@ -65,9 +70,13 @@ fn calculate(line: &[u8]) -> std::result::Result<i64, &'static str> {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7200".to_string());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:7200".to_string());
     let mut reactor = Reactor::new(Config::default())?;
-    let id = reactor.listen(address.parse().map_err(Error::other)?, |_peer| Some(Calculator))?;
+    let id = reactor.listen(address.parse().map_err(Error::other)?, |_peer| {
+        Some(Calculator)
+    })?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
 }

@@ -55,12 +55,20 @@ impl Handler for Member {
             self.tell_others(cx, line);
             consumed += length + 1;
         }
-        if input.len() - consumed > LINE_MAX { Err(Error::other("line too long")) } else { Ok(consumed) }
+        if input.len() - consumed > LINE_MAX {
+            Err(Error::other("line too long"))
+        } else {
+            Ok(consumed)
+        }
     }
 
     /// Everything has left, so there is room again.
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        let missed = self.members.borrow_mut().get_mut(&cx.id()).map_or(0, std::mem::take);
+        let missed = self
+            .members
+            .borrow_mut()
+            .get_mut(&cx.id())
+            .map_or(0, std::mem::take);
         if missed > 0 {
             cx.write(format!("* you missed {missed} lines\n").as_bytes());
         }
@@ -73,10 +81,16 @@ impl Handler for Member {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7100".to_string());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:7100".to_string());
     let members = Members::default();
     let mut reactor = Reactor::new(Config::default())?;
-    let service = move |_peer| Some(Member { members: Rc::clone(&members) });
+    let service = move |_peer| {
+        Some(Member {
+            members: Rc::clone(&members),
+        })
+    };
     let id = reactor.listen(address.parse().map_err(Error::other)?, service)?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()

@@ -20,14 +20,24 @@ impl Handler for Greeter {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        eprintln!("{}: {}; {} bytes sent, {} received", cx.peer(), closed.reason, closed.sent, closed.received);
+        eprintln!(
+            "{}: {}; {} bytes sent, {} received",
+            cx.peer(),
+            closed.reason,
+            closed.sent,
+            closed.received
+        );
         cx.stop();
     }
 }
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let address = args.next().unwrap_or("127.0.0.1:7007".to_string()).parse().map_err(Error::other)?;
+    let address = args
+        .next()
+        .unwrap_or("127.0.0.1:7007".to_string())
+        .parse()
+        .map_err(Error::other)?;
     let words: Vec<String> = args.collect();
     let mut reactor = Reactor::new(Config::default())?;
     reactor.connect(address, Greeter(format!("{}\n", words.join(" "))))?;

@@ -12,7 +12,9 @@ impl Handler for Echo {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7007".to_string());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:7007".to_string());
     let mut reactor = Reactor::new(Config::default())?;
     let id = reactor.listen(address.parse().map_err(Error::other)?, |_peer| Some(Echo))?;
     println!("listening {}", reactor.local_addr(id)?);

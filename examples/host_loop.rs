@@ -18,8 +18,15 @@ impl Handler for Echo {
 }
 
 fn main() -> Result<()> {
-    let address: SocketAddr = std::env::args().nth(1).unwrap_or("127.0.0.1:7007".to_string()).parse().map_err(Error::other)?;
-    let mut reactor = Reactor::new(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() })?;
+    let address: SocketAddr = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:7007".to_string())
+        .parse()
+        .map_err(Error::other)?;
+    let mut reactor = Reactor::new(Config {
+        idle_timeout: Some(Duration::from_secs(60)),
+        ..Config::default()
+    })?;
     let id = reactor.listen(address, |_peer| Some(Echo))?;
     let address = reactor.local_addr(id)?;
     let udp = UdpSocket::bind(address)?;
@@ -27,9 +34,14 @@ fn main() -> Result<()> {
     println!("listening {address}");
     while !reactor.is_done() {
         // Asked for before each sleep: whatever happened since may have brought it forward.
-        let left = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+        let left = reactor
+            .next_deadline()
+            .map(|due| due.saturating_duration_since(Instant::now()));
         let left = left.and_then(|left| Timespec::try_from(left).ok());
-        let mut fds = [PollFd::new(&reactor, PollFlags::IN), PollFd::new(&udp, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(&reactor, PollFlags::IN),
+            PollFd::new(&udp, PollFlags::IN),
+        ];
         poll(&mut fds, left.as_ref())?;
         if !fds[1].revents().is_empty() {
             echo_datagram(&udp)?;

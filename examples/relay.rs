@@ -33,7 +33,10 @@ impl Handler for Side {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Result<()> {
         match self.other {
             Other::Target(target) => {
-                let onward = Side { other: Other::Side(cx.id()), ending: false };
+                let onward = Side {
+                    other: Other::Side(cx.id()),
+                    ending: false,
+                };
                 self.other = Other::Side(cx.connect(target, onward)?);
             }
             // Connected: what has come in meanwhile may go on.
@@ -45,7 +48,9 @@ impl Handler for Side {
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
-        let Some(other) = self.other() else { return Ok(0) };
+        let Some(other) = self.other() else {
+            return Ok(0);
+        };
         let taken = cx.send(other, input);
         if self.ending && taken == input.len() {
             cx.half_close_of(other);
@@ -78,10 +83,20 @@ impl Handler for Side {
 
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
-    let mut address = |default: &str| args.next().unwrap_or(default.to_string()).parse().map_err(Error::other);
+    let mut address = |default: &str| {
+        args.next()
+            .unwrap_or(default.to_string())
+            .parse()
+            .map_err(Error::other)
+    };
     let (own, target) = (address("127.0.0.1:7000")?, address("127.0.0.1:7007")?);
     let mut reactor = Reactor::new(Config::default())?;
-    let id = reactor.listen(own, move |_peer| Some(Side { other: Other::Target(target), ending: false }))?;
+    let id = reactor.listen(own, move |_peer| {
+        Some(Side {
+            other: Other::Target(target),
+            ending: false,
+        })
+    })?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
 }

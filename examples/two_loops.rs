@@ -30,33 +30,52 @@ fn start(address: SocketAddr) -> Result<Loop> {
     let (sender, started) = channel();
     let thread = std::thread::spawn(move || {
         let mut reactor = Reactor::new(Config::default())?;
-        let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+        let options = ListenOptions {
+            reuse_port: true,
+            ..ListenOptions::default()
+        };
         let id = reactor.listen_with(address, &options, |_peer| Some(Echo))?;
         let _ = sender.send((reactor.handle(), reactor.local_addr(id)?));
         reactor.run()?;
         Ok(reactor.stats().accepted)
     });
     match started.recv() {
-        Ok((handle, address)) => Ok(Loop { handle, address, thread }),
+        Ok((handle, address)) => Ok(Loop {
+            handle,
+            address,
+            thread,
+        }),
         // It ended before it listened, and says why.
-        Err(_) => Err(join(thread).err().unwrap_or_else(|| Error::other("the loop did not start"))),
+        Err(_) => Err(join(thread)
+            .err()
+            .unwrap_or_else(|| Error::other("the loop did not start"))),
     }
 }
 
 fn join(thread: JoinHandle<Result<u64>>) -> Result<u64> {
-    thread.join().map_err(|_| Error::other("the loop's thread panicked"))?
+    thread
+        .join()
+        .map_err(|_| Error::other("the loop's thread panicked"))?
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7007".to_string());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or("127.0.0.1:7007".to_string());
     let first = start(address.parse().map_err(Error::other)?)?;
     // The same port, also if the first was given any that is free.
     let second = start(first.address)?;
     println!("listening {}", first.address);
     std::io::stdin().read_to_end(&mut Vec::new())?;
     for each in [&first, &second] {
-        let _ = each.handle.post(|reactor: &mut Reactor| reactor.drain(Duration::from_secs(5)));
+        let _ = each
+            .handle
+            .post(|reactor: &mut Reactor| reactor.drain(Duration::from_secs(5)));
     }
-    println!("served {} and {}", join(first.thread)?, join(second.thread)?);
+    println!(
+        "served {} and {}",
+        join(first.thread)?,
+        join(second.thread)?
+    );
     Ok(())
 }

@@ -44,7 +44,10 @@ pub(crate) struct Admission {
 
 impl Admission {
     pub(crate) fn new() -> Admission {
-        Admission { state: State::Open, waiting: true }
+        Admission {
+            state: State::Open,
+            waiting: true,
+        }
     }
 
     /// Someone arrived.
@@ -131,11 +134,18 @@ mod tests {
                     }
                 }
             }
-            let comes_back = admission.wants_turn() || admission.is_held_up() || admission.deadline().is_some();
+            let comes_back =
+                admission.wants_turn() || admission.is_held_up() || admission.deadline().is_some();
             assert!(!anyone || comes_back, "{steps:?}");
             assert!(anyone || !admission.wants_turn(), "{steps:?}");
             if steps.len() < 6 {
-                for step in [None, Some(Stop::Empty), Some(Stop::Exhausted), Some(Stop::Budget), Some(Stop::House)] {
+                for step in [
+                    None,
+                    Some(Stop::Empty),
+                    Some(Stop::Exhausted),
+                    Some(Stop::Budget),
+                    Some(Stop::House),
+                ] {
                     steps.push(step);
                     walk(steps);
                     steps.pop();

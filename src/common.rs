@@ -22,11 +22,21 @@ pub(crate) struct Common {
 impl Common {
     pub(crate) fn new(config: Config) -> Common {
         let eyes = Eyes::new(config.observed_bytes, config.stall_warning);
-        Common { config, clock: Clock::new(), now: Tick::default(), eyes, received: Cell::new(0), sent: Cell::new(0) }
+        Common {
+            config,
+            clock: Clock::new(),
+            now: Tick::default(),
+            eyes,
+            received: Cell::new(0),
+            sent: Cell::new(0),
+        }
     }
 
     pub(crate) fn told(&self, id: Id) -> Told<'_> {
-        Told { id, eyes: &self.eyes }
+        Told {
+            id,
+            eyes: &self.eyes,
+        }
     }
 
     pub(crate) fn add_sent(&self, count: usize) {

@@ -88,10 +88,14 @@ impl Config {
             }
         }
         if self.connect_timeout.is_zero() {
-            return Err(invalid("connect_timeout is 0; it must be longer, or Duration::MAX to leave it to the kernel"));
+            return Err(invalid(
+                "connect_timeout is 0; it must be longer, or Duration::MAX to leave it to the kernel",
+            ));
         }
         if self.idle_timeout == Some(Duration::ZERO) {
-            return Err(invalid("idle_timeout is 0; it must be longer, or None for no timeout"));
+            return Err(invalid(
+                "idle_timeout is 0; it must be longer, or None for no timeout",
+            ));
         }
         Ok(())
     }
@@ -134,7 +138,13 @@ pub struct ListenOptions {
 
 impl Default for ListenOptions {
     fn default() -> ListenOptions {
-        ListenOptions { backlog: 1024, reuse_address: true, reuse_port: false, ipv6_only: true, no_delay: true }
+        ListenOptions {
+            backlog: 1024,
+            reuse_address: true,
+            reuse_port: false,
+            ipv6_only: true,
+            no_delay: true,
+        }
     }
 }
 
@@ -154,6 +164,10 @@ pub struct ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> ConnectOptions {
-        ConnectOptions { timeout: None, local: None, no_delay: true }
+        ConnectOptions {
+            timeout: None,
+            local: None,
+            no_delay: true,
+        }
     }
 }

@@ -22,7 +22,12 @@ pub(crate) trait Others {
     fn wake(&mut self, id: Id) -> bool;
     fn half_close(&mut self, id: Id) -> bool;
     fn close(&mut self, id: Id) -> bool;
-    fn connect(&mut self, address: SocketAddr, options: &ConnectOptions, call: Call) -> io::Result<Id>;
+    fn connect(
+        &mut self,
+        address: SocketAddr,
+        options: &ConnectOptions,
+        call: Call,
+    ) -> io::Result<Id>;
     fn stop(&mut self);
     /// How many have a turn coming.
     fn queued(&self) -> usize;
@@ -102,7 +107,17 @@ impl<'a> Context<'a> {
         others: &'a mut dyn Others,
     ) -> Context<'a> {
         let room = common.config.output_max_bytes;
-        Context { id, peer, common, socket, held, gathered, room, intent: Intent::Stay, others }
+        Context {
+            id,
+            peer,
+            common,
+            socket,
+            held,
+            gathered,
+            room,
+            intent: Intent::Stay,
+            others,
+        }
     }
 }
 
@@ -120,7 +135,10 @@ impl Context<'_> {
     /// This side's address ([getsockname(2)](https://man7.org/linux/man-pages/man2/getsockname.2.html)); asked of the kernel
     /// at every call, and its errors are the kernel's.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.socket.map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local_addr)
+        self.socket.map_or(
+            Err(io::ErrorKind::NotConnected.into()),
+            TcpStream::local_addr,
+        )
     }
 
     /// The time of this turn, on the monotonic clock. It stands still while the turn lasts.
@@ -149,7 +167,10 @@ impl Context<'_> {
 
     #[inline(never)]
     fn hold_all(&mut self) {
-        self.held.hold().output.push(self.gathered.as_slice(), self.common.config.output_max_bytes);
+        self.held.hold().output.push(
+            self.gathered.as_slice(),
+            self.common.config.output_max_bytes,
+        );
         self.gathered.clear();
     }
 
@@ -167,7 +188,11 @@ impl Context<'_> {
 
     #[cold]
     fn timed(&self, started: Option<Instant>, callback: Callback) {
-        let whose = || Whose { id: self.id, peer: self.peer(), others: self.others.queued() };
+        let whose = || Whose {
+            id: self.id,
+            peer: self.peer(),
+            others: self.others.queued(),
+        };
         self.common.eyes.handled(started, callback, whose);
     }
 
@@ -244,12 +269,20 @@ impl Context<'_> {
     /// Writes to another connection as much as it has room for, and says how much. 0 if the id names nothing open, or a
     /// connection that has finished. To its own id it is [`write`](Context::write).
     pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
-        if id == self.id { self.write(bytes) } else { self.others.send(id, bytes) }
+        if id == self.id {
+            self.write(bytes)
+        } else {
+            self.others.send(id, bytes)
+        }
     }
 
     /// How many bytes [`send`](Context::send) to this id would take now: for messages that must go whole or not at all.
     pub fn room_of(&self, id: Id) -> usize {
-        if id == self.id { self.room() } else { self.others.room(id) }
+        if id == self.id {
+            self.room()
+        } else {
+            self.others.room(id)
+        }
     }
 
     /// Ends the output of another connection, like its own [`half_close`](Context::half_close): a relay carries the end of one
@@ -272,7 +305,11 @@ impl Context<'_> {
     ///
     /// # Errors
     /// As for [`Reactor::connect`](crate::Reactor::connect).
-    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler + 'static) -> io::Result<Id> {
+    pub fn connect(
+        &mut self,
+        address: SocketAddr,
+        handler: impl Handler + 'static,
+    ) -> io::Result<Id> {
         self.connect_with(address, &ConnectOptions::default(), handler)
     }
 
@@ -286,7 +323,14 @@ impl Context<'_> {
         options: &ConnectOptions,
         handler: impl Handler + 'static,
     ) -> io::Result<Id> {
-        self.others.connect(address, options, Call { handler: Box::new(handler), since: self.common.now })
+        self.others.connect(
+            address,
+            options,
+            Call {
+                handler: Box::new(handler),
+                since: self.common.now,
+            },
+        )
     }
 
     /// Makes [`Reactor::run`](crate::Reactor::run) return at the end of this turn.
@@ -297,6 +341,9 @@ impl Context<'_> {
 
 impl fmt::Debug for Context<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("id", &self.id).field("peer", &self.peer()).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("id", &self.id)
+            .field("peer", &self.peer())
+            .finish_non_exhaustive()
     }
 }

@@ -52,7 +52,10 @@ impl Dial {
             return Ok(true);
         }
         if over {
-            let message = format!("no answer within {} ms", self.timeout(config).as_millis() as u64);
+            let message = format!(
+                "no answer within {} ms",
+                self.timeout(config).as_millis() as u64
+            );
             return Err(io::Error::new(ErrorKind::TimedOut, message).into());
         }
         Ok(false)
@@ -86,7 +89,15 @@ impl Dial {
     /// The receipt of a call that came to nothing.
     pub(crate) fn close(&self, end: End, now: Tick) -> Closed {
         let age = now.since(self.since);
-        Closed { reason: end.reason, error: end.error, received: 0, sent: 0, unsent: 0, discarded: 0, age }
+        Closed {
+            reason: end.reason,
+            error: end.error,
+            received: 0,
+            sent: 0,
+            unsent: 0,
+            discarded: 0,
+            age,
+        }
     }
 }
 
@@ -103,7 +114,10 @@ fn is_established(socket: &TcpStream, told: Told<'_>) -> Result<bool, End> {
         // open then joins the socket to itself (RFC 9293, 3.5). Closed in the usual way it would hold the port in TIME_WAIT.
         socket.reset_on_close();
         let message = "nobody listens there: the socket was connected to itself";
-        return Err(End { reason: Reason::Refused, error: Some(io::Error::new(ErrorKind::ConnectionRefused, message)) });
+        return Err(End {
+            reason: Reason::Refused,
+            error: Some(io::Error::new(ErrorKind::ConnectionRefused, message)),
+        });
     }
     Ok(true)
 }

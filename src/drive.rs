@@ -28,18 +28,36 @@ pub(crate) fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
 impl Reactor {
     /// The turn of whatever the id names, if it has not closed meanwhile.
     pub(crate) fn drive_one(&mut self, id: Id) {
-        let Some(slot) = self.sources.slot(id) else { return };
+        let Some(slot) = self.sources.slot(id) else {
+            return;
+        };
         let noted = slot.noted.take();
         let mut source = slot.check_out();
-        let Source::Connection(connection) = &mut source else { return self.drive_other(id, noted, source) };
-        let Connection { stream, held, peer, handler, socket } = connection;
+        let Source::Connection(connection) = &mut source else {
+            return self.drive_other(id, noted, source);
+        };
+        let Connection {
+            stream,
+            held,
+            peer,
+            handler,
+            socket,
+        } = connection;
         let common = &self.common;
         let count = match stream.hear(noted, &*socket, id, held, common, &mut self.input) {
             Ok(count) => count,
             Err(error) => return self.fail(id, source, error),
         };
         let gathered = Gathered::new(&self.input[..count], &mut self.gathered);
-        let mut cx = Context::new(id, peer, common, Some(&*socket), held, gathered, &mut self.sources);
+        let mut cx = Context::new(
+            id,
+            peer,
+            common,
+            Some(&*socket),
+            held,
+            gathered,
+            &mut self.sources,
+        );
         let result = stream.answer(&*socket, &mut **handler, &mut cx);
         if result.is_err() {
             cx.gathered.settle();
@@ -71,9 +89,26 @@ impl Reactor {
     /// A connection whose read failed.
     #[cold]
     fn fail(&mut self, id: Id, mut source: Source, error: io::Error) {
-        let Source::Connection(Connection { stream, held, peer, handler, socket }) = &mut source else { return };
+        let Source::Connection(Connection {
+            stream,
+            held,
+            peer,
+            handler,
+            socket,
+        }) = &mut source
+        else {
+            return;
+        };
         let gathered = Gathered::new(&[], &mut self.gathered);
-        let mut cx = Context::new(id, peer, &self.common, Some(&*socket), held, gathered, &mut self.sources);
+        let mut cx = Context::new(
+            id,
+            peer,
+            &self.common,
+            Some(&*socket),
+            held,
+            gathered,
+            &mut self.sources,
+        );
         let end = stream.fail(error, &mut **handler, &mut cx);
         cx.gathered.settle();
         self.end(id, source, end);
@@ -81,8 +116,18 @@ impl Reactor {
 
     /// Sees to it that the connection has its next turn when there is anything to do in it.
     #[inline(never)]
-    fn see_to_next(&mut self, id: Id, noted: Readiness, connection: &mut Connection) -> Result<(), End> {
-        let Connection { stream, held, socket, .. } = connection;
+    fn see_to_next(
+        &mut self,
+        id: Id,
+        noted: Readiness,
+        connection: &mut Connection,
+    ) -> Result<(), End> {
+        let Connection {
+            stream,
+            held,
+            socket,
+            ..
+        } = connection;
         if stream.must_await_writable() {
             self.poller.add_writable(socket, id)?;
         }
@@ -96,7 +141,9 @@ impl Reactor {
         }
         let armed = self.timers.get(id.slot());
         let deadline = stream.deadline(held, &self.common.config);
-        if let Some(deadline) = deadline.filter(|&deadline| armed.is_none_or(|armed| deadline < armed)) {
+        if let Some(deadline) =
+            deadline.filter(|&deadline| armed.is_none_or(|armed| deadline < armed))
+        {
             self.timers.arm(id.slot(), deadline);
             self.sources.mark_armed(id);
         }
@@ -105,7 +152,16 @@ impl Reactor {
 
     /// Ends a connection: the receipt, the last callback, the socket, the slot.
     fn end(&mut self, id: Id, source: Source, end: End) {
-        let Source::Connection(Connection { stream, held, peer, handler, socket }) = source else { return };
+        let Source::Connection(Connection {
+            stream,
+            held,
+            peer,
+            handler,
+            socket,
+        }) = source
+        else {
+            return;
+        };
         let closed = stream.close(end, self.common.now, &held, &mut self.gathered);
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
@@ -115,7 +171,14 @@ impl Reactor {
     }
 
     /// The slot, the counters, the last callback: its context reaches the loop, and nothing of the connection.
-    fn part(&mut self, id: Id, peer: Peer, socket: Option<&TcpStream>, mut handler: Box<dyn Handler>, closed: &Closed) {
+    fn part(
+        &mut self,
+        id: Id,
+        peer: Peer,
+        socket: Option<&TcpStream>,
+        mut handler: Box<dyn Handler>,
+        closed: &Closed,
+    ) {
         self.log_end(id, peer.into(), closed);
         self.timers.disarm(id.slot());
         self.sources.retire(id);
@@ -123,7 +186,15 @@ impl Reactor {
         self.stats.closed[closed.reason as usize] += 1;
         let mut nothing = Holding::default();
         let gathered = Gathered::new(&[], &mut self.gathered);
-        let mut cx = Context::new(id, &peer, &self.common, socket, &mut nothing, gathered, &mut self.sources);
+        let mut cx = Context::new(
+            id,
+            &peer,
+            &self.common,
+            socket,
+            &mut nothing,
+            gathered,
+            &mut self.sources,
+        );
         cx.abort();
         let started = cx.common.eyes.start();
         let told = guard(|| handler.on_close(&mut cx, closed));
@@ -136,10 +207,17 @@ impl Reactor {
 
     /// A call's turn.
     fn dial(&mut self, id: Id, noted: Readiness, mut dial: Box<Dial>) {
-        match dial.turn(noted, &self.poller, &self.common.config, self.common.now, self.common.told(id)) {
+        match dial.turn(
+            noted,
+            &self.poller,
+            &self.common.config,
+            self.common.now,
+            self.common.told(id),
+        ) {
             Ok(true) => self.connected(id, *dial),
             Ok(false) => {
-                self.timers.arm(id.slot(), dial.deadline(&self.common.config));
+                self.timers
+                    .arm(id.slot(), dial.deadline(&self.common.config));
                 self.sources.check_in(id, Source::Dial(dial));
             }
             Err(end) => self.end_dial(id, *dial, end),
@@ -148,7 +226,17 @@ impl Reactor {
 
     /// The call is answered: from here on it is a connection like any other, and has its first turn at once.
     fn connected(&mut self, id: Id, dial: Dial) {
-        let Dial { address, handler, socket: Some(socket), noted, half_closed, .. } = dial else { return };
+        let Dial {
+            address,
+            handler,
+            socket: Some(socket),
+            noted,
+            half_closed,
+            ..
+        } = dial
+        else {
+            return;
+        };
         self.timers.disarm(id.slot());
         self.stats.connected += 1;
         log::debug!("connection {id} to {address}");
@@ -157,7 +245,9 @@ impl Reactor {
             stream.half_close();
         }
         if let Some(slot) = self.sources.slot(id) {
-            slot.check_in(Source::Connection(Connection::new(stream, address, handler, socket)));
+            slot.check_in(Source::Connection(Connection::new(
+                stream, address, handler, socket,
+            )));
             slot.noted.add(noted);
         }
         self.drive_one(id);
@@ -165,7 +255,13 @@ impl Reactor {
 
     fn end_dial(&mut self, id: Id, dial: Dial, end: End) {
         let closed = dial.close(end, self.common.now);
-        self.part(id, dial.address.into(), dial.socket.as_ref(), dial.handler, &closed);
+        self.part(
+            id,
+            dial.address.into(),
+            dial.socket.as_ref(),
+            dial.handler,
+            &closed,
+        );
         if let Some(socket) = dial.socket {
             socket.close(self.common.told(id));
         }
@@ -204,7 +300,11 @@ impl Reactor {
             Reason::Panic => self.count_panic("a handler"),
             Reason::Handler => {
                 if let Some(suppressed) = self.troubles.handler.pass(self.common.now) {
-                    log::warn!("connection {id} with {peer}: handler error{}{}", error_text(closed), more(suppressed));
+                    log::warn!(
+                        "connection {id} with {peer}: handler error{}{}",
+                        error_text(closed),
+                        more(suppressed)
+                    );
                 }
             }
             _ => {}
@@ -240,7 +340,9 @@ impl Reactor {
     }
 
     fn close_listener(&mut self, id: Id, listener: Listener) {
-        let Listener { socket, service, .. } = listener;
+        let Listener {
+            socket, service, ..
+        } = listener;
         socket.close(self.common.told(id));
         log::info!("listener {id} closed");
         self.timers.disarm(id.slot());
@@ -255,7 +357,10 @@ impl Reactor {
         if noted.has(Readiness::READABLE) {
             listener.admission.arrival();
         }
-        if listener.admission.may_accept(self.common.now, noted.has(Readiness::WOKEN)) {
+        if listener
+            .admission
+            .may_accept(self.common.now, noted.has(Readiness::WOKEN))
+        {
             let stop = self.accept_some(id, &mut listener);
             let before = listener.admission.door();
             let over = listener.admission.stopped(stop, self.common.now);
@@ -264,7 +369,10 @@ impl Reactor {
                 self.common.eyes.tell(|| Event::Admission { id, state });
             }
             if stop == Stop::Budget {
-                self.common.eyes.tell(|| Event::Spent { id, budget: Budget::Accept });
+                self.common.eyes.tell(|| Event::Spent {
+                    id,
+                    budget: Budget::Accept,
+                });
             }
             if over {
                 return self.close_listener(id, *listener);
@@ -287,7 +395,10 @@ impl Reactor {
             if self.sources.open >= self.common.config.max_connections || !self.sources.has_slot() {
                 return Stop::House;
             }
-            match listener.socket.accept(self.sources.next_id(), self.common.told(id)) {
+            match listener
+                .socket
+                .accept(self.sources.next_id(), self.common.told(id))
+            {
                 Ok((socket, peer)) => self.welcome(id, listener, socket, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Stop::Empty,
                 Err(error) => {
@@ -301,7 +412,11 @@ impl Reactor {
         }
         // An error costs the one connection it stands for. Where nothing but errors came, it stands for none: going on
         // would spin.
-        if failed == self.common.config.accept_budget { Stop::Exhausted } else { Stop::Budget }
+        if failed == self.common.config.accept_budget {
+            Stop::Exhausted
+        } else {
+            Stop::Budget
+        }
     }
 
     fn log_accept_error(&mut self, id: Id, error: &io::Error) {
@@ -312,13 +427,25 @@ impl Reactor {
     }
 
     /// Takes someone in: a handler from the service, a slot, the poller.
-    fn welcome(&mut self, door: Id, listener: &mut Listener, mut socket: TcpStream, peer: SocketAddr) {
+    fn welcome(
+        &mut self,
+        door: Id,
+        listener: &mut Listener,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+    ) {
         self.stats.accepted += 1;
         // An IPv4 peer of a dual-stack listener is shown as IPv4.
         let peer = SocketAddr::from(Peer::from(peer));
         let started = self.common.eyes.start();
         let answer = guard(|| listener.service.open(peer));
-        self.common.eyes.handled(started, Callback::Service, || Whose { id: door, peer, others: self.sources.queued() });
+        self.common
+            .eyes
+            .handled(started, Callback::Service, || Whose {
+                id: door,
+                peer,
+                others: self.sources.queued(),
+            });
         let Some(Some(handler)) = answer else {
             socket.close(self.common.told(self.sources.next_id()));
             self.stats.turned_away += 1;
@@ -328,7 +455,12 @@ impl Reactor {
             };
         };
         let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
-        let id = self.sources.add_connection(Connection::new(Stream::new(self.common.now), peer, handler, socket));
+        let id = self.sources.add_connection(Connection::new(
+            Stream::new(self.common.now),
+            peer,
+            handler,
+            socket,
+        ));
         log::debug!("connection {id} from {peer}");
         if let Err(error) = registered {
             self.refuse(id, error);
@@ -338,10 +470,20 @@ impl Reactor {
     /// The poller would not take a socket (ENOSPC at max_user_watches, ENOMEM; epoll_ctl(2)): that one goes, the rest stay.
     fn refuse(&mut self, id: Id, error: io::Error) {
         if let Some(suppressed) = self.troubles.register.pass(self.common.now) {
-            log::warn!("connection {id}: cannot be watched: {error}{}", more(suppressed));
+            log::warn!(
+                "connection {id}: cannot be watched: {error}{}",
+                more(suppressed)
+            );
         }
         if let Some(source) = self.sources.check_out(id) {
-            self.end(id, source, End { reason: Reason::Io, error: Some(error) });
+            self.end(
+                id,
+                source,
+                End {
+                    reason: Reason::Io,
+                    error: Some(error),
+                },
+            );
         }
     }
 
@@ -349,7 +491,10 @@ impl Reactor {
     pub(crate) fn drain_listener(&mut self, id: Id) {
         if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
             listener.admission.drain();
-            self.common.eyes.tell(|| Event::Admission { id, state: listener.admission.door() });
+            self.common.eyes.tell(|| Event::Admission {
+                id,
+                state: listener.admission.door(),
+            });
             self.sources.check_in(id, Source::Listener(listener));
             self.sources.mark(id, Readiness::WOKEN);
         }
@@ -369,12 +514,19 @@ impl Reactor {
 
 /// What the error says, on one line whatever bytes of a peer are in it.
 fn error_text(closed: &Closed) -> String {
-    let Some(error) = &closed.error else { return String::new() };
+    let Some(error) = &closed.error else {
+        return String::new();
+    };
     // A handler's own error, and so its code.
-    let text = guard(|| error.to_string()).unwrap_or_else(|| "an error that panicked when it was printed".to_string());
+    let text = guard(|| error.to_string())
+        .unwrap_or_else(|| "an error that panicked when it was printed".to_string());
     format!(" ({})", text.escape_debug())
 }
 
 fn more(suppressed: u64) -> String {
-    if suppressed == 0 { String::new() } else { format!(" ({suppressed} more like it since the last)") }
+    if suppressed == 0 {
+        String::new()
+    } else {
+        format!(" ({suppressed} more like it since the last)")
+    }
 }

@@ -13,7 +13,10 @@ pub(crate) struct End {
 
 impl From<Reason> for End {
     fn from(reason: Reason) -> End {
-        End { reason, error: None }
+        End {
+            reason,
+            error: None,
+        }
     }
 }
 
@@ -21,14 +24,22 @@ impl From<io::Error> for End {
     fn from(error: io::Error) -> End {
         use ErrorKind as Kind;
         let reason = match error.kind() {
-            Kind::ConnectionReset | Kind::BrokenPipe | Kind::ConnectionAborted | Kind::NotConnected => Reason::Reset,
+            Kind::ConnectionReset
+            | Kind::BrokenPipe
+            | Kind::ConnectionAborted
+            | Kind::NotConnected => Reason::Reset,
             Kind::ConnectionRefused => Reason::Refused,
             Kind::TimedOut => Reason::TimedOut,
-            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => Reason::Unreachable,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
+                Reason::Unreachable
+            }
             Kind::AddrNotAvailable | Kind::AddrInUse => Reason::NoLocalPort,
             _ if net::is_exhausted(&error) => Reason::Exhausted,
             _ => Reason::Io,
         };
-        End { reason, error: Some(error) }
+        End {
+            reason,
+            error: Some(error),
+        }
     }
 }

@@ -13,7 +13,11 @@ pub(crate) struct Gathered<'a> {
 impl<'a> Gathered<'a> {
     /// `input`: what was read in this turn. `copied`: an empty buffer.
     pub(crate) fn new(input: &'a [u8], copied: &'a mut Vec<u8>) -> Gathered<'a> {
-        Gathered { input, lent: &[], copied }
+        Gathered {
+            input,
+            lent: &[],
+            copied,
+        }
     }
 
     pub(crate) fn input(&self) -> &'a [u8] {
@@ -25,14 +29,22 @@ impl<'a> Gathered<'a> {
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        if self.lent.is_empty() { self.copied } else { self.lent }
+        if self.lent.is_empty() {
+            self.copied
+        } else {
+            self.lent
+        }
     }
 
     /// Where bytes stand in memory tells whether they are the input's.
     #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         match self.input.get(..self.lent.len() + bytes.len()) {
-            Some(whole) if self.copied.is_empty() && is_at(bytes, &whole[self.lent.len()..]) && is_at(self.lent, whole) => {
+            Some(whole)
+                if self.copied.is_empty()
+                    && is_at(bytes, &whole[self.lent.len()..])
+                    && is_at(self.lent, whole) =>
+            {
                 self.lent = whole;
             }
             _ => self.copy(bytes),
@@ -58,7 +70,8 @@ impl<'a> Gathered<'a> {
 
     /// Copies what is lent, for the input is about to be gone.
     pub(crate) fn settle(&mut self) {
-        self.copied.extend_from_slice(std::mem::take(&mut self.lent));
+        self.copied
+            .extend_from_slice(std::mem::take(&mut self.lent));
     }
 
     pub(crate) fn clear(&mut self) {
@@ -109,7 +122,9 @@ mod tests {
     fn an_echo_is_not_copied() {
         let (input, mut copied) = (*b"two lines\nof input\n", Vec::new());
         let mut gathered = Gathered::new(&input, &mut copied);
-        input.split_inclusive(|&byte| byte == b'\n').for_each(|line| gathered.push(line));
+        input
+            .split_inclusive(|&byte| byte == b'\n')
+            .for_each(|line| gathered.push(line));
         gathered.push(b"");
         gathered.push_static(b"");
         assert_eq!(gathered.as_slice().as_ptr(), input.as_ptr());

@@ -29,7 +29,10 @@ pub(crate) struct Mailbox {
 
 impl Mailbox {
     pub(crate) fn new(waker: Waker) -> Arc<Mailbox> {
-        Arc::new(Mailbox { inner: Mutex::default(), waker })
+        Arc::new(Mailbox {
+            inner: Mutex::default(),
+            waker,
+        })
     }
 
     pub(crate) fn collect(&self) -> Mail {
@@ -86,7 +89,10 @@ impl Handle {
         drop(inner);
         // The first post wakes the loop for all that follow until it looks.
         if first {
-            self.0.waker.wake().unwrap_or_else(|error| log::warn!("cannot wake the loop: {error}"));
+            self.0
+                .waker
+                .wake()
+                .unwrap_or_else(|error| log::warn!("cannot wake the loop: {error}"));
         }
         Ok(())
     }

@@ -16,7 +16,10 @@ pub(crate) struct Held {
 
 impl Held {
     fn is_empty(&self) -> bool {
-        self.input.is_empty() && self.output.is_empty() && self.alarms.is_empty() && self.discarded == 0
+        self.input.is_empty()
+            && self.output.is_empty()
+            && self.alarms.is_empty()
+            && self.discarded == 0
     }
 }
 
@@ -69,7 +72,9 @@ impl Holding {
     }
 
     pub(crate) fn remove_alarm(&mut self, key: TimerKey) -> bool {
-        let Some(held) = self.get_mut() else { return false };
+        let Some(held) = self.get_mut() else {
+            return false;
+        };
         let before = held.alarms.len();
         held.alarms.retain(|&(_, other)| other != key);
         held.alarms.len() < before

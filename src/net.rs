@@ -27,7 +27,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn new() -> Clock {
-        Clock { epoch: Instant::now() }
+        Clock {
+            epoch: Instant::now(),
+        }
     }
 
     pub(crate) fn now(&self) -> Tick {
@@ -57,7 +59,10 @@ pub(crate) enum Note {
 
 impl Poller {
     pub(crate) fn new(events_per_turn: usize) -> io::Result<Poller> {
-        Ok(Poller { poll: Poll::new()?, events: Events::with_capacity(events_per_turn) })
+        Ok(Poller {
+            poll: Poll::new()?,
+            events: Events::with_capacity(events_per_turn),
+        })
     }
 
     #[cfg(unix)]
@@ -89,21 +94,32 @@ impl Poller {
     }
 
     pub(crate) fn add_listener(&self, listener: &mut TcpListener, id: Id) -> io::Result<()> {
-        self.poll.registry().register(&mut listener.0, id.token(), Interest::READABLE)
+        self.poll
+            .registry()
+            .register(&mut listener.0, id.token(), Interest::READABLE)
     }
 
     /// Write readiness is not asked for: a new socket is writable, and the event that says so would wake the loop for
     /// nothing.
     pub(crate) fn add_stream(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.poll.registry().register(&mut stream.0, id.token(), input())
+        self.poll
+            .registry()
+            .register(&mut stream.0, id.token(), input())
     }
 
     /// Write readiness is what tells that a connection is established.
     pub(crate) fn add_connecting(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.poll.registry().register(&mut stream.0, id.token(), input() | Interest::WRITABLE)
+        self.poll
+            .registry()
+            .register(&mut stream.0, id.token(), input() | Interest::WRITABLE)
     }
 
-    pub(crate) fn add_foreign(&self, source: &mut impl EventSource, interest: Interest, id: Id) -> io::Result<()> {
+    pub(crate) fn add_foreign(
+        &self,
+        source: &mut impl EventSource,
+        interest: Interest,
+        id: Id,
+    ) -> io::Result<()> {
         self.poll.registry().register(source, id.token(), interest)
     }
 
@@ -114,7 +130,11 @@ impl Poller {
     /// Asks for write readiness too. Linux looks at once whether the socket is writable by now (epoll_ctl(2), EPOLL_CTL_MOD),
     /// so no edge is lost between the send that failed and this call.
     pub(crate) fn add_writable(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        stream.0.reregister(self.poll.registry(), id.token(), input() | Interest::WRITABLE)
+        stream.0.reregister(
+            self.poll.registry(),
+            id.token(),
+            input() | Interest::WRITABLE,
+        )
     }
 }
 
@@ -148,7 +168,11 @@ pub(crate) struct TcpListener(mio::net::TcpListener);
 
 impl TcpListener {
     /// socket → bind → listen. TCP_NODELAY is set here once: accepted sockets inherit it, which saves a call for each.
-    pub(crate) fn bind(address: SocketAddr, options: &ListenOptions, told: Told<'_>) -> io::Result<TcpListener> {
+    pub(crate) fn bind(
+        address: SocketAddr,
+        options: &ListenOptions,
+        told: Told<'_>,
+    ) -> io::Result<TcpListener> {
         let socket = new_socket(address, told)?;
         #[cfg(not(windows))]
         socket.set_reuse_address(options.reuse_address)?;
@@ -166,7 +190,10 @@ impl TcpListener {
 
     /// listen(2) once more: the waiting room has another size from now on.
     pub(crate) fn set_backlog(&self, backlog: u32, told: Told<'_>) -> io::Result<()> {
-        told.done(|| Call::Listen { backlog }, SockRef::from(&self.0).listen(clamp(backlog)))
+        told.done(
+            || Call::Listen { backlog },
+            SockRef::from(&self.0).listen(clamp(backlog)),
+        )
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -191,7 +218,10 @@ impl TcpListener {
 
     /// The first in line, nonblocking and close-on-exec from its birth (accept4(2)). `next`: the id it may have.
     pub(crate) fn accept(&self, next: Id, told: Told<'_>) -> io::Result<(TcpStream, SocketAddr)> {
-        let result = self.0.accept().map(|(stream, peer)| (TcpStream(stream), peer));
+        let result = self
+            .0
+            .accept()
+            .map(|(stream, peer)| (TcpStream(stream), peer));
         let entered = result.as_ref().ok().map(|&(_, peer)| (peer, next));
         told.tell(|| Call::Accept { entered }, || result.as_ref().map(|_| 0));
         result
@@ -200,7 +230,11 @@ impl TcpListener {
 
 /// socket(2), nonblocking before anything else is done with it.
 fn new_socket(address: SocketAddr, told: Told<'_>) -> io::Result<Socket> {
-    let result = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP));
+    let result = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    );
     told.tell(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
     let socket = result?;
     socket.set_nonblocking(true)?;
@@ -220,13 +254,25 @@ pub(crate) struct Told<'a> {
 
 impl Told<'_> {
     #[inline]
-    fn tell<'e>(&self, call: impl FnOnce() -> Call<'e>, result: impl FnOnce() -> Result<usize, &'e io::Error>) {
-        self.eyes.tell(|| Event::Call { id: self.id, call: call(), result: result() });
+    fn tell<'e>(
+        &self,
+        call: impl FnOnce() -> Call<'e>,
+        result: impl FnOnce() -> Result<usize, &'e io::Error>,
+    ) {
+        self.eyes.tell(|| Event::Call {
+            id: self.id,
+            call: call(),
+            result: result(),
+        });
     }
 
     /// Tells of a call that moves no bytes.
     fn done(&self, call: impl FnOnce() -> Call<'static>, result: io::Result<()>) -> io::Result<()> {
-        self.eyes.tell(|| Event::Call { id: self.id, call: call(), result: result.as_ref().map(|()| 0) });
+        self.eyes.tell(|| Event::Call {
+            id: self.id,
+            call: call(),
+            result: result.as_ref().map(|()| 0),
+        });
         result
     }
 
@@ -240,13 +286,22 @@ impl Told<'_> {
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
-    const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 105 } else { 55 };
-    error.kind() == io::ErrorKind::OutOfMemory || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+    const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        105
+    } else {
+        55
+    };
+    error.kind() == io::ErrorKind::OutOfMemory
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
 }
 
 /// What the kernel clamps a backlog to, where it says so.
 pub(crate) fn backlog_limit() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// A connection's socket. It is never deregistered: closing the descriptor does that (epoll(7)), and saves a call.
@@ -255,7 +310,11 @@ pub(crate) struct TcpStream(mio::net::TcpStream);
 
 impl TcpStream {
     /// socket → [bind] → connect: the request is on its way, and write readiness will tell of its fate.
-    pub(crate) fn connect(address: SocketAddr, options: &ConnectOptions, told: Told<'_>) -> io::Result<TcpStream> {
+    pub(crate) fn connect(
+        address: SocketAddr,
+        options: &ConnectOptions,
+        told: Told<'_>,
+    ) -> io::Result<TcpStream> {
         let socket = new_socket(address, told)?;
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(local) = options.local {
@@ -283,7 +342,10 @@ impl TcpStream {
 
     /// What became of a connect.
     pub(crate) fn take_error(&self, told: Told<'_>) -> io::Result<()> {
-        let result = self.0.take_error().and_then(|error| error.map_or(Ok(()), Err));
+        let result = self
+            .0
+            .take_error()
+            .and_then(|error| error.map_or(Ok(()), Err));
         told.done(|| Call::SocketError, result)
     }
 
@@ -305,30 +367,46 @@ impl TcpStream {
 
 /// Where the caller gave no port, bind(2) chooses one, and says that the address is in use if there is none left.
 fn bind_local(socket: &Socket, local: SocketAddr) -> io::Result<()> {
-    socket.bind(&local.into()).map_err(|error| match error.kind() {
-        // Of bind this says that the address is not ours, of connect that no port is left.
-        io::ErrorKind::AddrNotAvailable => {
-            io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not an address of this machine", local.ip()))
-        }
-        kind => io::Error::new(kind, format!("cannot bind to {local}: {error}")),
-    })
+    socket
+        .bind(&local.into())
+        .map_err(|error| match error.kind() {
+            // Of bind this says that the address is not ours, of connect that no port is left.
+            io::ErrorKind::AddrNotAvailable => io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{} is not an address of this machine", local.ip()),
+            ),
+            kind => io::Error::new(kind, format!("cannot bind to {local}: {error}")),
+        })
 }
 
 /// What connect says of a nonblocking socket: EINPROGRESS, or WouldBlock on Windows. The number is Linux's here, or the BSDs'.
 fn is_in_progress(error: &io::Error) -> bool {
-    const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) { 115 } else { 36 };
-    error.kind() == io::ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
+    const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        115
+    } else {
+        36
+    };
+    error.kind() == io::ErrorKind::WouldBlock
+        || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
 }
 
 /// What a conversation needs. Single-slice writes only: the standard library sends those with MSG_NOSIGNAL, so a peer that is gone is
 /// EPIPE and never SIGPIPE. Its vectored writes are writev(2), which has no such flag.
 impl TcpStream {
     pub(crate) fn read(&self, buffer: &mut [u8], told: Told<'_>) -> io::Result<usize> {
-        if told.eyes.are_open() { self.read_aloud(buffer, told) } else { (&self.0).read(buffer) }
+        if told.eyes.are_open() {
+            self.read_aloud(buffer, told)
+        } else {
+            (&self.0).read(buffer)
+        }
     }
 
     pub(crate) fn write(&self, bytes: &[u8], told: Told<'_>) -> io::Result<usize> {
-        if told.eyes.are_open() { self.write_aloud(bytes, told) } else { (&self.0).write(bytes) }
+        if told.eyes.are_open() {
+            self.write_aloud(bytes, told)
+        } else {
+            (&self.0).write(bytes)
+        }
     }
 
     /// The same with somebody watching, apart, so that it costs the others nothing.
@@ -336,7 +414,13 @@ impl TcpStream {
     fn read_aloud(&self, buffer: &mut [u8], told: Told<'_>) -> io::Result<usize> {
         let result = (&self.0).read(buffer);
         let bytes = told.eyes.shown(&buffer[..moved(&result)]);
-        told.tell(|| Call::Read { length: buffer.len(), bytes }, || result.as_ref().copied());
+        told.tell(
+            || Call::Read {
+                length: buffer.len(),
+                bytes,
+            },
+            || result.as_ref().copied(),
+        );
         result
     }
 
@@ -344,7 +428,13 @@ impl TcpStream {
     fn write_aloud(&self, bytes: &[u8], told: Told<'_>) -> io::Result<usize> {
         let result = (&self.0).write(bytes);
         let shown = told.eyes.shown(&bytes[..moved(&result)]);
-        told.tell(|| Call::Write { length: bytes.len(), bytes: shown }, || result.as_ref().copied());
+        told.tell(
+            || Call::Write {
+                length: bytes.len(),
+                bytes: shown,
+            },
+            || result.as_ref().copied(),
+        );
         result
     }
 

@@ -203,7 +203,13 @@ pub(crate) struct Whose {
 
 impl Eyes {
     pub(crate) fn new(bytes: usize, stall: Option<Duration>) -> Eyes {
-        Eyes { observer: RefCell::new(None), open: Cell::new(false), timing: Cell::new(stall.is_some()), bytes, stall }
+        Eyes {
+            observer: RefCell::new(None),
+            open: Cell::new(false),
+            timing: Cell::new(stall.is_some()),
+            bytes,
+            stall,
+        }
     }
 
     pub(crate) fn observe(&self, observer: Box<dyn Observer>) {
@@ -234,7 +240,9 @@ impl Eyes {
     /// A panic removes the observer: it must not disturb what it watches.
     fn deliver(&self, event: &Event<'_>) {
         let mut place = self.observer.borrow_mut();
-        let told = place.as_mut().map(|observer| catch_unwind(AssertUnwindSafe(|| observer.event(event))));
+        let told = place
+            .as_mut()
+            .map(|observer| catch_unwind(AssertUnwindSafe(|| observer.event(event))));
         if told.is_some_and(|told| told.is_err()) {
             log::error!("the observer panicked, and is removed");
             self.open.set(false);
@@ -253,7 +261,12 @@ impl Eyes {
 
     /// A callback has returned: tells whoever watches how long it took, and blames it if that was too long.
     #[inline(always)]
-    pub(crate) fn handled(&self, started: Option<Instant>, callback: Callback, whose: impl FnOnce() -> Whose) {
+    pub(crate) fn handled(
+        &self,
+        started: Option<Instant>,
+        callback: Callback,
+        whose: impl FnOnce() -> Whose,
+    ) {
         if let Some(started) = started {
             self.timed(started.elapsed(), callback, whose());
         }
@@ -261,10 +274,17 @@ impl Eyes {
 
     #[cold]
     fn timed(&self, took: Duration, callback: Callback, Whose { id, peer, others }: Whose) {
-        self.tell(|| Event::Handled { id, peer, callback, took });
+        self.tell(|| Event::Handled {
+            id,
+            peer,
+            callback,
+            took,
+        });
         if self.stall.is_some_and(|limit| took > limit) {
             let took = took.as_millis() as u64;
-            log::warn!("connection {id} with {peer}: {callback} held the loop for {took} ms; {others} others waited");
+            log::warn!(
+                "connection {id} with {peer}: {callback} held the loop for {took} ms; {others} others waited"
+            );
         }
     }
 
@@ -277,6 +297,10 @@ impl Eyes {
     /// The time, if anyone wants to know how long something takes.
     #[inline]
     pub(crate) fn start(&self) -> Option<Instant> {
-        if self.timing.get() { Some(Instant::now()) } else { None }
+        if self.timing.get() {
+            Some(Instant::now())
+        } else {
+            None
+        }
     }
 }

@@ -18,7 +18,11 @@ impl From<SocketAddr> for Peer {
             SocketAddr::V4(v4) => (v4.ip().to_ipv6_mapped(), 0),
             SocketAddr::V6(v6) => (*v6.ip(), v6.scope_id()),
         };
-        Peer { ip: ip.octets(), port: address.port(), zone }
+        Peer {
+            ip: ip.octets(),
+            port: address.port(),
+            zone,
+        }
     }
 }
 
@@ -43,7 +47,10 @@ mod tests {
             assert_eq!(SocketAddr::from(Peer::from(address)), address);
         }
         let mapped: SocketAddr = "[::ffff:192.0.2.1]:9".parse().unwrap();
-        assert_eq!(SocketAddr::from(Peer::from(mapped)).to_string(), "192.0.2.1:9");
+        assert_eq!(
+            SocketAddr::from(Peer::from(mapped)).to_string(),
+            "192.0.2.1:9"
+        );
         assert!(size_of::<Peer>() <= 24);
     }
 }

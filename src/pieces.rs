@@ -51,7 +51,11 @@ struct Memory {
 impl Endpoint for Memory {
     fn read(&self, buffer: &mut [u8], _: Told<'_>) -> io::Result<usize> {
         let count = self.waiting.take().min(buffer.len());
-        if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        if count == 0 {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(count)
+        }
     }
 
     fn write(&self, bytes: &[u8], _: Told<'_>) -> io::Result<usize> {
@@ -73,15 +77,32 @@ impl Handler for Echo {
 
 /// One turn of a connection that echoes 64 bytes; true if it then rests.
 pub fn turn() -> impl FnMut() -> bool {
-    let mut common = Common::new(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() });
+    let mut common = Common::new(Config {
+        idle_timeout: Some(Duration::from_secs(60)),
+        ..Config::default()
+    });
     let (mut stream, mut held, mut copied) = (Stream::new(Tick(0)), Holding::default(), Vec::new());
     let mut buffer = vec![0; common.config.input_max_bytes];
     let (id, peer) = (Id::new(0, 0), SocketAddr::from(([127, 0, 0, 1], 1)).into());
-    let (endpoint, mut nobody) = (Memory { waiting: Cell::new(0) }, Nobody);
+    let (endpoint, mut nobody) = (
+        Memory {
+            waiting: Cell::new(0),
+        },
+        Nobody,
+    );
     move || {
         common.now.0 += 1;
         endpoint.waiting.set(64);
-        let Ok(count) = stream.hear(Readiness::READABLE, &endpoint, id, &held, &common, &mut buffer) else { return false };
+        let Ok(count) = stream.hear(
+            Readiness::READABLE,
+            &endpoint,
+            id,
+            &held,
+            &common,
+            &mut buffer,
+        ) else {
+            return false;
+        };
         let gathered = Gathered::new(&buffer[..count], &mut copied);
         let mut cx = Context::new(id, &peer, &common, None, &mut held, gathered, &mut nobody);
         matches!(stream.answer(&endpoint, &mut Echo, &mut cx), Ok(true))

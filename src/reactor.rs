@@ -117,7 +117,11 @@ impl Reactor {
     ///
     /// # Errors
     /// As for [`listen_with`](Reactor::listen_with).
-    pub fn listen(&mut self, address: SocketAddr, service: impl Service + 'static) -> io::Result<Id> {
+    pub fn listen(
+        &mut self,
+        address: SocketAddr,
+        service: impl Service + 'static,
+    ) -> io::Result<Id> {
         self.listen_with(address, &ListenOptions::default(), service)
     }
 
@@ -135,10 +139,13 @@ impl Reactor {
         options: &ListenOptions,
         service: impl Service + 'static,
     ) -> io::Result<Id> {
-        let listener = TcpListener::bind(address, options, self.common.told(self.sources.next_id()))?;
+        let listener =
+            TcpListener::bind(address, options, self.common.told(self.sources.next_id()))?;
         if let Some(limit) = net::backlog_limit().filter(|&limit| limit < options.backlog) {
             let backlog = options.backlog;
-            log::warn!("{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)");
+            log::warn!(
+                "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
+            );
         }
         self.add_listener(listener, Box::new(service))
     }
@@ -148,16 +155,25 @@ impl Reactor {
     ///
     /// # Errors
     /// Those of fcntl(2), setsockopt(2) and the poller.
-    pub fn adopt(&mut self, listener: std::net::TcpListener, service: impl Service + 'static) -> io::Result<Id> {
+    pub fn adopt(
+        &mut self,
+        listener: std::net::TcpListener,
+        service: impl Service + 'static,
+    ) -> io::Result<Id> {
         self.add_listener(TcpListener::adopt(listener)?, Box::new(service))
     }
 
-    fn add_listener(&mut self, mut listener: TcpListener, service: Box<dyn Service>) -> io::Result<Id> {
+    fn add_listener(
+        &mut self,
+        mut listener: TcpListener,
+        service: Box<dyn Service>,
+    ) -> io::Result<Id> {
         if !self.sources.has_slot() {
             return Err(no_slot());
         }
         let address = listener.local_addr()?;
-        self.poller.add_listener(&mut listener, self.sources.next_id())?;
+        self.poller
+            .add_listener(&mut listener, self.sources.next_id())?;
         let id = self.sources.add_listener(listener, service);
         log::info!("listener {id} on {address}");
         Ok(id)
@@ -175,7 +191,11 @@ impl Reactor {
     /// # Errors
     /// Only if there is no place left for it (2³² sources; 2¹⁶ where a `usize` has 32 bits), or the reactor is being dropped. The
     /// handler is dropped then.
-    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler + 'static) -> io::Result<Id> {
+    pub fn connect(
+        &mut self,
+        address: SocketAddr,
+        handler: impl Handler + 'static,
+    ) -> io::Result<Id> {
         self.connect_with(address, &ConnectOptions::default(), handler)
     }
 
@@ -189,7 +209,10 @@ impl Reactor {
         options: &ConnectOptions,
         handler: impl Handler + 'static,
     ) -> io::Result<Id> {
-        let call = Call { handler: Box::new(handler), since: self.common.clock.now() };
+        let call = Call {
+            handler: Box::new(handler),
+            since: self.common.clock.now(),
+        };
         self.sources.connect(address, options, call)
     }
 
@@ -197,15 +220,24 @@ impl Reactor {
     ///
     /// # Errors
     /// `NotConnected` if it is not; those of fcntl(2), setsockopt(2) and the poller. Stream and handler are dropped then.
-    pub fn adopt_stream(&mut self, stream: std::net::TcpStream, handler: impl Handler + 'static) -> io::Result<Id> {
+    pub fn adopt_stream(
+        &mut self,
+        stream: std::net::TcpStream,
+        handler: impl Handler + 'static,
+    ) -> io::Result<Id> {
         if !self.sources.has_slot() {
             return Err(no_slot());
         }
         let mut socket = TcpStream::adopt(stream)?;
         let peer = socket.peer_addr()?;
-        self.poller.add_stream(&mut socket, self.sources.next_id())?;
-        let id =
-            self.sources.add_connection(Connection::new(Stream::new(self.common.clock.now()), peer, Box::new(handler), socket));
+        self.poller
+            .add_stream(&mut socket, self.sources.next_id())?;
+        let id = self.sources.add_connection(Connection::new(
+            Stream::new(self.common.clock.now()),
+            peer,
+            Box::new(handler),
+            socket,
+        ));
         self.stats.connected += 1;
         log::debug!("connection {id} with {peer} adopted");
         Ok(id)
@@ -231,7 +263,8 @@ impl Reactor {
         if !self.sources.has_slot() {
             return Err(no_slot());
         }
-        self.poller.add_foreign(&mut source, interest, self.sources.next_id())?;
+        self.poller
+            .add_foreign(&mut source, interest, self.sources.next_id())?;
         Ok(self.sources.add_watch(Box::new(Pair { source, callback })))
     }
 
@@ -248,8 +281,13 @@ impl Reactor {
     /// `NotFound` if the id names no listener; those of listen(2).
     pub fn set_backlog(&mut self, listener: Id, backlog: u32) -> io::Result<()> {
         match self.sources.get(listener) {
-            Some(Source::Listener(found)) => found.socket.set_backlog(backlog, self.common.told(listener)),
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {listener} names no listener"))),
+            Some(Source::Listener(found)) => found
+                .socket
+                .set_backlog(backlog, self.common.told(listener)),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("id {listener} names no listener"),
+            )),
         }
     }
 
@@ -277,7 +315,9 @@ impl Reactor {
         for id in self.sources.ids() {
             match self.sources.get(id) {
                 Some(Source::Listener(listener)) => snapshot.listeners.push(listener.view(id)),
-                Some(Source::Connection(connection)) => snapshot.connections.push(connection.view(id, now)),
+                Some(Source::Connection(connection)) => {
+                    snapshot.connections.push(connection.view(id, now))
+                }
                 Some(Source::Dial(dial)) => snapshot.connections.push(dial.view(id, now)),
                 Some(Source::Watch(_) | Source::Away | Source::Closed) | None => {}
             }
@@ -293,10 +333,14 @@ impl Reactor {
         match self.sources.get(id) {
             Some(Source::Listener(listener)) => listener.socket.local_addr(),
             Some(Source::Connection(connection)) => connection.socket.local_addr(),
-            Some(Source::Dial(dial)) => {
-                dial.socket.as_ref().map_or(Err(io::ErrorKind::NotConnected.into()), TcpStream::local_addr)
-            }
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, format!("id {id} names nothing open"))),
+            Some(Source::Dial(dial)) => dial.socket.as_ref().map_or(
+                Err(io::ErrorKind::NotConnected.into()),
+                TcpStream::local_addr,
+            ),
+            _ => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("id {id} names nothing open"),
+            )),
         }
     }
 
@@ -394,7 +438,9 @@ impl Reactor {
     }
 
     fn is_drained(&self) -> bool {
-        let over = |until| self.common.now >= until || self.sources.open == 0 && self.sources.listeners.is_empty();
+        let over = |until| {
+            self.common.now >= until || self.sources.open == 0 && self.sources.listeners.is_empty()
+        };
         self.drain_until.is_some_and(over)
     }
 
@@ -416,7 +462,9 @@ impl Reactor {
 
     fn check_at_rest(&self) -> io::Result<()> {
         if self.lent {
-            return Err(io::Error::other("the loop is turning already: it was asked to by one of its own callbacks"));
+            return Err(io::Error::other(
+                "the loop is turning already: it was asked to by one of its own callbacks",
+            ));
         }
         Ok(())
     }
@@ -449,14 +497,23 @@ impl Reactor {
         } else {
             limit.into_iter().chain(self.time_left()).min()
         };
-        let before = if self.common.eyes.are_open() { self.common.clock.now() } else { self.common.now };
+        let before = if self.common.eyes.are_open() {
+            self.common.clock.now()
+        } else {
+            self.common.now
+        };
         self.poller.wait(limit)?;
         self.common.now = self.common.clock.now();
         self.stats.turns += 1;
         let this = &*self;
         self.common.eyes.tell(move || {
             let (number, slept) = (this.stats.turns, this.common.now.since(before));
-            Event::Turn { number, slept, events: this.poller.notes().count(), queued: this.sources.queued() }
+            Event::Turn {
+                number,
+                slept,
+                events: this.poller.notes().count(),
+                queued: this.sources.queued(),
+            }
         });
         Ok(())
     }
@@ -466,7 +523,11 @@ impl Reactor {
     fn time_left(&self) -> Option<Duration> {
         let deadline = self.next_tick()?;
         let half = deadline.since(self.common.now).as_secs() / 2;
-        Some(if half > FAR { Duration::from_secs(half) } else { deadline.since(self.common.clock.now()) })
+        Some(if half > FAR {
+            Duration::from_secs(half)
+        } else {
+            deadline.since(self.common.clock.now())
+        })
     }
 
     /// Phase 2: mark what each event is about, and queue its id. An id that has gone stale marks nothing.
@@ -489,12 +550,22 @@ impl Reactor {
             }
         }
         self.stats.events += events;
-        log::trace!("turn {}: {events} events, {} queued", self.stats.turns, self.sources.queued());
+        log::trace!(
+            "turn {}: {events} events, {} queued",
+            self.stats.turns,
+            self.sources.queued()
+        );
     }
 
     #[cold]
     fn tell_noted(&self, id: Id, readiness: Readiness, known: bool) {
-        self.common.eyes.tell(|| if known { ready(id, readiness) } else { Event::Stale { id } });
+        self.common.eyes.tell(|| {
+            if known {
+                ready(id, readiness)
+            } else {
+                Event::Stale { id }
+            }
+        });
     }
 
     /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so it ends.
@@ -522,7 +593,11 @@ impl Reactor {
                 self.close_now(id, Reason::Closed);
             }
         }
-        let posts = if self.posts.is_empty() { Vec::new() } else { std::mem::take(&mut self.posts) };
+        let posts = if self.posts.is_empty() {
+            Vec::new()
+        } else {
+            std::mem::take(&mut self.posts)
+        };
         for work in posts {
             if self.lend(work).is_none() {
                 self.count_panic("a posted closure");
@@ -571,9 +646,18 @@ impl AsFd for Reactor {
 }
 
 fn ready(id: Id, noted: Readiness) -> Event<'static> {
-    let [readable, writable, scattered] =
-        [Readiness::READABLE, Readiness::WRITABLE, Readiness::SCATTERED].map(|mark| noted.has(mark));
-    Event::Ready { id, readable, writable, scattered }
+    let [readable, writable, scattered] = [
+        Readiness::READABLE,
+        Readiness::WRITABLE,
+        Readiness::SCATTERED,
+    ]
+    .map(|mark| noted.has(mark));
+    Event::Ready {
+        id,
+        readable,
+        writable,
+        scattered,
+    }
 }
 
 fn no_slot() -> io::Error {
@@ -582,7 +666,10 @@ fn no_slot() -> io::Error {
 
 impl fmt::Debug for Reactor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reactor").field("config", &self.common.config).field("stats", &self.stats).finish_non_exhaustive()
+        f.debug_struct("Reactor")
+            .field("config", &self.common.config)
+            .field("stats", &self.stats)
+            .finish_non_exhaustive()
     }
 }
 
@@ -592,7 +679,8 @@ mod tests {
 
     /// The clock stands at the beginning here, and at some time since then in truth.
     #[test]
-    fn far_from_its_next_deadline_the_loop_sleeps_half_way_there_and_close_to_it_no_longer_than_to_it() {
+    fn far_from_its_next_deadline_the_loop_sleeps_half_way_there_and_close_to_it_no_longer_than_to_it()
+     {
         let mut reactor = Reactor::new(Config::default()).unwrap();
         assert_eq!(reactor.time_left(), None);
         let second = Duration::from_secs(1);

@@ -29,8 +29,19 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(stream: Stream, peer: SocketAddr, handler: Box<dyn Handler>, socket: TcpStream) -> Connection {
-        Connection { stream, held: Holding::default(), peer: peer.into(), handler, socket }
+    pub(crate) fn new(
+        stream: Stream,
+        peer: SocketAddr,
+        handler: Box<dyn Handler>,
+        socket: TcpStream,
+    ) -> Connection {
+        Connection {
+            stream,
+            held: Holding::default(),
+            peer: peer.into(),
+            handler,
+            socket,
+        }
     }
 
     pub(crate) fn view(&self, id: Id, now: Tick) -> ConnectionView {
@@ -48,7 +59,12 @@ pub(crate) struct Listener {
 impl Listener {
     pub(crate) fn view(&self, id: Id) -> ListenerView {
         let (address, waiting) = (self.socket.local_addr().ok(), self.socket.waiting());
-        ListenerView { id, address, door: self.admission.door(), waiting }
+        ListenerView {
+            id,
+            address,
+            door: self.admission.door(),
+            waiting,
+        }
     }
 }
 
@@ -140,7 +156,11 @@ impl Sources {
     }
 
     pub(crate) fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> Id {
-        let id = self.add(Source::Listener(Box::new(Listener { socket, service, admission: Admission::new() })));
+        let id = self.add(Source::Listener(Box::new(Listener {
+            socket,
+            service,
+            admission: Admission::new(),
+        })));
         self.listeners.push(id);
         id
     }
@@ -153,23 +173,34 @@ impl Sources {
     fn add(&mut self, source: Source) -> Id {
         let id = self.next_id();
         self.next_serial = self.next_serial.wrapping_add(1);
-        self.slab.insert(Slot { source, serial: id.serial(), noted: Readiness::default() });
+        self.slab.insert(Slot {
+            source,
+            serial: id.serial(),
+            noted: Readiness::default(),
+        });
         self.mark(id, Readiness::WOKEN);
         id
     }
 
     /// The source an id names; none once that source has closed.
     pub(crate) fn get(&self, id: Id) -> Option<&Source> {
-        self.slab.get(id.slot()).filter(|slot| slot.serial == id.serial()).map(|slot| &slot.source)
+        self.slab
+            .get(id.slot())
+            .filter(|slot| slot.serial == id.serial())
+            .map(|slot| &slot.source)
     }
 
     pub(crate) fn slot(&mut self, id: Id) -> Option<&mut Slot> {
-        self.slab.get_mut(id.slot()).filter(|slot| slot.serial == id.serial())
+        self.slab
+            .get_mut(id.slot())
+            .filter(|slot| slot.serial == id.serial())
     }
 
     /// Notes something about a source and queues it. False if the id is stale.
     pub(crate) fn mark(&mut self, id: Id, marks: Readiness) -> bool {
-        let Some(slot) = self.slot(id) else { return false };
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
         slot.noted.add(marks);
         if slot.noted.add(Readiness::QUEUED) {
             self.queue.push(id);
@@ -248,23 +279,37 @@ impl Sources {
 
     /// Every id that names something.
     pub(crate) fn ids(&self) -> Vec<Id> {
-        let open = self.slab.iter().filter(|(_, slot)| !matches!(slot.source, Source::Closed));
-        open.map(|(place, slot)| Id::new(place, slot.serial)).collect()
+        let open = self
+            .slab
+            .iter()
+            .filter(|(_, slot)| !matches!(slot.source, Source::Closed));
+        open.map(|(place, slot)| Id::new(place, slot.serial))
+            .collect()
     }
 }
 
 impl Others for Sources {
     fn room(&self, id: Id) -> usize {
         match self.get(id) {
-            Some(Source::Connection(connection)) => connection.stream.room(&connection.held, self.output_max),
+            Some(Source::Connection(connection)) => {
+                connection.stream.room(&connection.held, self.output_max)
+            }
             _ => 0,
         }
     }
 
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let output_max = self.output_max;
-        let Some(Slot { source: Source::Connection(connection), .. }) = self.slot(id) else { return 0 };
-        let taken = connection.stream.push(&mut connection.held, bytes, output_max);
+        let Some(Slot {
+            source: Source::Connection(connection),
+            ..
+        }) = self.slot(id)
+        else {
+            return 0;
+        };
+        let taken = connection
+            .stream
+            .push(&mut connection.held, bytes, output_max);
         if taken > 0 {
             self.mark(id, Readiness::default());
         }
@@ -292,14 +337,29 @@ impl Others for Sources {
         named
     }
 
-    fn connect(&mut self, address: SocketAddr, options: &ConnectOptions, call: Call) -> io::Result<Id> {
+    fn connect(
+        &mut self,
+        address: SocketAddr,
+        options: &ConnectOptions,
+        call: Call,
+    ) -> io::Result<Id> {
         if self.ending || !self.has_slot() {
-            return Err(io::Error::other("the reactor has no place left, or is being dropped"));
+            return Err(io::Error::other(
+                "the reactor has no place left, or is being dropped",
+            ));
         }
         let (noted, options) = (Readiness::default(), options.clone());
         let Call { handler, since } = call;
         self.open += 1;
-        let dial = Dial { address, options, handler, socket: None, since, noted, half_closed: false };
+        let dial = Dial {
+            address,
+            options,
+            handler,
+            socket: None,
+            since,
+            noted,
+            half_closed: false,
+        };
         Ok(self.add(Source::Dial(Box::new(dial))))
     }
 
@@ -338,11 +398,18 @@ mod tests {
         let mut sources = Sources::new(4, 1);
         let ids = [(); 3].map(|()| sources.add_watch(Box::new(Idle)));
         sources.begin_round();
-        assert_eq!((sources.next_in_round(), sources.queued()), (Some(ids[0]), 2));
-        assert_eq!((sources.next_in_round(), sources.next_in_round()), (Some(ids[1]), Some(ids[2])));
+        assert_eq!(
+            (sources.next_in_round(), sources.queued()),
+            (Some(ids[0]), 2)
+        );
+        assert_eq!(
+            (sources.next_in_round(), sources.next_in_round()),
+            (Some(ids[1]), Some(ids[2]))
+        );
         assert_eq!((sources.next_in_round(), sources.queued()), (None, 0));
         // New marks are taken up only once the old ones were.
-        ids.iter().for_each(|&id| sources.slot(id).unwrap().noted = Readiness::default());
+        ids.iter()
+            .for_each(|&id| sources.slot(id).unwrap().noted = Readiness::default());
         assert!(sources.mark(ids[2], Readiness::WOKEN) && sources.mark(ids[0], Readiness::WOKEN));
         assert!(sources.mark(ids[2], Readiness::READABLE));
         assert_eq!(round(&mut sources), [ids[2], ids[0]]);

@@ -59,7 +59,12 @@ pub(crate) struct Stream {
 }
 
 /// What [`Stream::is_plain`] compares with: one comparison, for it is made several times in the turn of every message.
-const PLAIN: u32 = u32::from_ne_bytes([Phase::Open as u8, Input::Open as u8, Output::Open as u8, Due::Nothing as u8]);
+const PLAIN: u32 = u32::from_ne_bytes([
+    Phase::Open as u8,
+    Input::Open as u8,
+    Output::Open as u8,
+    Due::Nothing as u8,
+]);
 
 impl Stream {
     pub(crate) fn new(now: Tick) -> Stream {
@@ -79,7 +84,10 @@ impl Stream {
 
     /// One that this side established. The poller was asked for write readiness, for it is what told of that.
     pub(crate) fn connected(now: Tick) -> Stream {
-        Stream { awaits_writable: true, ..Stream::new(now) }
+        Stream {
+            awaits_writable: true,
+            ..Stream::new(now)
+        }
     }
 
     /// How much [`push`](Stream::push) would take.
@@ -109,7 +117,12 @@ impl Stream {
     /// Whether nothing is held, due, or at an end: so are most connections, most of the time. What a turn does for all others stands
     /// out of its way.
     fn is_plain(&self, held: &Holding) -> bool {
-        let all = [self.phase as u8, self.input as u8, self.output as u8, self.due as u8];
+        let all = [
+            self.phase as u8,
+            self.input as u8,
+            self.output as u8,
+            self.due as u8,
+        ];
         u32::from_ne_bytes(all) == PLAIN && held.get().is_none()
     }
 
@@ -134,7 +147,9 @@ impl Stream {
         let moved = sent || !cx.gathered.input().is_empty();
         if moved && self.is_plain(cx.held) {
             self.active = cx.common.now;
-            return Ok(self.can.of(Readiness::INPUT.and(Readiness::WRITABLE)) == Readiness::WRITABLE);
+            return Ok(
+                self.can.of(Readiness::INPUT.and(Readiness::WRITABLE)) == Readiness::WRITABLE
+            );
         }
         self.wind_down(moved, endpoint, cx)?;
         Ok(false)
@@ -142,15 +157,27 @@ impl Stream {
 
     /// The second half where the first failed.
     #[cold]
-    pub(crate) fn fail(&mut self, error: io::Error, handler: &mut dyn Handler, cx: &mut Context<'_>) -> End {
+    pub(crate) fn fail(
+        &mut self,
+        error: io::Error,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> End {
         self.begin(cx);
-        self.notify(handler, cx).err().unwrap_or_else(|| error.into())
+        self.notify(handler, cx)
+            .err()
+            .unwrap_or_else(|| error.into())
     }
 
     /// The end, step by step. Closing with unread input would reset the connection and destroy the answer on its way, so
     /// after the FIN the input is read, and thrown away, until the peer's.
     #[inline(never)]
-    fn wind_down(&mut self, moved: bool, endpoint: &impl Endpoint, cx: &mut Context<'_>) -> Result<(), End> {
+    fn wind_down(
+        &mut self,
+        moved: bool,
+        endpoint: &impl Endpoint,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         cx.held.release();
         if self.output == Output::Ending && cx.held.output().is_empty() {
             // Where all is over, the close that follows sends the FIN.
@@ -175,15 +202,28 @@ impl Stream {
         if moved && !lingers {
             self.active = cx.common.now;
         } else if self.is_over(cx.common) {
-            return Err(if lingers { Reason::Linger } else { Reason::Idle }.into());
+            return Err(if lingers {
+                Reason::Linger
+            } else {
+                Reason::Idle
+            }
+            .into());
         }
         Ok(())
     }
 
     /// Whether it has waited for its peer as long as it may.
     fn is_over(&self, common: &Common) -> bool {
-        let Config { linger_timeout, idle_timeout, .. } = common.config;
-        let wait = if self.phase == Phase::Lingering { Some(linger_timeout) } else { idle_timeout };
+        let Config {
+            linger_timeout,
+            idle_timeout,
+            ..
+        } = common.config;
+        let wait = if self.phase == Phase::Lingering {
+            Some(linger_timeout)
+        } else {
+            idle_timeout
+        };
         wait.is_some_and(|wait| common.is_over(wait, self.active))
     }
 
@@ -193,7 +233,8 @@ impl Stream {
             !held.output.is_empty() && self.can.has(Readiness::WRITABLE)
                 || !held.input.is_empty() && self.can.has(Readiness::WOKEN)
         };
-        let can_read = self.can.has(Readiness::INPUT) && held.get().is_none_or(|held| self.has_place(held, config));
+        let can_read = self.can.has(Readiness::INPUT)
+            && held.get().is_none_or(|held| self.has_place(held, config));
         self.due != Due::Nothing || can_read || held.get().is_some_and(can_move)
     }
 
@@ -217,7 +258,13 @@ impl Stream {
     }
 
     /// The receipt. Takes what the last turn gathered but did not send with it.
-    pub(crate) fn close(&self, end: End, now: Tick, held: &Holding, gathered: &mut Vec<u8>) -> Closed {
+    pub(crate) fn close(
+        &self,
+        end: End,
+        now: Tick,
+        held: &Holding,
+        gathered: &mut Vec<u8>,
+    ) -> Closed {
         let unsent = held.output().len() + gathered.len();
         gathered.clear();
         Closed {

@@ -9,7 +9,10 @@ pub(crate) struct Tick(pub(crate) u64);
 
 impl Tick {
     pub(crate) fn after(self, wait: Duration) -> Tick {
-        Tick(self.0.saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)))
+        Tick(
+            self.0
+                .saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX)),
+        )
     }
 
     pub(crate) fn since(self, earlier: Tick) -> Duration {
@@ -34,7 +37,11 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) fn with_capacity(slots: usize) -> Timers {
-        Timers { deadlines: Vec::with_capacity(slots), slots: Vec::with_capacity(slots), places: Vec::with_capacity(slots) }
+        Timers {
+            deadlines: Vec::with_capacity(slots),
+            slots: Vec::with_capacity(slots),
+            places: Vec::with_capacity(slots),
+        }
     }
 
     /// The deadline of a slot.
@@ -70,7 +77,9 @@ impl Timers {
 
     /// Takes the slot's deadline away, if it has one.
     pub(crate) fn disarm(&mut self, slot: usize) {
-        let Some(&place) = self.places.get(slot) else { return };
+        let Some(&place) = self.places.get(slot) else {
+            return;
+        };
         if place == NOWHERE {
             return;
         }
@@ -140,7 +149,8 @@ mod tests {
             actions.push((slot, None));
         }
         for sequence in 0..actions.len().pow(5) {
-            let (mut timers, mut model, mut rest) = (Timers::with_capacity(0), BTreeMap::new(), sequence);
+            let (mut timers, mut model, mut rest) =
+                (Timers::with_capacity(0), BTreeMap::new(), sequence);
             for _ in 0..5 {
                 let (slot, at) = actions[rest % actions.len()];
                 rest /= actions.len();

@@ -26,7 +26,9 @@ pub struct Overflows {
 /// [proc(5)]: https://man7.org/linux/man-pages/man5/proc.5.html
 pub(crate) fn overflows() -> Option<Overflows> {
     let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt: "));
     let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
     let mut found = Overflows::default();
     for (name, value) in names.zip(values) {
@@ -70,10 +72,20 @@ mod linux {
 
     /// Asks for the listeners on this socket's port, and finds this very socket among them by its cookie.
     pub(crate) fn ask(listener: SockRef<'_>) -> Option<Waiting> {
-        let (cookie, address) = (listener.cookie().ok()?, listener.local_addr().ok()?.as_socket()?);
-        let mut netlink = Socket::new(Domain::from(AF_NETLINK), Type::RAW, Some(Protocol::from(NETLINK_SOCK_DIAG))).ok()?;
+        let (cookie, address) = (
+            listener.cookie().ok()?,
+            listener.local_addr().ok()?.as_socket()?,
+        );
+        let mut netlink = Socket::new(
+            Domain::from(AF_NETLINK),
+            Type::RAW,
+            Some(Protocol::from(NETLINK_SOCK_DIAG)),
+        )
+        .ok()?;
         // The kernel answers within the call; the limit is for the case that it does not.
-        netlink.set_read_timeout(Some(Duration::from_millis(100))).ok()?;
+        netlink
+            .set_read_timeout(Some(Duration::from_millis(100)))
+            .ok()?;
         netlink.write_all(&request(address)).ok()?;
         let mut answer = [0; 32 * 1024];
         loop {
@@ -85,9 +97,14 @@ mod linux {
                 if kind == NLMSG_DONE || kind == NLMSG_ERROR {
                     return None;
                 }
-                if message.len() >= ANSWER && u64::from(number(message, 44)?) | u64::from(number(message, 48)?) << 32 == cookie
+                if message.len() >= ANSWER
+                    && u64::from(number(message, 44)?) | u64::from(number(message, 48)?) << 32
+                        == cookie
                 {
-                    return Some(Waiting { depth: number(message, 56)?, limit: number(message, 60)? });
+                    return Some(Waiting {
+                        depth: number(message, 56)?,
+                        limit: number(message, 60)?,
+                    });
                 }
                 // Each begins at a multiple of four.
                 rest = rest.get(length.next_multiple_of(4)..)?;
@@ -100,11 +117,18 @@ mod linux {
         const AF_INET: u8 = 2;
         const AF_INET6: u8 = 10;
         let mut request = [0; HEADER + REQUEST];
-        let mut put = |at: usize, bytes: &[u8]| request[at..at + bytes.len()].copy_from_slice(bytes);
+        let mut put =
+            |at: usize, bytes: &[u8]| request[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &((HEADER + REQUEST) as u32).to_ne_bytes());
         put(4, &SOCK_DIAG_BY_FAMILY.to_ne_bytes());
         put(6, &NLM_F_REQUEST_DUMP.to_ne_bytes());
-        put(HEADER, &[if address.is_ipv4() { AF_INET } else { AF_INET6 }, IPPROTO_TCP]);
+        put(
+            HEADER,
+            &[
+                if address.is_ipv4() { AF_INET } else { AF_INET6 },
+                IPPROTO_TCP,
+            ],
+        );
         put(HEADER + 4, &(1_u32 << TCP_LISTEN).to_ne_bytes());
         put(HEADER + 8, &address.port().to_be_bytes());
         request

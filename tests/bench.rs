@@ -18,8 +18,16 @@ use std::time::Duration;
 /// `doorkeeper bench ADDRESS ARGS`, for a short while unless `args` say otherwise.
 fn command(address: impl ToString, args: &str) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "60", env!("CARGO_BIN_EXE_doorkeeper"), "bench", &address.to_string()]);
-    command.args(["--warm-up", "50ms", "--duration", "300ms"]).args(args.split_whitespace());
+    command.args([
+        "--kill-after=1",
+        "60",
+        env!("CARGO_BIN_EXE_doorkeeper"),
+        "bench",
+        &address.to_string(),
+    ]);
+    command
+        .args(["--warm-up", "50ms", "--duration", "300ms"])
+        .args(args.split_whitespace());
     command
 }
 
@@ -37,14 +45,21 @@ fn fault(address: impl ToString, args: &str) -> String {
 /// The report of a run that succeeds.
 fn report(address: impl ToString, args: &str) -> Value {
     let output = bench(address, &format!("{args} --json"));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let text = String::from_utf8(output.stdout).unwrap();
     results(&text.lines().map(str::to_string).collect::<Vec<_>>())
 }
 
 /// The last of the three lines that `--json` writes.
 fn results(lines: &[String]) -> Value {
-    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     assert_eq!(lines[0], serde_json::json!({ "counting": true }));
     assert_eq!(lines[1], serde_json::json!({ "counted": true }));
     assert_eq!(lines.len(), 3);
@@ -52,7 +67,10 @@ fn results(lines: &[String]) -> Value {
 }
 
 fn number(report: &Value, pointer: &str) -> f64 {
-    report.pointer(pointer).and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer} in {report}"))
+    report
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("{pointer} in {report}"))
 }
 
 /// Each connection is given to `serve`, on a thread of its own; the addresses they come from are told.
@@ -90,18 +108,36 @@ fn echo(mut stream: TcpStream, meddle: impl Fn(usize, &mut [u8])) {
 fn every_mode_counts_what_came_back() {
     let program = Program::serve(&["echo=127.0.0.1:0", "daytime=127.0.0.1:0"]);
     let address = program.address("echo");
-    for args in ["", "--connections 1", "--connections 8 --size 100000", "--pipeline 16 --size 1", "--mode connect --size 10"] {
+    for args in [
+        "",
+        "--connections 1",
+        "--connections 8 --size 100000",
+        "--pipeline 16 --size 1",
+        "--mode connect --size 10",
+    ] {
         let report = report(address, args);
-        let (requests, bytes) = (number(&report, "/requests"), number(&report, "/bytes_per_second"));
-        assert!(requests > 0.0 && report["errors"] == serde_json::json!({}), "{args}: {report}");
+        let (requests, bytes) = (
+            number(&report, "/requests"),
+            number(&report, "/bytes_per_second"),
+        );
+        assert!(
+            requests > 0.0 && report["errors"] == serde_json::json!({}),
+            "{args}: {report}"
+        );
         let (seconds, size) = (number(&report, "/seconds"), number(&report, "/size"));
         let most = number(&report, "/connections") * number(&report, "/pipeline");
         // What was under way when the counting began or ended is a part of the one and not of the other.
-        assert!((bytes * seconds / size - requests).abs() <= most + 1.0, "{args}: {report}");
+        assert!(
+            (bytes * seconds / size - requests).abs() <= most + 1.0,
+            "{args}: {report}"
+        );
         assert!((number(&report, "/requests_per_second") * seconds - requests).abs() < 1.0);
         let parts = ["min", "p50", "p75", "p90", "p99", "p99.9", "p99.99", "max"];
         let latencies = parts.map(|part| number(&report, &format!("/latency_ns/{part}")));
-        assert!(latencies[0] > 0.0 && latencies.is_sorted(), "{args}: {report}");
+        assert!(
+            latencies[0] > 0.0 && latencies.is_sorted(),
+            "{args}: {report}"
+        );
     }
     let idle = report(address, "--mode idle --connections 20");
     assert!(number(&idle, "/requests") <= 20.0);
@@ -123,16 +159,25 @@ fn bytes_that_were_not_sent_are_noticed() {
     let output = bench(address, "--connections 3");
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains("connections failed (other bytes came back than were sent: 3)"), "{text}");
+    assert!(
+        text.contains("connections failed (other bytes came back than were sent: 3)"),
+        "{text}"
+    );
     let report = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(report.contains("failed     3: other bytes came back than were sent"), "{report}");
+    assert!(
+        report.contains("failed     3: other bytes came back than were sent"),
+        "{report}"
+    );
 }
 
 /// All connections send the same pattern, but no two the same part of it at once.
 #[test]
 fn an_echo_given_to_another_is_noticed() {
     for args in ["--connections 2", "--connections 2 --lines"] {
-        let (others, waiting) = (Arc::new(Mutex::new(Vec::<TcpStream>::new())), Arc::new(Barrier::new(2)));
+        let (others, waiting) = (
+            Arc::new(Mutex::new(Vec::<TcpStream>::new())),
+            Arc::new(Barrier::new(2)),
+        );
         let (address, _) = server(move |stream| {
             let (mut stream, mut bytes) = (stream, [0; 64]);
             stream.read_exact(&mut bytes).unwrap();
@@ -142,11 +187,16 @@ fn an_echo_given_to_another_is_noticed() {
                 others.len() - 1
             };
             waiting.wait();
-            (&others.lock().unwrap()[1 - place]).write_all(&bytes).unwrap();
+            (&others.lock().unwrap()[1 - place])
+                .write_all(&bytes)
+                .unwrap();
             let _ = stream.read(&mut bytes);
         });
         let text = fault(address, args);
-        assert!(text.contains("other bytes came back than were sent"), "{args}: {text}");
+        assert!(
+            text.contains("other bytes came back than were sent"),
+            "{args}: {text}"
+        );
     }
 }
 
@@ -154,18 +204,33 @@ fn an_echo_given_to_another_is_noticed() {
 fn a_server_that_closes_or_is_not_there_is_told_of() {
     let (address, _) = server(drop);
     let text = fault(address, "--connections 3");
-    assert!(text.contains("the server closed") || text.contains("reset"), "{text}");
+    assert!(
+        text.contains("the server closed") || text.contains("reset"),
+        "{text}"
+    );
     let text = fault(address, "--connections 3 --mode read");
-    assert!(text.contains("the server closed without an answer"), "{text}");
+    assert!(
+        text.contains("the server closed without an answer"),
+        "{text}"
+    );
     let (address, _) = server(|mut stream| {
         let mut bytes = [0; 64];
         stream.read_exact(&mut bytes).unwrap();
         stream.write_all(&bytes[..20]).unwrap();
     });
     let text = fault(address, "--connections 3 --mode connect");
-    assert!(text.contains("the server closed before the echo was whole"), "{text}");
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert_eq!(fault(nobody, ""), format!("doorkeeper: cannot load {nobody}: refused\n"));
+    assert!(
+        text.contains("the server closed before the echo was whole"),
+        "{text}"
+    );
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    assert_eq!(
+        fault(nobody, ""),
+        format!("doorkeeper: cannot load {nobody}: refused\n")
+    );
 }
 
 /// A latency that nobody measured is none, and not the best of all.
@@ -175,22 +240,42 @@ fn where_nothing_was_answered_there_are_no_latencies() {
     let closed = gate.lock().unwrap();
     let behind = Arc::clone(&gate);
     let (address, _) = server(move |_stream| drop(behind.lock()));
-    let mut child = command(address, "--connections 3 --json --duration 1h").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut child = command(address, "--connections 3 --json --duration 1h")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     let first = lines.next().unwrap();
     drop(closed);
     let report = results(&std::iter::once(first).chain(lines).collect::<Vec<_>>());
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert_eq!((&report["latency_ns"], &report["unanswered"]), (&Value::Null, &serde_json::json!(0)), "{report}");
+    assert_eq!(
+        (&report["latency_ns"], &report["unanswered"]),
+        (&Value::Null, &serde_json::json!(0)),
+        "{report}"
+    );
 }
 
 #[test]
 fn a_server_that_never_answers_is_told_of() {
     let (address, _) = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())));
-    for args in ["--connections 3", "--connections 3 --mode connect", "--connections 3 --rate 100"] {
-        assert_eq!(fault(address, args), "doorkeeper: no request was answered while it was counted\n", "{args}");
+    for args in [
+        "--connections 3",
+        "--connections 3 --mode connect",
+        "--connections 3 --rate 100",
+    ] {
+        assert_eq!(
+            fault(address, args),
+            "doorkeeper: no request was answered while it was counted\n",
+            "{args}"
+        );
     }
-    assert_eq!(fault(address, "--connections 3 --mode idle"), "doorkeeper: requests without an answer all the while: 3\n");
+    assert_eq!(
+        fault(address, "--connections 3 --mode idle"),
+        "doorkeeper: requests without an answer all the while: 3\n"
+    );
     let served = Arc::new(AtomicUsize::new(0));
     let (address, _) = server(move |mut stream| {
         if served.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -199,14 +284,20 @@ fn a_server_that_never_answers_is_told_of() {
             echo(stream, |_, _| {});
         }
     });
-    assert_eq!(fault(address, "--connections 3 --pipeline 2"), "doorkeeper: requests without an answer all the while: 2\n");
+    assert_eq!(
+        fault(address, "--connections 3 --pipeline 2"),
+        "doorkeeper: requests without an answer all the while: 2\n"
+    );
 }
 
 /// They connect again all the time, so that there is always somebody between two connections.
 #[test]
 fn counting_begins_however_many_connect_again_and_again() {
     let program = Program::serve(&["echo=127.0.0.1:0"]);
-    let report = report(program.address("echo"), "--mode connect --connections 1000 --duration 3s");
+    let report = report(
+        program.address("echo"),
+        "--mode connect --connections 1000 --duration 3s",
+    );
     assert!(number(&report, "/requests") > 0.0);
 }
 
@@ -227,8 +318,13 @@ fn what_was_counted_until_an_interruption_is_reported() {
             let _ = answers.try_send(());
         });
     });
-    let mut child = command(address, "--json --duration 1h").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut child = command(address, "--json --duration 1h")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     let first = lines.next().unwrap();
     // More than can have been under way before: some of these count.
     (0..200).for_each(|_| answered.recv_timeout(PATIENCE).unwrap());
@@ -238,35 +334,82 @@ fn what_was_counted_until_an_interruption_is_reported() {
     assert!(number(&results(&lines), "/seconds") < 60.0);
     // Before that there is nothing to report.
     let (address, seen) = server(|stream| echo(stream, |_, _| {}));
-    let mut child = command(address, "--warm-up 1h").stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(address, "--warm-up 1h")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     seen.recv_timeout(PATIENCE).unwrap();
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let mut text = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert_eq!(text, "doorkeeper: interrupted before anything was counted\n");
+    assert_eq!(
+        text,
+        "doorkeeper: interrupted before anything was counted\n"
+    );
 }
 
 #[test]
 fn what_makes_no_sense_is_wrong_usage() {
     for (args, problem) in [
-        ("--rate 1000001", "--rate 1000001: must be a whole number from 1 to 1000000"),
-        ("--pipeline 0", "--pipeline 0: must be a whole number from 1 to 65536"),
-        ("--size 1073741825", "--size 1073741825: must be a whole number from 1 to 1073741824"),
-        ("--duration 31days", "--duration 31days: must be at most 30 days"),
+        (
+            "--rate 1000001",
+            "--rate 1000001: must be a whole number from 1 to 1000000",
+        ),
+        (
+            "--pipeline 0",
+            "--pipeline 0: must be a whole number from 1 to 65536",
+        ),
+        (
+            "--size 1073741825",
+            "--size 1073741825: must be a whole number from 1 to 1073741824",
+        ),
+        (
+            "--duration 31days",
+            "--duration 31days: must be at most 30 days",
+        ),
         ("--warm-up 99999999999years", "--warm-up 99999999999years: "),
-        ("--duration 0s", "--duration 0 would count nothing; it must be longer"),
-        ("--mode read --size 64", "--size and --lines tell of requests, and --mode read sends none"),
-        ("--mode read --lines", "--size and --lines tell of requests, and --mode read sends none"),
-        ("--mode idle --plot x.svg", "--plot has nothing to draw in --mode idle"),
-        ("--lines --size 1048577", "--size with --lines must be at most 1048576"),
-        ("--connections 300 --pipeline 65536", "--connections times --pipeline must be at most 16777216"),
-        ("--mode idle --rate 5", "--rate and --pipeline are for --mode echo"),
+        (
+            "--duration 0s",
+            "--duration 0 would count nothing; it must be longer",
+        ),
+        (
+            "--mode read --size 64",
+            "--size and --lines tell of requests, and --mode read sends none",
+        ),
+        (
+            "--mode read --lines",
+            "--size and --lines tell of requests, and --mode read sends none",
+        ),
+        (
+            "--mode idle --plot x.svg",
+            "--plot has nothing to draw in --mode idle",
+        ),
+        (
+            "--lines --size 1048577",
+            "--size with --lines must be at most 1048576",
+        ),
+        (
+            "--connections 300 --pipeline 65536",
+            "--connections times --pipeline must be at most 16777216",
+        ),
+        (
+            "--mode idle --rate 5",
+            "--rate and --pipeline are for --mode echo",
+        ),
     ] {
         let output = bench("127.0.0.1:1", args);
         assert_eq!(output.status.code(), Some(2), "{args}");
         let text = String::from_utf8(output.stderr).unwrap();
-        assert!(text.starts_with(&format!("doorkeeper: {problem}")), "{args}: {text}");
+        assert!(
+            text.starts_with(&format!("doorkeeper: {problem}")),
+            "{args}: {text}"
+        );
     }
 }
 
@@ -289,7 +432,10 @@ fn failures_of_one_kind_are_added_up_whoever_met_them() {
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-    assert_eq!(report["errors"], serde_json::json!({ "other bytes came back than were sent": 4 }));
+    assert_eq!(
+        report["errors"],
+        serde_json::json!({ "other bytes came back than were sent": 4 })
+    );
     // Those that never read are connections too.
     let (address, _) = server(|stream| {
         let ended = stream.try_clone().unwrap();
@@ -300,7 +446,10 @@ fn failures_of_one_kind_are_added_up_whoever_met_them() {
         });
     });
     let text = fault(address, "--connections 3 --mutes 1");
-    assert!(text.contains("connections failed (") && text.contains(": 1)"), "{text}");
+    assert!(
+        text.contains("connections failed (") && text.contains(": 1)"),
+        "{text}"
+    );
 }
 
 /// The server stands still for half of the time. A load that waits for each answer sees one slow request; one that counts from when
@@ -317,9 +466,18 @@ fn a_server_that_stalls_cannot_hide_in_the_open_loop() {
     });
     let report = report(address, "--connections 1 --rate 200 --duration 1s");
     let due = number(&report, "/requests") + number(&report, "/unanswered");
-    assert!((150.0..=260.0).contains(&due), "all that were due are counted: {report}");
-    assert!(number(&report, "/latency_ns/max") > 0.9 * STALL.as_nanos() as f64, "{report}");
-    assert!(number(&report, "/latency_ns/p75") > 0.1 * STALL.as_nanos() as f64, "{report}");
+    assert!(
+        (150.0..=260.0).contains(&due),
+        "all that were due are counted: {report}"
+    );
+    assert!(
+        number(&report, "/latency_ns/max") > 0.9 * STALL.as_nanos() as f64,
+        "{report}"
+    );
+    assert!(
+        number(&report, "/latency_ns/p75") > 0.1 * STALL.as_nanos() as f64,
+        "{report}"
+    );
 }
 
 /// A poller's sleep is rounded up to a millisecond, and what it oversleeps is no latency of the server's. A busy machine may be slow all
@@ -327,7 +485,15 @@ fn a_server_that_stalls_cannot_hide_in_the_open_loop() {
 #[test]
 fn the_load_is_on_time_in_the_open_loop() {
     let program = Program::serve(&["echo=127.0.0.1:0"]);
-    let median = || number(&report(program.address("echo"), "--connections 1 --rate 150 --duration 500ms"), "/latency_ns/p50");
+    let median = || {
+        number(
+            &report(
+                program.address("echo"),
+                "--connections 1 --rate 150 --duration 500ms",
+            ),
+            "/latency_ns/p50",
+        )
+    };
     assert!((0..8).any(|_| median() < 400_000.0), "always late");
 }
 
@@ -337,21 +503,34 @@ fn requests_are_lines_if_asked_for() {
         let mut lines = BufReader::new(stream.try_clone().unwrap());
         let mut line = Vec::new();
         // A line that is not as asked for ends the connection, and so fails the run.
-        while lines.read_until(b'\n', &mut line).is_ok_and(|count| count == 12) && line[0].is_ascii_digit() {
+        while lines
+            .read_until(b'\n', &mut line)
+            .is_ok_and(|count| count == 12)
+            && line[0].is_ascii_digit()
+        {
             (&stream).write_all(&line).unwrap();
             line.clear();
         }
     });
     let report = report(address, "--connections 2 --lines --size 12 --pipeline 5");
-    assert!(number(&report, "/requests") > 0.0 && report["lines"] == true, "{report}");
+    assert!(
+        number(&report, "/requests") > 0.0 && report["lines"] == true,
+        "{report}"
+    );
 }
 
 #[test]
 fn connections_come_from_the_addresses_asked_for() {
     let (address, seen) = server(|stream| echo(stream, |_, _| {}));
-    report(address, "--connections 6 --source-addresses 127.0.0.2,127.0.0.3");
+    report(
+        address,
+        "--connections 6 --source-addresses 127.0.0.2,127.0.0.3",
+    );
     let seen: BTreeSet<IpAddr> = seen.try_iter().collect();
-    assert_eq!(seen, BTreeSet::from([[127, 0, 0, 2].into(), [127, 0, 0, 3].into()]));
+    assert_eq!(
+        seen,
+        BTreeSet::from([[127, 0, 0, 2].into(), [127, 0, 0, 3].into()])
+    );
 }
 
 #[test]
@@ -362,28 +541,46 @@ fn progress_is_shown_on_a_terminal_and_nowhere_else() {
     if !have("script") {
         return;
     }
-    let words =
-        format!("{} bench {} --duration 300ms --warm-up 50ms", env!("CARGO_BIN_EXE_doorkeeper"), program.address("echo"));
-    let output =
-        Command::new("timeout").args(["60", "script", "-qec", &words, "/dev/null"]).stdin(Stdio::null()).output().unwrap();
+    let words = format!(
+        "{} bench {} --duration 300ms --warm-up 50ms",
+        env!("CARGO_BIN_EXE_doorkeeper"),
+        program.address("echo")
+    );
+    let output = Command::new("timeout")
+        .args(["60", "script", "-qec", &words, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     let shown: Vec<&str> = text.split("\r\x1b[K").collect();
-    assert!(shown[1].starts_with("connecting 0.0 s: ") && shown[1].contains(" requests, p99 "), "{text:?}");
+    assert!(
+        shown[1].starts_with("connecting 0.0 s: ") && shown[1].contains(" requests, p99 "),
+        "{text:?}"
+    );
     // It is gone when the report comes.
-    assert!(shown.last().unwrap().starts_with("echo on 127.0.0.1:"), "{text:?}");
+    assert!(
+        shown.last().unwrap().starts_with("echo on 127.0.0.1:"),
+        "{text:?}"
+    );
 }
 
 #[test]
 fn the_latencies_are_drawn() {
     let program = Program::serve(&["echo=127.0.0.1:0"]);
     let path = std::env::temp_dir().join(format!("doorkeeper-plot-{}.svg", std::process::id()));
-    let output = bench(program.address("echo"), &format!("--connections 2 --plot {}", path.display()));
+    let output = bench(
+        program.address("echo"),
+        &format!("--connections 2 --plot {}", path.display()),
+    );
     assert!(output.status.success());
     let picture = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(picture.starts_with("<svg") && picture.trim_end().ends_with("</svg>"));
-    assert!(picture.contains("2 connections") && picture.contains("<polyline"), "{picture}");
+    assert!(
+        picture.contains("2 connections") && picture.contains("<polyline"),
+        "{picture}"
+    );
     // That it cannot be written is said before the load, not after it.
     let output = bench(program.address("echo"), "--plot /no/such/folder/plot.svg");
     assert_eq!(output.status.code(), Some(1));

@@ -43,7 +43,10 @@ impl Diary {
 
     /// A handler that writes here, and in `on_open` says `hello`.
     fn caller(&self, hello: &'static [u8]) -> Caller {
-        Caller { diary: self.clone(), hello }
+        Caller {
+            diary: self.clone(),
+            hello,
+        }
     }
 }
 
@@ -79,8 +82,15 @@ impl Handler for Caller {
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
         self.note(Heard::Closed(closed.reason));
-        let error = closed.error.as_ref().map(|error| (error.kind(), error.to_string()));
-        *self.diary.1.borrow_mut() = Some(Receipt { error, age: closed.age, sent: closed.sent });
+        let error = closed
+            .error
+            .as_ref()
+            .map(|error| (error.kind(), error.to_string()));
+        *self.diary.1.borrow_mut() = Some(Receipt {
+            error,
+            age: closed.age,
+            sent: closed.sent,
+        });
     }
 }
 
@@ -92,7 +102,11 @@ fn reactor() -> Reactor {
 fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
     let start = Instant::now();
     while !done(reactor) {
-        assert!(start.elapsed() < PATIENCE, "never came: {:?}", reactor.stats());
+        assert!(
+            start.elapsed() < PATIENCE,
+            "never came: {:?}",
+            reactor.stats()
+        );
         reactor.turn(Some(PATIENCE)).unwrap();
     }
 }
@@ -116,28 +130,43 @@ fn nobody() -> SocketAddr {
 /// returned with its address.
 fn full_house() -> (SocketAddr, Socket, TcpStream) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     socket.listen(0).unwrap();
     let address = socket.local_addr().unwrap().as_socket().unwrap();
     (address, socket, client(address))
 }
 
 fn within(timeout: Duration) -> ConnectOptions {
-    ConnectOptions { timeout: Some(timeout), ..ConnectOptions::default() }
+    ConnectOptions {
+        timeout: Some(timeout),
+        ..ConnectOptions::default()
+    }
 }
 
 fn from(local: SocketAddr) -> ConnectOptions {
-    ConnectOptions { local: Some(local), ..ConnectOptions::default() }
+    ConnectOptions {
+        local: Some(local),
+        ..ConnectOptions::default()
+    }
 }
 
 /// Has a call fail, and tells why: `on_close` alone is heard.
 fn failure(address: SocketAddr, options: &ConnectOptions) -> (Reason, Receipt) {
     let (mut reactor, diary) = (reactor(), Diary::default());
-    let id = reactor.connect_with(address, options, diary.caller(b"never")).unwrap();
-    assert_eq!((reactor.stats().open, reactor.send(id, b"too early")), (1, 0));
+    let id = reactor
+        .connect_with(address, options, diary.caller(b"never"))
+        .unwrap();
+    assert_eq!(
+        (reactor.stats().open, reactor.send(id, b"too early")),
+        (1, 0)
+    );
     until_all_closed(&mut reactor);
     let heard = diary.take();
-    let [Heard::Closed(reason)] = heard[..] else { panic!("{heard:?}") };
+    let [Heard::Closed(reason)] = heard[..] else {
+        panic!("{heard:?}")
+    };
     let stats = reactor.stats();
     assert_eq!((stats.closed(reason), stats.connected), (1, 0));
     assert!(!reactor.wake(id), "the id has gone stale");
@@ -151,7 +180,10 @@ fn a_call_is_answered_both_ways() {
         let address = listener.local_addr().unwrap();
         let (mut reactor, diary) = (reactor(), Diary::default());
         let id = reactor.connect(address, diary.caller(b"hello")).unwrap();
-        assert_eq!(reactor.local_addr(id).unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(
+            reactor.local_addr(id).unwrap_err().kind(),
+            ErrorKind::NotConnected
+        );
         turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
         assert_eq!(diary.take(), [Heard::Open(address)]);
         let (mut stream, peer) = listener.accept().unwrap();
@@ -161,7 +193,14 @@ fn a_call_is_answered_both_ways() {
         turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 13);
         drop(stream);
         until_all_closed(&mut reactor);
-        assert_eq!(diary.take(), [Heard::Data(b"who is there?".to_vec()), Heard::Eof, Heard::Closed(Reason::Finished)]);
+        assert_eq!(
+            diary.take(),
+            [
+                Heard::Data(b"who is there?".to_vec()),
+                Heard::Eof,
+                Heard::Closed(Reason::Finished)
+            ]
+        );
         let stats = reactor.stats();
         assert_eq!((stats.connected, stats.accepted, stats.open), (1, 0, 0));
     }
@@ -178,11 +217,17 @@ fn nobody_there_is_refused() {
 #[test]
 fn no_call_is_given_up_for_an_answer_that_was_not_yet_taken() {
     let (_listener, address) = listener();
-    let mut reactor = Reactor::new(Config { events_per_turn: 1, ..Config::default() }).unwrap();
+    let mut reactor = Reactor::new(Config {
+        events_per_turn: 1,
+        ..Config::default()
+    })
+    .unwrap();
     let diary = Diary::default();
     let wait = Duration::from_millis(100);
     for _ in 0..5 {
-        reactor.connect_with(address, &within(wait), diary.caller(b"")).unwrap();
+        reactor
+            .connect_with(address, &within(wait), diary.caller(b""))
+            .unwrap();
     }
     reactor.turn(Some(Duration::ZERO)).unwrap();
     let over = Instant::now() + wait;
@@ -201,18 +246,42 @@ fn a_full_waiting_room_times_out_when_asked_to() {
     let wait = Duration::from_millis(500);
     let (reason, receipt) = failure(*address, &within(wait));
     assert_eq!(reason, Reason::TimedOut);
-    assert!((wait..wait.mul_f64(1.1)).contains(&receipt.age), "{:?}", receipt.age);
-    assert_eq!(receipt.error.unwrap(), (ErrorKind::TimedOut, "no answer within 500 ms".into()));
+    assert!(
+        (wait..wait.mul_f64(1.1)).contains(&receipt.age),
+        "{:?}",
+        receipt.age
+    );
+    assert_eq!(
+        receipt.error.unwrap(),
+        (ErrorKind::TimedOut, "no answer within 500 ms".into())
+    );
     // The same limit for all of a reactor's calls; one of them has its own.
-    let config = Config { connect_timeout: wait, ..Config::default() };
-    let (mut reactor, [usual, own]) = (Reactor::new(config).unwrap(), [Diary::default(), Diary::default()]);
+    let config = Config {
+        connect_timeout: wait,
+        ..Config::default()
+    };
+    let (mut reactor, [usual, own]) = (
+        Reactor::new(config).unwrap(),
+        [Diary::default(), Diary::default()],
+    );
     reactor.connect(*address, usual.caller(b"")).unwrap();
-    reactor.connect_with(*address, &within(wait / 2), own.caller(b"")).unwrap();
+    reactor
+        .connect_with(*address, &within(wait / 2), own.caller(b""))
+        .unwrap();
     until_all_closed(&mut reactor);
-    assert_eq!((usual.take(), own.take()), (vec![Heard::Closed(Reason::TimedOut)], vec![Heard::Closed(Reason::TimedOut)]));
+    assert_eq!(
+        (usual.take(), own.take()),
+        (
+            vec![Heard::Closed(Reason::TimedOut)],
+            vec![Heard::Closed(Reason::TimedOut)]
+        )
+    );
     for (diary, wait) in [(usual, wait), (own, wait / 2)] {
         let age = diary.receipt().age;
-        assert!((wait..wait.mul_f64(1.1)).contains(&age), "{age:?} of {wait:?}");
+        assert!(
+            (wait..wait.mul_f64(1.1)).contains(&age),
+            "{age:?} of {wait:?}"
+        );
     }
 }
 
@@ -220,8 +289,16 @@ fn a_full_waiting_room_times_out_when_asked_to() {
 fn a_time_limit_is_over_once_the_connection_is_established() {
     let ((listener, address), diary) = (listener(), Diary::default());
     let mut reactor = reactor();
-    reactor.connect_with(address, &within(Duration::from_millis(50)), diary.caller(b"")).unwrap();
-    reactor.connect_with(address, &within(Duration::MAX), diary.caller(b"")).unwrap();
+    reactor
+        .connect_with(
+            address,
+            &within(Duration::from_millis(50)),
+            diary.caller(b""),
+        )
+        .unwrap();
+    reactor
+        .connect_with(address, &within(Duration::MAX), diary.caller(b""))
+        .unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 2);
     assert_eq!(reactor.next_deadline(), None);
     reactor.turn(Some(Duration::from_millis(80))).unwrap();
@@ -234,7 +311,9 @@ fn a_time_limit_is_over_once_the_connection_is_established() {
 fn who_is_not_yet_accepted_is_heard_all_the_same() {
     let (listener, address) = listener();
     let (mut reactor, diary) = (reactor(), Diary::default());
-    let id = reactor.connect(address, diary.caller(b"before you said hello")).unwrap();
+    let id = reactor
+        .connect(address, diary.caller(b"before you said hello"))
+        .unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent > 0);
     assert!(reactor.half_close(id));
     reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -243,8 +322,12 @@ fn who_is_not_yet_accepted_is_heard_all_the_same() {
     stream.write_all(b"and I still hear you").unwrap();
     drop(stream);
     until_all_closed(&mut reactor);
-    let wanted =
-        [Heard::Open(address), Heard::Data(b"and I still hear you".to_vec()), Heard::Eof, Heard::Closed(Reason::Finished)];
+    let wanted = [
+        Heard::Open(address),
+        Heard::Data(b"and I still hear you".to_vec()),
+        Heard::Eof,
+        Heard::Closed(Reason::Finished),
+    ];
     assert_eq!(diary.take(), wanted);
     // Who has nothing to say can end its output before the connection is established.
     let id = reactor.connect(address, diary.caller(b"")).unwrap();
@@ -252,7 +335,14 @@ fn who_is_not_yet_accepted_is_heard_all_the_same() {
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 2);
     assert_eq!(read_all(&mut listener.accept().unwrap().0).unwrap(), b"");
     until_all_closed(&mut reactor);
-    assert_eq!(diary.take(), [Heard::Open(address), Heard::Eof, Heard::Closed(Reason::Finished)]);
+    assert_eq!(
+        diary.take(),
+        [
+            Heard::Open(address),
+            Heard::Eof,
+            Heard::Closed(Reason::Finished)
+        ]
+    );
 }
 
 /// Sends its number, wants it back, and finishes.
@@ -289,14 +379,29 @@ impl Handler for Echo {
 #[test]
 fn a_thousand_at_once() {
     let (mut reactor, answered) = (reactor(), Rc::new(Cell::new(0)));
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
+        .unwrap();
     let address = reactor.local_addr(id).unwrap();
     for number in 0..1000 {
-        reactor.connect(address, Numbered { number, answered: Rc::clone(&answered) }).unwrap();
+        reactor
+            .connect(
+                address,
+                Numbered {
+                    number,
+                    answered: Rc::clone(&answered),
+                },
+            )
+            .unwrap();
     }
-    turn_until(&mut reactor, |reactor| reactor.stats().closed(Reason::Finished) == 2000);
+    turn_until(&mut reactor, |reactor| {
+        reactor.stats().closed(Reason::Finished) == 2000
+    });
     let stats = reactor.stats();
-    assert_eq!((answered.get(), stats.connected, stats.accepted, stats.open), (1000, 1000, 1000, 0));
+    assert_eq!(
+        (answered.get(), stats.connected, stats.accepted, stats.open),
+        (1000, 1000, 1000, 0)
+    );
 }
 
 #[test]
@@ -317,11 +422,19 @@ fn a_call_can_be_ended_before_it_is_answered() {
     reactor.turn(Some(Duration::ZERO)).unwrap();
     reactor.connect(*address, diary.caller(b"")).unwrap();
     drop(reactor);
-    assert_eq!(diary.take(), [Heard::Closed(Reason::Stopped), Heard::Closed(Reason::Stopped)]);
+    assert_eq!(
+        diary.take(),
+        [
+            Heard::Closed(Reason::Stopped),
+            Heard::Closed(Reason::Stopped)
+        ]
+    );
 }
 
 fn reset(stream: TcpStream) {
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
 }
 
 #[test]
@@ -339,7 +452,10 @@ fn a_server_that_resets_at_once_is_told_apart() {
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
     reset(listener.accept().unwrap().0);
     until_all_closed(&mut reactor);
-    assert_eq!(diary.take(), [Heard::Open(address), Heard::Closed(Reason::Reset)]);
+    assert_eq!(
+        diary.take(),
+        [Heard::Open(address), Heard::Closed(Reason::Reset)]
+    );
     assert_eq!(diary.receipt().sent, 5);
 }
 
@@ -351,29 +467,58 @@ fn a_socket_that_reached_itself_is_refused_and_leaves_the_port_free() {
     assert_eq!(reason, Reason::Refused);
     assert!(receipt.error.unwrap().1.contains("connected to itself"));
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&address.into()).expect("TIME_WAIT holds the port");
+    socket
+        .bind(&address.into())
+        .expect("TIME_WAIT holds the port");
 }
 
 #[test]
 fn a_local_address_can_be_chosen_and_its_trouble_is_named() {
     let ((listener, address), diary) = (listener(), Diary::default());
     let mut reactor = reactor();
-    reactor.connect_with(address, &from("127.0.0.5:0".parse().unwrap()), diary.caller(b"")).unwrap();
+    reactor
+        .connect_with(
+            address,
+            &from("127.0.0.5:0".parse().unwrap()),
+            diary.caller(b""),
+        )
+        .unwrap();
     let port = nobody().port();
-    reactor.connect_with(address, &from(([127, 0, 0, 6], port).into()), diary.caller(b"")).unwrap();
+    reactor
+        .connect_with(
+            address,
+            &from(([127, 0, 0, 6], port).into()),
+            diary.caller(b""),
+        )
+        .unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 2);
-    assert_eq!(listener.accept().unwrap().1.ip(), "127.0.0.5".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(
+        listener.accept().unwrap().1.ip(),
+        "127.0.0.5".parse::<std::net::IpAddr>().unwrap()
+    );
     assert_eq!(listener.accept().unwrap().1, ([127, 0, 0, 6], port).into());
     // No address of ours; one of the other family; a port that another has.
     let (reason, receipt) = failure(address, &from("192.0.2.1:0".parse().unwrap()));
     assert_eq!(reason, Reason::Io);
-    assert_eq!(receipt.error.unwrap(), (ErrorKind::InvalidInput, "192.0.2.1 is not an address of this machine".into()));
+    assert_eq!(
+        receipt.error.unwrap(),
+        (
+            ErrorKind::InvalidInput,
+            "192.0.2.1 is not an address of this machine".into()
+        )
+    );
     let (reason, receipt) = failure(address, &from("[::1]:0".parse().unwrap()));
     assert_eq!(reason, Reason::Io);
     assert!(receipt.error.unwrap().1.contains("cannot bind to [::1]:0"));
     let (reason, receipt) = failure(address, &from(address));
     assert_eq!(reason, Reason::NoLocalPort);
-    assert!(receipt.error.unwrap().1.contains(&format!("cannot bind to {address}")));
+    assert!(
+        receipt
+            .error
+            .unwrap()
+            .1
+            .contains(&format!("cannot bind to {address}"))
+    );
 }
 
 /// Calls again from its own `on_close`, so many times.
@@ -391,8 +536,14 @@ impl Handler for Stubborn {
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
         assert_eq!((cx.write(b"to nobody"), cx.room()), (0, 0));
         self.tries.set(self.tries.get() + 1);
-        let Some(left) = self.left.checked_sub(1) else { return cx.stop() };
-        let again = Stubborn { left, tries: Rc::clone(&self.tries), ..*self };
+        let Some(left) = self.left.checked_sub(1) else {
+            return cx.stop();
+        };
+        let again = Stubborn {
+            left,
+            tries: Rc::clone(&self.tries),
+            ..*self
+        };
         if cx.connect(self.address, again).is_err() {
             assert_eq!(closed.reason, Reason::Stopped);
             self.tries.set(u32::MAX);
@@ -403,10 +554,16 @@ impl Handler for Stubborn {
 #[test]
 fn on_close_can_call_again_and_a_call_that_fails_at_once_does_not_recurse() {
     let tries = Rc::new(Cell::new(0));
-    let stubborn = |address, left| Stubborn { address, left, tries: Rc::clone(&tries) };
+    let stubborn = |address, left| Stubborn {
+        address,
+        left,
+        tries: Rc::clone(&tries),
+    };
     let mut reactor = reactor();
     let mut run = |address, options: &ConnectOptions, left| {
-        reactor.connect_with(address, options, stubborn(address, left)).unwrap();
+        reactor
+            .connect_with(address, options, stubborn(address, left))
+            .unwrap();
         turn_until(&mut reactor, Reactor::is_done);
         reactor.run().unwrap();
         assert_eq!((tries.take(), reactor.stats().panics), (left + 1, 0));
@@ -429,19 +586,33 @@ fn a_stream_connected_elsewhere_is_adopted_and_no_longer_blocks() {
     let twin = stream.try_clone().unwrap();
     let mut other = listener.accept().unwrap().0;
     other.write_all(b"early").unwrap();
-    reactor.adopt_stream(stream, diary.caller(b"adopted")).unwrap();
-    assert!(rustix::fs::fcntl_getfl(twin).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    reactor
+        .adopt_stream(stream, diary.caller(b"adopted"))
+        .unwrap();
+    assert!(
+        rustix::fs::fcntl_getfl(twin)
+            .unwrap()
+            .contains(rustix::fs::OFlags::NONBLOCK)
+    );
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 7);
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
     reactor.turn(Some(Duration::ZERO)).unwrap();
-    assert_eq!(diary.take(), [Heard::Open(address), Heard::Data(b"early".to_vec())]);
+    assert_eq!(
+        diary.take(),
+        [Heard::Open(address), Heard::Data(b"early".to_vec())]
+    );
     assert_eq!(read_exactly(&mut other, 7), b"adopted");
     other.shutdown(Shutdown::Write).unwrap();
     until_all_closed(&mut reactor);
     assert_eq!(read_all(&mut other).unwrap(), b"");
     let unconnected = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    let error = reactor.adopt_stream(unconnected.into(), diary.caller(b"")).unwrap_err();
-    assert_eq!((error.kind(), reactor.stats().open), (ErrorKind::NotConnected, 0));
+    let error = reactor
+        .adopt_stream(unconnected.into(), diary.caller(b""))
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), reactor.stats().open),
+        (ErrorKind::NotConnected, 0)
+    );
 }
 
 /// Ends its output, and answers what still comes: with nothing, for its output has ended.
@@ -473,7 +644,9 @@ impl Handler for HalfClosed {
 fn a_half_closed_connection_hears_everything_and_then_closes() {
     let ((listener, address), heard) = (listener(), Rc::new(RefCell::new(Vec::new())));
     let mut reactor = reactor();
-    reactor.connect(address, HalfClosed(Rc::clone(&heard))).unwrap();
+    reactor
+        .connect(address, HalfClosed(Rc::clone(&heard)))
+        .unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent > 0);
     let mut stream = listener.accept().unwrap().0;
     assert_eq!(read_all(&mut stream).unwrap(), b"that is all from me");
@@ -501,18 +674,31 @@ fn no_local_port_left_and_no_way_there_are_told_apart() {
         return;
     }
     let listener = TcpListener::bind("127.0.0.1:50000").unwrap();
-    let (address, mut reactor, diary) = (listener.local_addr().unwrap(), reactor(), Diary::default());
+    let (address, mut reactor, diary) =
+        (listener.local_addr().unwrap(), reactor(), Diary::default());
     for _ in 0..4 {
         reactor.connect(address, diary.caller(b"")).unwrap();
     }
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 4);
     for local in [None, Some("127.0.0.1:0".parse().unwrap())] {
-        let options = ConnectOptions { local, ..ConnectOptions::default() };
-        assert_eq!(failure(address, &options).0, Reason::NoLocalPort, "{options:?}");
+        let options = ConnectOptions {
+            local,
+            ..ConnectOptions::default()
+        };
+        assert_eq!(
+            failure(address, &options).0,
+            Reason::NoLocalPort,
+            "{options:?}"
+        );
     }
     for nowhere in ["192.0.2.1:7", "198.51.100.1:7", "[2001:db8::1]:7"] {
         let (reason, receipt) = failure(nowhere.parse().unwrap(), &ConnectOptions::default());
-        assert_eq!(reason, Reason::Unreachable, "{nowhere}: {:?}", receipt.error);
+        assert_eq!(
+            reason,
+            Reason::Unreachable,
+            "{nowhere}: {:?}",
+            receipt.error
+        );
     }
     drop(listener);
 }
@@ -525,7 +711,10 @@ fn out_of_descriptors_is_told_apart_and_passes() {
     let ((listener, address), mut reactor, diary) = (listener(), reactor(), Diary::default());
     let mut hoard = Vec::new();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let few = rustix::process::Rlimit { current: Some(64), ..limit };
+    let few = rustix::process::Rlimit {
+        current: Some(64),
+        ..limit
+    };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
     while let Ok(file) = std::fs::File::open("/dev/null") {
         hoard.push(file);

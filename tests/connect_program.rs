@@ -15,8 +15,14 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_doorkeeper");
 /// `doorkeeper connect ARGS`, for a minute at most.
 fn command(args: &[&str]) -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "60", PROGRAM, "connect"]).args(args).env("RUST_LOG", "error");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["--kill-after=1", "60", PROGRAM, "connect"])
+        .args(args)
+        .env("RUST_LOG", "error");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     command
 }
 
@@ -34,7 +40,11 @@ fn connect(args: &[&str], input: &[u8]) -> Output {
 /// What it printed, and that both ends finished.
 fn answer(args: &[&str], input: &[u8]) -> Vec<u8> {
     let output = connect(args, input);
-    assert!(output.status.success() && output.stderr.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -42,21 +52,28 @@ fn answer(args: &[&str], input: &[u8]) -> Vec<u8> {
 fn complaint(output: &Output, status: i32) -> String {
     let message = String::from_utf8(output.stderr.clone()).unwrap();
     assert_eq!(output.status.code(), Some(status), "{message}");
-    assert!(message.starts_with("doorkeeper: ") && message.lines().count() == 1, "{message}");
+    assert!(
+        message.starts_with("doorkeeper: ") && message.lines().count() == 1,
+        "{message}"
+    );
     message
 }
 
 fn noise(count: usize) -> Vec<u8> {
     let mut state = 1_u64;
     let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (state >> 56) as u8
     };
     (0..count).map(|_| next()).collect()
 }
 
 /// A server for one connection: what the closure makes of it, and what it returns.
-fn server<T: Send + 'static>(serve: impl FnOnce(TcpStream) -> T + Send + 'static) -> (String, JoinHandle<T>) {
+fn server<T: Send + 'static>(
+    serve: impl FnOnce(TcpStream) -> T + Send + 'static,
+) -> (String, JoinHandle<T>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let thread = std::thread::spawn(move || {
@@ -86,7 +103,9 @@ fn a_pipe_through_an_echo_comes_back_whole() {
     let (from, into) = (folder.join("from"), folder.join("into"));
     std::fs::write(&from, &input).unwrap();
     let mut files = command(&[&address]);
-    files.stdin(std::fs::File::open(from).unwrap()).stdout(std::fs::File::create(&into).unwrap());
+    files
+        .stdin(std::fs::File::open(from).unwrap())
+        .stdout(std::fs::File::create(&into).unwrap());
     assert!(files.status().unwrap().success());
     assert!(std::fs::read(into).unwrap() == input);
     std::fs::remove_dir_all(folder).unwrap();
@@ -107,14 +126,19 @@ fn the_end_of_standard_input_is_carried_across_and_the_answer_still_comes() {
 fn without_half_close_the_end_of_standard_input_is_kept_to_itself() {
     let (address, thread) = server(|mut stream| {
         assert_eq!(read_exactly(&mut stream, 10), b"a question");
-        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_millis(300)))
+            .unwrap();
         let quiet = stream.read(&mut [0]).unwrap_err().kind();
         stream.write_all(b"heard").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         (quiet, read_to_end(&mut stream).len())
     });
-    assert_eq!(answer(&["--no-half-close", &address], b"a question"), b"heard");
+    assert_eq!(
+        answer(&["--no-half-close", &address], b"a question"),
+        b"heard"
+    );
     assert_eq!(thread.join().unwrap(), (ErrorKind::WouldBlock, 0));
 }
 
@@ -122,11 +146,17 @@ fn without_half_close_the_end_of_standard_input_is_kept_to_itself() {
 fn a_server_that_is_done_ends_it_though_standard_input_stays_open() {
     let program = Program::serve(&["daytime=:0"]);
     let start = Instant::now();
-    let mut child = command(&[&program.address("daytime").to_string()]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&[&program.address("daytime").to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let stdin = child.stdin.take();
     let output = child.wait_with_output().unwrap();
     drop(stdin);
-    assert!(output.status.success() && output.stdout.len() == 26, "{output:?}");
+    assert!(
+        output.status.success() && output.stdout.len() == 26,
+        "{output:?}"
+    );
     assert!(start.elapsed() < PATIENCE);
 }
 
@@ -164,7 +194,11 @@ fn a_terminal_is_given_back_at_once_and_still_blocks() {
             &line,
             "/dev/null",
         ]);
-        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = script
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -174,7 +208,10 @@ fn a_terminal_is_given_back_at_once_and_still_blocks() {
     };
     assert_eq!(terminal("daytime", b"").trim_end().len(), 24);
     // Ctrl-D is the end of a terminal's input.
-    assert_eq!(terminal("echo", b"over a terminal\n\x04").trim_end(), "over a terminal");
+    assert_eq!(
+        terminal("echo", b"over a terminal\n\x04").trim_end(),
+        "over a terminal"
+    );
 }
 
 /// The resident memory of a process at its highest, in bytes.
@@ -183,8 +220,16 @@ fn peak(child: &Child) -> usize {
     let id = child.id();
     let program = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.trim())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 fn feed(mut stdin: ChildStdin, count: usize) -> JoinHandle<ChildStdin> {
@@ -199,9 +244,17 @@ fn feed(mut stdin: ChildStdin, count: usize) -> JoinHandle<ChildStdin> {
 fn a_gigabyte_through_a_pipe_leaves_memory_flat() {
     const COUNT: usize = 1 << 30;
     let program = Program::serve(&["echo=:0"]);
-    let mut child = command(&[&program.address("echo").to_string()]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&[&program.address("echo").to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
     let feed = feed(child.stdin.take().unwrap(), COUNT);
-    let (mut stdout, mut piece, wanted, mut early) = (child.stdout.take().unwrap(), vec![0; 1 << 20], noise(1 << 20), 0);
+    let (mut stdout, mut piece, wanted, mut early) = (
+        child.stdout.take().unwrap(),
+        vec![0; 1 << 20],
+        noise(1 << 20),
+        0,
+    );
     for number in 0..COUNT >> 20 {
         stdout.read_exact(&mut piece).unwrap();
         assert!(piece == wanted, "megabyte {number}");
@@ -221,7 +274,9 @@ fn a_slow_reader_of_standard_output_holds_the_socket_back() {
     let (sender, held_back) = std::sync::mpsc::channel();
     let (address, thread) = server(move |mut stream| {
         // So much and no more goes into buffers, for a second.
-        stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+        stream
+            .set_write_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
         let (piece, mut sent) = (noise(1 << 16), 0);
         while let Ok(count) = stream.write(&piece[sent % piece.len()..]) {
             sent += count;
@@ -248,52 +303,82 @@ fn a_slow_reader_of_standard_output_holds_the_socket_back() {
 #[test]
 fn a_reader_that_goes_away_is_a_failure_that_is_named() {
     let program = Program::serve(&["chargen=:0"]);
-    let mut child = command(&[&program.address("chargen").to_string()]).spawn().unwrap();
+    let mut child = command(&[&program.address("chargen").to_string()])
+        .spawn()
+        .unwrap();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_exact(&mut [0; 74]).unwrap();
     drop(stdout);
     let message = complaint(&child.wait_with_output().unwrap(), 1);
-    assert!(message.contains("cannot write to standard output: Broken pipe"), "{message}");
+    assert!(
+        message.contains("cannot write to standard output: Broken pipe"),
+        "{message}"
+    );
 }
 
 #[test]
 fn standard_input_that_cannot_be_read_is_named() {
     let program = Program::serve(&["echo=:0"]);
     let mut child = command(&[&program.address("echo").to_string()]);
-    let output = child.stdin(std::fs::File::open("/").unwrap()).output().unwrap();
+    let output = child
+        .stdin(std::fs::File::open("/").unwrap())
+        .output()
+        .unwrap();
     assert!(complaint(&output, 1).contains("cannot read standard input: Is a directory"));
 }
 
 fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 #[test]
 fn each_way_to_fail_has_its_own_word_and_names_the_address() {
     let address = nobody().to_string();
     let message = complaint(&connect(&[&address], b""), 1);
-    assert!(message.contains(&format!("cannot connect to {address}: {address}: refused")), "{message}");
+    assert!(
+        message.contains(&format!("cannot connect to {address}: {address}: refused")),
+        "{message}"
+    );
     // A waiting room of backlog 0 that is full drops the request.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
     socket.listen(0).unwrap();
     let full = socket.local_addr().unwrap().as_socket().unwrap();
     let _waiting = common::client(full);
     let message = complaint(&connect(&["--timeout", "300ms", &full.to_string()], b""), 1);
-    assert!(message.contains(&format!("{full}: timed out (no answer within 300 ms)")), "{message}");
+    assert!(
+        message.contains(&format!("{full}: timed out (no answer within 300 ms)")),
+        "{message}"
+    );
     let (address, thread) = server(|mut stream| {
         stream.write_all(b"half an ans").unwrap();
         assert_eq!(read_exactly(&mut stream, 2), b"go");
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
     });
     let output = connect(&["--no-half-close", &address], b"go");
     assert!(complaint(&output, 1).contains(&format!("{address}: reset by peer")));
     thread.join().unwrap();
     let message = complaint(&connect(&["no-such-name.invalid:7"], b""), 1);
-    assert!(message.contains("cannot find `no-such-name.invalid`"), "{message}");
+    assert!(
+        message.contains("cannot find `no-such-name.invalid`"),
+        "{message}"
+    );
     let program = Program::serve(&["echo=:0"]);
     let address = program.address("echo").to_string();
-    let message = complaint(&connect(&["--no-half-close", "--idle-timeout", "200ms", &address], b""), 1);
+    let message = complaint(
+        &connect(
+            &["--no-half-close", "--idle-timeout", "200ms", &address],
+            b"",
+        ),
+        1,
+    );
     assert!(message.contains(&format!("{address}: idle")), "{message}");
 }
 
@@ -304,20 +389,44 @@ fn no_way_there_is_told_and_each_address_of_a_name_is_tried() {
     }
     // A network of its own without routes, and names of its own.
     let hosts = std::env::temp_dir().join(format!("doorkeeper-hosts-{}", std::process::id()));
-    std::fs::write(&hosts, "127.0.0.2 several\n127.0.0.3 several\n192.0.2.1 nowhere\n").unwrap();
-    let setup = format!("ip link set lo up && mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
-    let wrapper = ["unshare", "--map-root-user", "--net", "--mount", "sh", "-ec", &setup];
-    if alone("no_way_there_is_told_and_each_address_of_a_name_is_tried", &wrapper) {
+    std::fs::write(
+        &hosts,
+        "127.0.0.2 several\n127.0.0.3 several\n192.0.2.1 nowhere\n",
+    )
+    .unwrap();
+    let setup = format!(
+        "ip link set lo up && mount --bind {} /etc/hosts && exec \"$0\" \"$@\"",
+        hosts.display()
+    );
+    let wrapper = [
+        "unshare",
+        "--map-root-user",
+        "--net",
+        "--mount",
+        "sh",
+        "-ec",
+        &setup,
+    ];
+    if alone(
+        "no_way_there_is_told_and_each_address_of_a_name_is_tried",
+        &wrapper,
+    ) {
         let message = complaint(&connect(&["nowhere:9"], b""), 1);
-        assert!(message.contains("cannot connect to nowhere:9: 192.0.2.1:9: unreachable"), "{message}");
+        assert!(
+            message.contains("cannot connect to nowhere:9: 192.0.2.1:9: unreachable"),
+            "{message}"
+        );
         let message = complaint(&connect(&["several:9"], b""), 1);
         let [one, two] = ["127.0.0.2:9: refused", "127.0.0.3:9: refused"];
         assert!(
-            message.contains("cannot connect to several:9: ") && message.contains(one) && message.contains(two),
+            message.contains("cannot connect to several:9: ")
+                && message.contains(one)
+                && message.contains(two),
             "{message}"
         );
         let listener = TcpListener::bind("127.0.0.3:9").unwrap();
-        let thread = std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"here").unwrap());
+        let thread =
+            std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"here").unwrap());
         assert_eq!(answer(&["several:9"], b""), b"here");
         thread.join().unwrap();
     } else {
@@ -332,15 +441,27 @@ fn the_local_address_and_the_family_can_be_chosen() {
     let thread = std::thread::spawn(move || [(); 2].map(|()| listener.accept().unwrap().1));
     let port = nobody().port();
     answer(&["--source", "127.0.0.9", &address], b"");
-    answer(&["-4", "--source", &format!("127.0.0.9:{port}"), &address], b"");
+    answer(
+        &["-4", "--source", &format!("127.0.0.9:{port}"), &address],
+        b"",
+    );
     let [first, second] = thread.join().unwrap();
-    assert_eq!((first.ip(), second), ("127.0.0.9".parse().unwrap(), SocketAddr::from(([127, 0, 0, 9], port))));
+    assert_eq!(
+        (first.ip(), second),
+        (
+            "127.0.0.9".parse().unwrap(),
+            SocketAddr::from(([127, 0, 0, 9], port))
+        )
+    );
     for wrong in [&["-6"][..], &["--source", "::1"]] {
         let args: Vec<&str> = wrong.iter().copied().chain([address.as_str()]).collect();
         assert!(complaint(&connect(&args, b""), 1).contains("has no address that fits"));
     }
     let message = complaint(&connect(&["--source", "192.0.2.1", &address], b""), 1);
-    assert!(message.contains("192.0.2.1 is not an address of this machine"), "{message}");
+    assert!(
+        message.contains("192.0.2.1 is not an address of this machine"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -348,13 +469,22 @@ fn wrong_words_are_told_what_would_be_right() {
     for (args, words) in [
         (&[][..], "HOST:PORT is missing"),
         (&["127.0.0.1"], "has no port; it must be HOST:PORT"),
-        (&["127.0.0.1", "7"], "`7` after 127.0.0.1: there is one HOST:PORT; a port follows a colon"),
+        (
+            &["127.0.0.1", "7"],
+            "`7` after 127.0.0.1: there is one HOST:PORT; a port follows a colon",
+        ),
         (&["[::1]:x"], "`x` is not a port"),
         (&[":0"], "must be from 1 to 65535"),
         (&["::1:7"], "an IPv6 address stands in brackets"),
         (&["-4", "-6", ":7"], "-4 and -6 exclude each other"),
-        (&["--source", "here", ":7"], "--source here: must be an IP address"),
-        (&["--timeout", "0s", ":7"], "--timeout 0 would never connect"),
+        (
+            &["--source", "here", ":7"],
+            "--source here: must be an IP address",
+        ),
+        (
+            &["--timeout", "0s", ":7"],
+            "--timeout 0 would never connect",
+        ),
         (&["--timeout", "3", ":7"], "must be a number with a unit"),
         (&["--idle-timeout", "0s", ":7"], "`none` means no timeout"),
         (&["--listen", ":7"], "see `doorkeeper connect --help`"),
@@ -371,7 +501,11 @@ impl Outside {
     /// Starts it, and waits until it listens.
     fn start(words: &[&str], address: &str) -> Outside {
         let mut command = Command::new(words[0]);
-        command.args(&words[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(&words[1..])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = command.spawn().unwrap();
         await_listener(address);
         Outside(child)
@@ -380,9 +514,19 @@ impl Outside {
 
 /// Waits until the kernel knows of a listener there, without knocking: some servers serve one client and no more.
 fn await_listener(address: &str) {
-    let (start, address) = (Instant::now(), address.parse::<std::net::SocketAddrV4>().unwrap());
-    let entry = format!("{:08X}:{:04X} 00000000:0000 0A", u32::from(*address.ip()).swap_bytes(), address.port());
-    while !std::fs::read_to_string("/proc/net/tcp").unwrap().contains(&entry) {
+    let (start, address) = (
+        Instant::now(),
+        address.parse::<std::net::SocketAddrV4>().unwrap(),
+    );
+    let entry = format!(
+        "{:08X}:{:04X} 00000000:0000 0A",
+        u32::from(*address.ip()).swap_bytes(),
+        address.port()
+    );
+    while !std::fs::read_to_string("/proc/net/tcp")
+        .unwrap()
+        .contains(&entry)
+    {
         assert!(start.elapsed() < PATIENCE, "nobody listens on {address}");
         std::thread::yield_now();
     }
@@ -406,8 +550,14 @@ fn built_in_services_answer(address: impl Fn(u16) -> String, name: &str) {
     let input = noise(1_000_000);
     assert!(answer(&[&address(7)], &input) == input, "{name} echo");
     assert_eq!(answer(&[&address(9)], &input), b"", "{name} discard");
-    assert!(answer(&[&address(13)], b"").ends_with(b"\r\n"), "{name} daytime");
-    assert!([4, 8].contains(&answer(&[&address(37)], b"").len()), "{name} time; inetutils sends eight bytes where long has");
+    assert!(
+        answer(&[&address(13)], b"").ends_with(b"\r\n"),
+        "{name} daytime"
+    );
+    assert!(
+        [4, 8].contains(&answer(&[&address(37)], b"").len()),
+        "{name} time; inetutils sends eight bytes where long has"
+    );
     let mut child = command(&[&address(19)]).spawn().unwrap();
     let mut line = [0; 74];
     child.stdout.take().unwrap().read_exact(&mut line).unwrap();
@@ -423,11 +573,19 @@ fn inetd_is_understood() {
     let address = |port: u16| format!("127.77.0.2:{port}");
     let names = ["echo", "discard", "daytime", "time", "chargen"];
     let lines = names.map(|name| format!("127.77.0.2:{name} stream tcp nowait root internal\n"));
-    let (conf, pid) = (writes("inetd.conf", &lines.concat()), writes("inetd.pid", ""));
-    let inetd = Outside::start(&["inetutils-inetd", "-d", &format!("--pidfile={pid}"), &conf], &address(19));
+    let (conf, pid) = (
+        writes("inetd.conf", &lines.concat()),
+        writes("inetd.pid", ""),
+    );
+    let inetd = Outside::start(
+        &["inetutils-inetd", "-d", &format!("--pidfile={pid}"), &conf],
+        &address(19),
+    );
     built_in_services_answer(address, "inetd");
     drop(inetd);
-    [conf, pid].iter().for_each(|path| std::fs::remove_file(path).unwrap_or_default());
+    [conf, pid]
+        .iter()
+        .for_each(|path| std::fs::remove_file(path).unwrap_or_default());
 }
 
 #[test]
@@ -440,12 +598,20 @@ fn xinetd_is_understood() {
     let services = names.map(|name| {
         format!("service {name}\n{{\ntype = INTERNAL\nid = {name}\nsocket_type = stream\nprotocol = tcp\nuser = root\nwait = no\n}}\n")
     });
-    let conf = format!("defaults\n{{\nbind = 127.77.0.3\ncps = 1000 1\n}}\n{}", services.concat());
+    let conf = format!(
+        "defaults\n{{\nbind = 127.77.0.3\ncps = 1000 1\n}}\n{}",
+        services.concat()
+    );
     let (conf, pid) = (writes("xinetd.conf", &conf), writes("xinetd.pid", ""));
-    let xinetd = Outside::start(&["xinetd", "-dontfork", "-f", &conf, "-pidfile", &pid], &address(7));
+    let xinetd = Outside::start(
+        &["xinetd", "-dontfork", "-f", &conf, "-pidfile", &pid],
+        &address(7),
+    );
     built_in_services_answer(address, "xinetd");
     drop(xinetd);
-    [conf, pid].iter().for_each(|path| std::fs::remove_file(path).unwrap_or_default());
+    [conf, pid]
+        .iter()
+        .for_each(|path| std::fs::remove_file(path).unwrap_or_default());
 }
 
 #[test]
@@ -458,7 +624,16 @@ fn ncat_is_understood() {
     let path = writes("ncat.in", "");
     std::fs::write(&path, &input).unwrap();
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "20", "ncat", "--listen", "127.0.0.1", &port]).stdin(std::fs::File::open(&path).unwrap());
+    command
+        .args([
+            "--kill-after=1",
+            "20",
+            "ncat",
+            "--listen",
+            "127.0.0.1",
+            &port,
+        ])
+        .stdin(std::fs::File::open(&path).unwrap());
     let ncat = command.stdout(Stdio::piped()).spawn().unwrap();
     let heard = std::thread::spawn(move || ncat.wait_with_output().unwrap());
     let address = format!("127.0.0.1:{port}");
@@ -474,7 +649,10 @@ fn socat_is_understood() {
         return;
     }
     let (port, input) = (nobody().port(), noise(1_000_000));
-    let (socket, address) = (format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr"), format!("127.0.0.1:{port}"));
+    let (socket, address) = (
+        format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr"),
+        format!("127.0.0.1:{port}"),
+    );
     let _socat = Outside::start(&["socat", "-t", "10", &socket, "EXEC:/bin/cat"], &address);
     assert!(answer(&[&address], &input) == input);
 }

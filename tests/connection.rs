@@ -33,9 +33,30 @@ impl Handler for Told {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        let &Closed { reason, received, sent, unsent, discarded, age, .. } = closed;
-        let error = closed.error.as_ref().map(|error| (error.kind(), error.to_string()));
-        self.receipts.send(Receipt { reason, error, received, sent, unsent, discarded, age }).unwrap();
+        let &Closed {
+            reason,
+            received,
+            sent,
+            unsent,
+            discarded,
+            age,
+            ..
+        } = closed;
+        let error = closed
+            .error
+            .as_ref()
+            .map(|error| (error.kind(), error.to_string()));
+        self.receipts
+            .send(Receipt {
+                reason,
+                error,
+                received,
+                sent,
+                unsent,
+                discarded,
+                age,
+            })
+            .unwrap();
     }
 }
 
@@ -57,8 +78,16 @@ const TAKE: Act = |_, input| Ok(input.len());
 fn serve(config: Config, open: Act, data: Act) -> (Running, SocketAddr, Receiver<Receipt>) {
     let (receipts, receiver) = channel();
     let (running, address) = Running::start(config, move |reactor| {
-        let service = move |_| Some(Told { open, data, receipts: receipts.clone() });
-        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+        let service = move |_| {
+            Some(Told {
+                open,
+                data,
+                receipts: receipts.clone(),
+            })
+        };
+        let id = reactor
+            .listen("127.0.0.1:0".parse().unwrap(), service)
+            .unwrap();
         reactor.local_addr(id).unwrap()
     });
     (running, address, receiver)
@@ -70,16 +99,29 @@ fn receipt(receipts: &Receiver<Receipt>) -> Receipt {
 
 /// The figures of a receipt, for one assertion.
 fn figures(closed: &Receipt) -> (Reason, u64, u64, u64, u64) {
-    (closed.reason, closed.received, closed.sent, closed.unsent, closed.discarded)
+    (
+        closed.reason,
+        closed.received,
+        closed.sent,
+        closed.unsent,
+        closed.discarded,
+    )
 }
 
 fn small() -> Config {
-    Config { turn_budget_bytes: 7, input_max_bytes: 16, output_max_bytes: 5, ..Config::default() }
+    Config {
+        turn_budget_bytes: 7,
+        input_max_bytes: 16,
+        output_max_bytes: 5,
+        ..Config::default()
+    }
 }
 
 /// Bytes that show any loss, repetition or change of order.
 fn pattern(count: usize) -> Vec<u8> {
-    (0..count).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8).collect()
+    (0..count)
+        .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
+        .collect()
 }
 
 /// Reads to the end, checking against the pattern, with a rest after every `pause` bytes.
@@ -93,7 +135,10 @@ fn read_pattern(mut stream: impl Read, pause: usize) -> usize {
         }
         let from = total % (1 << 24);
         let first = count.min((1 << 24) - from);
-        assert!(buffer[..first] == wanted[from..from + first], "differs after byte {total}");
+        assert!(
+            buffer[..first] == wanted[from..from + first],
+            "differs after byte {total}"
+        );
         assert!(buffer[first..count] == wanted[..count - first]);
         total += count;
         if total >= next_rest {
@@ -121,7 +166,10 @@ fn half_close(config: Config, total: usize) {
     assert_eq!(read_pattern(stream, 10_000_000), total);
     sending.join().unwrap();
     let total = total as u64;
-    assert_eq!(figures(&receipt(&receipts)), (Reason::Finished, total, total, 0, 0));
+    assert_eq!(
+        figures(&receipt(&receipts)),
+        (Reason::Finished, total, total, 0, 0)
+    );
 }
 
 #[test]
@@ -140,7 +188,11 @@ impl Library {
         while cx.room() > 0 && self.at < self.pieces.len() {
             let rest = &self.pieces[self.at..];
             let piece = &rest[..rest.len().min(10_000)];
-            self.at += if self.at / 10_000 % 7 == 3 { cx.write(piece) } else { cx.write_static(piece) };
+            self.at += if self.at / 10_000 % 7 == 3 {
+                cx.write(piece)
+            } else {
+                cx.write_static(piece)
+            };
         }
         if self.at == self.pieces.len() {
             cx.finish();
@@ -168,10 +220,18 @@ impl Handler for Library {
 fn static_bytes_arrive_whole_and_in_order_however_slowly_they_are_read() {
     const TOTAL: usize = 8_000_000;
     let pieces: &'static [u8] = pattern(TOTAL).leak();
-    for config in [Config::default(), Config { output_max_bytes: 3000, ..Config::default() }] {
+    for config in [
+        Config::default(),
+        Config {
+            output_max_bytes: 3000,
+            ..Config::default()
+        },
+    ] {
         let (_running, address) = Running::start(config, move |reactor| {
             let service = move |_| Some(Library { at: 0, pieces });
-            let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+            let id = reactor
+                .listen("127.0.0.1:0".parse().unwrap(), service)
+                .unwrap();
             reactor.local_addr(id).unwrap()
         });
         assert_eq!(read_pattern(client(address), 1_000_000), TOTAL);
@@ -194,7 +254,9 @@ fn urgent_data_does_not_strand_what_follows_it() {
         let urgent = stream.try_clone().unwrap();
         running.ask(move |_| {
             (&urgent).write_all(b"ab").unwrap();
-            socket2::SockRef::from(&urgent).send_out_of_band(b"!").unwrap();
+            socket2::SockRef::from(&urgent)
+                .send_out_of_band(b"!")
+                .unwrap();
             (&urgent).write_all(b"cd").unwrap();
         });
         assert_eq!(read_exactly(&mut stream, 4), b"abcd");
@@ -222,7 +284,10 @@ fn an_answer_survives_a_client_that_keeps_sending() {
         assert_eq!(read_all(&mut stream).unwrap(), vec![b'a'; 60_000]);
         sending.join().unwrap();
         let closed = receipt(&receipts);
-        assert_eq!((closed.reason, closed.sent, closed.discarded), (Reason::Finished, 60_000, closed.received));
+        assert_eq!(
+            (closed.reason, closed.sent, closed.discarded),
+            (Reason::Finished, 60_000, closed.received)
+        );
     }
 }
 
@@ -237,7 +302,10 @@ fn a_mute_client_costs_its_buffers_and_gets_every_byte_when_it_reads() {
         assert_eq!(echo(&mut other, b"ping"), b"ping");
     }
     let stats = running.stats();
-    assert!(sent.iter().sum::<usize>() as u64 > stats.bytes_received, "the server read everything: {stats:?}");
+    assert!(
+        sent.iter().sum::<usize>() as u64 > stats.bytes_received,
+        "the server read everything: {stats:?}"
+    );
     for (mut stream, sent) in mute.into_iter().zip(sent) {
         stream.set_nonblocking(false).unwrap();
         let reader = stream.try_clone().unwrap();
@@ -268,7 +336,10 @@ fn fill(stream: &mut TcpStream) -> usize {
 #[test]
 fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     let idle_timeout = Duration::from_millis(300);
-    let config = Config { idle_timeout: Some(idle_timeout), ..Config::default() };
+    let config = Config {
+        idle_timeout: Some(idle_timeout),
+        ..Config::default()
+    };
     let (_running, address, receipts) = serve(config, NOTHING, ECHO);
     let mut stream = client(address);
     let start = Instant::now();
@@ -277,7 +348,11 @@ fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     }
     let quiet = Instant::now();
     assert_eq!(read_all(&mut stream).unwrap(), b"");
-    assert!(quiet.elapsed() >= idle_timeout - Duration::from_millis(5), "{:?}", quiet.elapsed());
+    assert!(
+        quiet.elapsed() >= idle_timeout - Duration::from_millis(5),
+        "{:?}",
+        quiet.elapsed()
+    );
     let closed = receipt(&receipts);
     assert_eq!(closed.reason, Reason::Idle);
     assert!(closed.age >= 2 * idle_timeout, "{:?}", closed.age);
@@ -285,7 +360,10 @@ fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
 
 #[test]
 fn a_peer_that_never_closes_is_left_after_linger_timeout() {
-    let config = Config { linger_timeout: Duration::from_millis(50), ..Config::default() };
+    let config = Config {
+        linger_timeout: Duration::from_millis(50),
+        ..Config::default()
+    };
     let bye: Act = |cx, _| {
         cx.write(b"bye");
         cx.finish();
@@ -301,7 +379,10 @@ fn a_peer_that_never_closes_is_left_after_linger_timeout() {
 
 #[test]
 fn a_peer_that_sends_on_and_on_is_left_after_linger_max() {
-    let config = Config { linger_max_bytes: 1 << 20, ..Config::default() };
+    let config = Config {
+        linger_max_bytes: 1 << 20,
+        ..Config::default()
+    };
     let (_running, address, receipts) = serve(
         config,
         |cx, _| {
@@ -311,11 +392,20 @@ fn a_peer_that_sends_on_and_on_is_left_after_linger_max() {
         TAKE,
     );
     let mut stream = client(address);
-    let error = (0..).find_map(|_| stream.write_all(&[0; 65_536]).err()).unwrap();
-    assert!([ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()), "{error}");
+    let error = (0..)
+        .find_map(|_| stream.write_all(&[0; 65_536]).err())
+        .unwrap();
+    assert!(
+        [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe].contains(&error.kind()),
+        "{error}"
+    );
     let closed = receipt(&receipts);
     assert_eq!(closed.reason, Reason::Limit);
-    assert!((1 << 20..(1 << 20) + 70_000).contains(&closed.discarded), "{}", closed.discarded);
+    assert!(
+        (1 << 20..(1 << 20) + 70_000).contains(&closed.discarded),
+        "{}",
+        closed.discarded
+    );
     assert_eq!(closed.discarded, closed.received);
 }
 
@@ -325,7 +415,9 @@ fn a_reset_ends_one_connection_and_no_other() {
     let mut other = client(address);
     let mut stream = client(address);
     assert_eq!(echo(&mut stream, b"hi"), b"hi");
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(stream);
     let closed = receipt(&receipts);
     assert_eq!(figures(&closed), (Reason::Reset, 2, 2, 0, 0));
@@ -344,7 +436,10 @@ fn abort_resets_and_the_receipt_says_what_never_left() {
     let (_running, address, receipts) = serve(Config::default(), NOTHING, abort);
     let mut stream = client(address);
     stream.write_all(b"x").unwrap();
-    assert_eq!(read_all(&mut stream).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    assert_eq!(
+        read_all(&mut stream).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
     assert_eq!(figures(&receipt(&receipts)), (Reason::Aborted, 1, 0, 5, 1));
 }
 
@@ -363,18 +458,28 @@ fn a_handler_error_and_a_panic_cut_off_their_own_connection_visibly() {
         let (running, address, receipts) = serve(Config::default(), NOTHING, act);
         let mut stream = client(address);
         stream.write_all(b"x").unwrap();
-        assert_eq!(read_all(&mut stream).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert_eq!(
+            read_all(&mut stream).unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
         let closed = receipt(&receipts);
         assert_eq!(figures(&closed), (reason, 1, 0, 4, 1));
-        assert_eq!(closed.error.map(|error| error.1), (reason == Reason::Handler).then(|| "no such thing".into()));
+        assert_eq!(
+            closed.error.map(|error| error.1),
+            (reason == Reason::Handler).then(|| "no such thing".into())
+        );
         let stats = running.stats();
-        assert_eq!((stats.closed(reason), stats.panics), (1, u64::from(reason == Reason::Panic)));
+        assert_eq!(
+            (stats.closed(reason), stats.panics),
+            (1, u64::from(reason == Reason::Panic))
+        );
     }
 }
 
 #[test]
 fn a_handler_that_claims_too_much_is_told_so() {
-    let (_running, address, receipts) = serve(Config::default(), NOTHING, |_, input| Ok(input.len() + 1));
+    let (_running, address, receipts) =
+        serve(Config::default(), NOTHING, |_, input| Ok(input.len() + 1));
     let mut stream = client(address);
     stream.write_all(b"abc").unwrap();
     let closed = receipt(&receipts);
@@ -387,14 +492,24 @@ fn static_bytes_that_never_left_are_on_the_receipt_of_a_reset() {
     let (receipts, receiver) = channel();
     let mut reactor = Reactor::new(Config::default()).unwrap();
     let open: Act = |cx, _| Ok(cx.write_static(b"hello"));
-    let service = move |_| Some(Told { open, data: TAKE, receipts: receipts.clone() });
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+    let service = move |_| {
+        Some(Told {
+            open,
+            data: TAKE,
+            receipts: receipts.clone(),
+        })
+    };
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), service)
+        .unwrap();
     let stream = client(reactor.local_addr(id).unwrap());
     // Let in, but not yet spoken to.
     while reactor.stats().accepted == 0 {
         reactor.turn(Some(Duration::from_millis(10))).unwrap();
     }
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(stream);
     let closed = loop {
         reactor.turn(Some(Duration::from_millis(10))).unwrap();
@@ -419,8 +534,16 @@ fn input_that_a_failing_on_open_never_saw_is_on_the_receipt() {
     for (reason, open) in fails {
         let (receipts, receiver) = channel();
         let mut reactor = Reactor::new(Config::default()).unwrap();
-        let service = move |_| Some(Told { open, data: TAKE, receipts: receipts.clone() });
-        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+        let service = move |_| {
+            Some(Told {
+                open,
+                data: TAKE,
+                receipts: receipts.clone(),
+            })
+        };
+        let id = reactor
+            .listen("127.0.0.1:0".parse().unwrap(), service)
+            .unwrap();
         let mut stream = client(reactor.local_addr(id).unwrap());
         stream.write_all(b"abc").unwrap();
         let closed = loop {
@@ -454,7 +577,10 @@ fn closed_by_id_and_stopped_with_the_reactor_are_told_apart() {
 #[test]
 fn input_that_is_not_consumed_is_offered_again_in_front_of_the_new() {
     let lines: Act = |cx, input| {
-        let whole = input.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        let whole = input
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |at| at + 1);
         cx.write(&input[..whole]);
         Ok(whole)
     };
@@ -466,7 +592,10 @@ fn input_that_is_not_consumed_is_offered_again_in_front_of_the_new() {
     assert_eq!(read_exactly(&mut stream, 19), b"one\ntwo\nthree\nfour\n");
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream).unwrap(), b"");
-    assert_eq!(figures(&receipt(&receipts)), (Reason::Finished, 23, 19, 0, 4));
+    assert_eq!(
+        figures(&receipt(&receipts)),
+        (Reason::Finished, 23, 19, 0, 4)
+    );
 }
 
 #[test]

@@ -44,7 +44,9 @@ fn listen(reactor: &mut Reactor, at: SocketAddr, options: &ListenOptions) -> Soc
 }
 
 fn serve(config: Config) -> (Running, SocketAddr) {
-    Running::start(config, |reactor| listen(reactor, any(), &ListenOptions::default()))
+    Running::start(config, |reactor| {
+        listen(reactor, any(), &ListenOptions::default())
+    })
 }
 
 /// A reactor that is turned by hand, on this thread.
@@ -66,9 +68,15 @@ fn turn_until(reactor: &mut Reactor, wanted: impl Fn(&Reactor) -> bool) {
 /// The depth and the size of the waiting room, as `ss` shows them in Recv-Q and Send-Q.
 fn waiting_room(address: SocketAddr) -> (u32, u32) {
     let filter = format!("sport = :{}", address.port());
-    let output = Command::new("ss").args(["-ltnH", &filter]).output().unwrap();
+    let output = Command::new("ss")
+        .args(["-ltnH", &filter])
+        .output()
+        .unwrap();
     let line = String::from_utf8(output.stdout).unwrap();
-    let mut columns = line.split_whitespace().skip(1).map(|word| word.parse().unwrap());
+    let mut columns = line
+        .split_whitespace()
+        .skip(1)
+        .map(|word| word.parse().unwrap());
     (columns.next().unwrap(), columns.next().unwrap())
 }
 
@@ -78,7 +86,13 @@ fn the_backlog_asked_for_reaches_the_kernel() {
         return;
     }
     for backlog in [0, 1, 5, 300, 1000] {
-        let (_reactor, address) = still(Config::default(), &ListenOptions { backlog, ..ListenOptions::default() });
+        let (_reactor, address) = still(
+            Config::default(),
+            &ListenOptions {
+                backlog,
+                ..ListenOptions::default()
+            },
+        );
         assert_eq!(waiting_room(address), (0, backlog));
     }
 }
@@ -86,7 +100,13 @@ fn the_backlog_asked_for_reaches_the_kernel() {
 /// Each connect is begun without waiting, and its end is looked for in turn; the loop does not turn meanwhile.
 #[test]
 fn a_thousand_connect_at_once_without_a_second_syn() {
-    let (_reactor, address) = still(Config::default(), &ListenOptions { backlog: 1000, ..ListenOptions::default() });
+    let (_reactor, address) = still(
+        Config::default(),
+        &ListenOptions {
+            backlog: 1000,
+            ..ListenOptions::default()
+        },
+    );
     let begin = Instant::now();
     let sockets: Vec<Socket> = (0..1000)
         .map(|_| {
@@ -104,12 +124,19 @@ fn a_thousand_connect_at_once_without_a_second_syn() {
         }
     }
     // A lost SYN is sent again after a whole second, so this tells the two apart on any machine.
-    assert!(begin.elapsed() - begun < Duration::from_millis(200), "{:?} after {begun:?}", begin.elapsed());
+    assert!(
+        begin.elapsed() - begun < Duration::from_millis(200),
+        "{:?} after {begun:?}",
+        begin.elapsed()
+    );
 }
 
 #[test]
 fn a_storm_of_arrivals_takes_turns_with_open_connections() {
-    let config = Config { accept_budget: 3, ..Config::default() };
+    let config = Config {
+        accept_budget: 3,
+        ..Config::default()
+    };
     let (mut reactor, address) = still(config, &ListenOptions::default());
     let mut open = client(address);
     turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
@@ -119,7 +146,10 @@ fn a_storm_of_arrivals_takes_turns_with_open_connections() {
     let accepted = reactor.stats().accepted;
     while reactor.stats().bytes_sent < 2 {
         reactor.turn(None).unwrap();
-        assert!(reactor.stats().accepted - accepted <= 6, "the storm came first");
+        assert!(
+            reactor.stats().accepted - accepted <= 6,
+            "the storm came first"
+        );
     }
     assert_eq!(read_exactly(&mut open, 2), b"me");
     // And nobody in the crowd needs another arrival to be let in.
@@ -129,7 +159,10 @@ fn a_storm_of_arrivals_takes_turns_with_open_connections() {
 
 #[test]
 fn at_max_connections_newcomers_wait_outside_until_someone_leaves() {
-    let config = Config { max_connections: 2, ..Config::default() };
+    let config = Config {
+        max_connections: 2,
+        ..Config::default()
+    };
     let (mut reactor, address) = still(config, &ListenOptions::default());
     let mut inside = [client(address), client(address)];
     turn_until(&mut reactor, |reactor| reactor.stats().open == 2);
@@ -144,7 +177,10 @@ fn at_max_connections_newcomers_wait_outside_until_someone_leaves() {
     }
     // Asleep meanwhile: a turn without a limit would not return.
     assert_eq!(reactor.next_deadline(), None);
-    drop(std::mem::replace(&mut inside[0], outside.try_clone().unwrap()));
+    drop(std::mem::replace(
+        &mut inside[0],
+        outside.try_clone().unwrap(),
+    ));
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 8);
     assert_eq!(read_exactly(&mut outside, 8), b"patience");
 }
@@ -153,12 +189,19 @@ fn at_max_connections_newcomers_wait_outside_until_someone_leaves() {
 fn accepted_sockets_are_nonblocking_close_on_exec_and_without_delay() {
     use rustix::fs::OFlags;
     for no_delay in [true, false] {
-        let options = ListenOptions { no_delay, ..ListenOptions::default() };
+        let options = ListenOptions {
+            no_delay,
+            ..ListenOptions::default()
+        };
         let (mut reactor, address) = still(Config::default(), &options);
         let stream = client(address);
         turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
         let accepted = own_socket(stream.peer_addr().unwrap(), stream.local_addr().unwrap());
-        assert!(rustix::fs::fcntl_getfl(&accepted).unwrap().contains(OFlags::NONBLOCK));
+        assert!(
+            rustix::fs::fcntl_getfl(&accepted)
+                .unwrap()
+                .contains(OFlags::NONBLOCK)
+        );
         assert_eq!(SockRef::from(&accepted).tcp_nodelay().unwrap(), no_delay);
     }
 }
@@ -168,15 +211,34 @@ fn own_socket(local: SocketAddr, peer: SocketAddr) -> std::os::fd::OwnedFd {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
     for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
-        let number: i32 = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-        let Ok(fd) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else { continue };
-        let ends = (SockRef::from(&fd).local_addr(), SockRef::from(&fd).peer_addr());
-        let (Ok(here), Ok(there)) = ends else { continue };
+        let number: i32 = entry
+            .unwrap()
+            .file_name()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let Ok(fd) = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) else {
+            continue;
+        };
+        let ends = (
+            SockRef::from(&fd).local_addr(),
+            SockRef::from(&fd).peer_addr(),
+        );
+        let (Ok(here), Ok(there)) = ends else {
+            continue;
+        };
         if here.as_socket() == Some(local) && there.as_socket() == Some(peer) {
             let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap();
-            let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+            let flags = info
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .unwrap();
             let close_on_exec = 0o2_000_000;
-            assert_ne!(u32::from_str_radix(flags.trim(), 8).unwrap() & close_on_exec, 0);
+            assert_ne!(
+                u32::from_str_radix(flags.trim(), 8).unwrap() & close_on_exec,
+                0
+            );
             return fd;
         }
     }
@@ -191,7 +253,9 @@ fn the_service_is_given_the_peers_address_and_may_turn_it_away() {
             sender.send(peer).unwrap();
             (peer.ip() == Ipv4Addr::LOCALHOST).then_some(Echo)
         };
-        let id = reactor.listen("0.0.0.0:0".parse().unwrap(), service).unwrap();
+        let id = reactor
+            .listen("0.0.0.0:0".parse().unwrap(), service)
+            .unwrap();
         (reactor.local_addr(id).unwrap(), peers)
     });
     let at = |ip: [u8; 4]| SocketAddr::from((ip, address.port()));
@@ -199,7 +263,9 @@ fn the_service_is_given_the_peers_address_and_may_turn_it_away() {
     assert_eq!(echo(&mut welcome, b"hello"), b"hello");
     assert_eq!(peers.recv().unwrap(), welcome.local_addr().unwrap());
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    socket
+        .bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into())
+        .unwrap();
     socket.connect(&at([127, 0, 0, 1]).into()).unwrap();
     let mut unwelcome = TcpStream::from(socket);
     assert_eq!(read_all(&mut unwelcome).unwrap(), b"");
@@ -242,21 +308,38 @@ fn several_listeners_serve_each_its_own() {
 #[test]
 fn all_of_ipv6_and_all_of_ipv4_listen_side_by_side() {
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    let six = reactor.listen("[::]:0".parse().unwrap(), |_| Some(Say(b"six"))).unwrap();
+    let six = reactor
+        .listen("[::]:0".parse().unwrap(), |_| Some(Say(b"six")))
+        .unwrap();
     let port = reactor.local_addr(six).unwrap().port();
-    reactor.listen(SocketAddr::from(([0, 0, 0, 0], port)), |_| Some(Say(b"four"))).unwrap();
-    let mut streams = [client(SocketAddr::from(([127, 0, 0, 1], port))), client(format!("[::1]:{port}").parse().unwrap())];
+    reactor
+        .listen(SocketAddr::from(([0, 0, 0, 0], port)), |_| {
+            Some(Say(b"four"))
+        })
+        .unwrap();
+    let mut streams = [
+        client(SocketAddr::from(([127, 0, 0, 1], port))),
+        client(format!("[::1]:{port}").parse().unwrap()),
+    ];
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 7);
-    assert_eq!(streams.each_mut().map(|stream| read_all(stream).unwrap()), [&b"four"[..], b"six"]);
+    assert_eq!(
+        streams.each_mut().map(|stream| read_all(stream).unwrap()),
+        [&b"four"[..], b"six"]
+    );
 }
 
 #[test]
 fn a_dual_stack_listener_shows_an_ipv4_peer_as_ipv4() {
     let (_running, (port, peers)) = Running::start(Config::default(), |reactor| {
         let (sender, peers): (_, Receiver<SocketAddr>) = channel();
-        let options = ListenOptions { ipv6_only: false, ..ListenOptions::default() };
+        let options = ListenOptions {
+            ipv6_only: false,
+            ..ListenOptions::default()
+        };
         let service = move |peer| sender.send(peer).map(|()| Echo).ok();
-        let id = reactor.listen_with("[::]:0".parse().unwrap(), &options, service).unwrap();
+        let id = reactor
+            .listen_with("[::]:0".parse().unwrap(), &options, service)
+            .unwrap();
         (reactor.local_addr(id).unwrap().port(), peers)
     });
     let mut four = client(SocketAddr::from(([127, 0, 0, 1], port)));
@@ -269,10 +352,15 @@ fn a_dual_stack_listener_shows_an_ipv4_peer_as_ipv4() {
 
 #[test]
 fn reuse_port_lets_two_reactors_share_a_port_and_only_if_both_ask() {
-    let options = ListenOptions { reuse_port: true, ..ListenOptions::default() };
+    let options = ListenOptions {
+        reuse_port: true,
+        ..ListenOptions::default()
+    };
     let (_first, address) = still(Config::default(), &options);
     let mut second = Reactor::new(Config::default()).unwrap();
-    second.listen_with(address, &options, |_| Some(Echo)).unwrap();
+    second
+        .listen_with(address, &options, |_| Some(Echo))
+        .unwrap();
     let error = second.listen(address, |_| Some(Echo)).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
 }
@@ -305,7 +393,9 @@ fn ten_thousand_resets_leave_nothing_behind() {
     let (running, address) = serve(Config::default());
     for round in 0..10_000_u32 {
         let mut stream = client(address);
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        SockRef::from(&stream)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
         if round % 3 > 0 {
             stream.write_all(&[b'x'; 100]).unwrap();
         }
@@ -316,7 +406,8 @@ fn ten_thousand_resets_leave_nothing_behind() {
             running.stats();
         }
     }
-    let stats = running.await_stats(|stats| stats.open == 0 && stats.accepted + stats.accept_errors >= 10_000);
+    let stats = running
+        .await_stats(|stats| stats.open == 0 && stats.accepted + stats.accept_errors >= 10_000);
     assert_eq!(stats.panics, 0);
     let mut last = client(address);
     assert_eq!(echo(&mut last, b"alive"), b"alive");
@@ -327,8 +418,12 @@ fn ten_thousand_resets_leave_nothing_behind() {
     let start = Instant::now();
     loop {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let ours: Vec<_> = rows.filter(|row| row[1].ends_with(&port) && row[3] != "06").collect();
+        let rows = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let ours: Vec<_> = rows
+            .filter(|row| row[1].ends_with(&port) && row[3] != "06")
+            .collect();
         if ours.len() == 1 {
             break;
         }
@@ -338,9 +433,17 @@ fn ten_thousand_resets_leave_nothing_behind() {
 
 #[test]
 fn drain_lets_in_those_who_wait_and_then_closes_the_door() {
-    let (mut reactor, address) = still(Config { accept_budget: 1, ..Config::default() }, &ListenOptions::default());
+    let (mut reactor, address) = still(
+        Config {
+            accept_budget: 1,
+            ..Config::default()
+        },
+        &ListenOptions::default(),
+    );
     let mut waiting: Vec<TcpStream> = (0..5).map(|_| client(address)).collect();
-    waiting.iter_mut().for_each(|stream| stream.write_all(b"in time").unwrap());
+    waiting
+        .iter_mut()
+        .for_each(|stream| stream.write_all(b"in time").unwrap());
     reactor.drain(PATIENCE);
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 35);
     assert!(TcpStream::connect(address).is_err());

@@ -32,7 +32,9 @@ fn reactor() -> Reactor {
 }
 
 fn listen(reactor: &mut Reactor) -> SocketAddr {
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
+        .unwrap();
     reactor.local_addr(id).unwrap()
 }
 
@@ -43,13 +45,27 @@ struct Borrowed {
 }
 
 impl Source for Borrowed {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         self.registered.set(self.registered.get() + 1);
-        self.socket.borrow_mut().register(registry, token, interests)
+        self.socket
+            .borrow_mut()
+            .register(registry, token, interests)
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
-        self.socket.borrow_mut().reregister(registry, token, interests)
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
+        self.socket
+            .borrow_mut()
+            .reregister(registry, token, interests)
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
@@ -73,15 +89,29 @@ struct Watched {
 /// Watches one end of a pair of sockets; the callback counts its calls and then does `what`.
 fn watched(mut what: impl FnMut(&mut Reactor, &mut UnixStream) -> Next + 'static) -> Watched {
     let (mut reactor, (near, far)) = (reactor(), UnixStream::pair().unwrap());
-    let (near, registered, calls) = (Rc::new(RefCell::new(near)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-    let source = Borrowed { socket: Rc::clone(&near), registered: Rc::clone(&registered) };
+    let (near, registered, calls) = (
+        Rc::new(RefCell::new(near)),
+        Rc::new(Cell::new(0)),
+        Rc::new(Cell::new(0)),
+    );
+    let source = Borrowed {
+        socket: Rc::clone(&near),
+        registered: Rc::clone(&registered),
+    };
     let counter = Rc::clone(&calls);
     let callback = move |reactor: &mut Reactor, _: Id, source: &mut Borrowed| {
         counter.set(counter.get() + 1);
         what(reactor, &mut source.socket.borrow_mut())
     };
     let id = reactor.watch(source, Interest::READABLE, callback).unwrap();
-    Watched { reactor, id, far, _near: near, registered, calls }
+    Watched {
+        reactor,
+        id,
+        far,
+        _near: near,
+        registered,
+        calls,
+    }
 }
 
 impl Watched {
@@ -127,9 +157,21 @@ fn a_foreign_source_is_called_when_it_is_ready_and_not_otherwise() {
     // By its id it is woken and closed, like everything else.
     assert!(watched.reactor.wake(watched.id));
     assert_eq!((watched.turn(), watched.turn()), (1, 0));
-    assert_eq!((watched.reactor.send(watched.id, b"?"), watched.reactor.half_close(watched.id)), (0, false));
+    assert_eq!(
+        (
+            watched.reactor.send(watched.id, b"?"),
+            watched.reactor.half_close(watched.id)
+        ),
+        (0, false)
+    );
     assert!(watched.reactor.close(watched.id));
-    assert!(watched.reactor.next_deadline().is_some_and(|due| due <= Instant::now()), "there is something to do at once");
+    assert!(
+        watched
+            .reactor
+            .next_deadline()
+            .is_some_and(|due| due <= Instant::now()),
+        "there is something to do at once"
+    );
     assert!(watched.is_gone());
 }
 
@@ -145,7 +187,12 @@ fn a_foreign_source_that_has_more_shares_the_loop() {
     let mut turns = 0;
     while watched.reactor.stats().bytes_sent < 4 {
         // One call a turn, however much there is to read, and no sleep between.
-        assert!(watched.reactor.next_deadline().is_some_and(|due| due <= Instant::now()));
+        assert!(
+            watched
+                .reactor
+                .next_deadline()
+                .is_some_and(|due| due <= Instant::now())
+        );
         assert_eq!(watched.turn(), 1);
         turns += 1;
         assert!(turns < 50, "the connection is kept waiting");
@@ -162,14 +209,20 @@ fn a_callback_cannot_turn_the_loop_that_calls_it() {
     let mut watched = watched(|reactor, socket| {
         read_up(socket).unwrap();
         let why = reactor.turn(NOW).unwrap_err().to_string();
-        assert_eq!(why, "the loop is turning already: it was asked to by one of its own callbacks");
+        assert_eq!(
+            why,
+            "the loop is turning already: it was asked to by one of its own callbacks"
+        );
         assert!(reactor.run().is_err());
         panic!("on purpose");
     });
     assert_eq!(watched.turn(), 1);
     let refused = Arc::new(AtomicBool::new(false));
     let answer = Arc::clone(&refused);
-    let posted = watched.reactor.handle().post(move |reactor| answer.store(reactor.turn(NOW).is_err(), Ordering::Relaxed));
+    let posted = watched
+        .reactor
+        .handle()
+        .post(move |reactor| answer.store(reactor.turn(NOW).is_err(), Ordering::Relaxed));
     assert!(posted.is_ok());
     // A panic gives it back too, and so does every closure.
     watched.turn();
@@ -196,7 +249,13 @@ fn a_foreign_source_ends_in_every_way_without_a_trace() {
     assert_eq!(panics.reactor.stats().panics, 1);
     let dropped = watched(|_, _| Next::Again);
     drop(dropped.reactor);
-    assert_eq!((dropped.registered.get(), Rc::strong_count(&dropped.registered)), (0, 1));
+    assert_eq!(
+        (
+            dropped.registered.get(),
+            Rc::strong_count(&dropped.registered)
+        ),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -210,8 +269,13 @@ fn a_foreign_source_that_cannot_be_watched_is_an_error_and_leaves_nothing() {
         let _ = &held;
         Next::Done
     };
-    let error = reactor.watch(UnixStream::from_std(guise), Interest::READABLE, callback).unwrap_err();
-    assert_eq!((error.kind(), Rc::strong_count(&kept)), (ErrorKind::PermissionDenied, 1));
+    let error = reactor
+        .watch(UnixStream::from_std(guise), Interest::READABLE, callback)
+        .unwrap_err();
+    assert_eq!(
+        (error.kind(), Rc::strong_count(&kept)),
+        (ErrorKind::PermissionDenied, 1)
+    );
     reactor.turn(NOW).unwrap();
 }
 
@@ -238,7 +302,9 @@ impl Handler for Metronome {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
-        let late = Instant::now().checked_duration_since(self.1.unwrap()).expect("before its time");
+        let late = Instant::now()
+            .checked_duration_since(self.1.unwrap())
+            .expect("before its time");
         self.0.borrow_mut().push(late);
         self.beat(cx);
         Ok(())
@@ -246,11 +312,17 @@ impl Handler for Metronome {
 }
 
 /// Clients on threads of their own: each has so much echoed, byte-exact, and posts as it goes. The last to end says so.
-fn load(address: SocketAddr, handle: &Handle, posted: fn(&mut Reactor)) -> std::thread::JoinHandle<()> {
+fn load(
+    address: SocketAddr,
+    handle: &Handle,
+    posted: fn(&mut Reactor),
+) -> std::thread::JoinHandle<()> {
     let worker = move |seed: usize, handle: Handle| {
         let mut stream = client(address);
         for round in 0..200 {
-            let bytes: Vec<u8> = (0..1 + (seed * 7919 + round * 331) % 9000).map(|i| (i + round + seed) as u8).collect();
+            let bytes: Vec<u8> = (0..1 + (seed * 7919 + round * 331) % 9000)
+                .map(|i| (i + round + seed) as u8)
+                .collect();
             assert!(echo(&mut stream, &bytes) == bytes);
             assert!(handle.post(posted).is_ok());
         }
@@ -265,7 +337,10 @@ fn load(address: SocketAddr, handle: &Handle, posted: fn(&mut Reactor)) -> std::
                 })
             })
             .collect();
-        let all = workers.into_iter().map(std::thread::JoinHandle::join).all(|result| result.is_ok());
+        let all = workers
+            .into_iter()
+            .map(std::thread::JoinHandle::join)
+            .all(|result| result.is_ok());
         handle.stop().unwrap();
         assert!(all, "an echo was wrong or did not come");
     })
@@ -279,14 +354,20 @@ thread_local! {
 fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bool) {
     let (mut reactor, lateness) = (reactor(), Rc::new(RefCell::new(Vec::new())));
     let address = listen(&mut reactor);
-    reactor.connect(address, Metronome(Rc::clone(&lateness), None)).unwrap();
+    reactor
+        .connect(address, Metronome(Rc::clone(&lateness), None))
+        .unwrap();
     let load = load(address, &reactor.handle(), |_| POSTED.set(POSTED.get() + 1));
     let (start, mut wakes, mut in_vain) = (Instant::now(), 0, 0);
     let mut host = |reactor: &mut Reactor| {
         assert!(start.elapsed() < PATIENCE, "stuck: {:?}", reactor.stats());
-        let limit = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+        let limit = reactor
+            .next_deadline()
+            .map(|due| due.saturating_duration_since(Instant::now()));
         let readable = sleep(reactor.as_fd(), limit);
-        let due = reactor.next_deadline().is_some_and(|due| due <= Instant::now());
+        let due = reactor
+            .next_deadline()
+            .is_some_and(|due| due <= Instant::now());
         let events = reactor.stats().events;
         reactor.turn(NOW).unwrap();
         wakes += 1;
@@ -305,10 +386,16 @@ fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bo
     }
     let quiet = host(&mut reactor) - before;
     assert!((20..=45).contains(&quiet), "{quiet} turns for 20 beats");
-    assert!(in_vain <= wakes / 100, "{in_vain} of {wakes} turns found nothing to do");
+    assert!(
+        in_vain <= wakes / 100,
+        "{in_vain} of {wakes} turns found nothing to do"
+    );
     let mut lateness = lateness.take();
     lateness.sort();
-    assert!(lateness[lateness.len() / 2] < Metronome::BEAT, "{lateness:?}");
+    assert!(
+        lateness[lateness.len() / 2] < Metronome::BEAT,
+        "{lateness:?}"
+    );
 }
 
 #[test]
@@ -327,7 +414,9 @@ fn in_the_loop_of_another_library_nothing_is_late_and_nothing_spins() {
     let mut watched = None;
     in_a_hosts_loop(|fd, limit| {
         // A second descriptor of the same poller, for this one outlives no turn.
-        let watched = watched.get_or_insert_with(|| Async::new_nonblocking(fd.try_clone_to_owned().unwrap()).unwrap());
+        let watched = watched.get_or_insert_with(|| {
+            Async::new_nonblocking(fd.try_clone_to_owned().unwrap()).unwrap()
+        });
         let readable = async { watched.readable().await.is_ok() };
         let over = async { limit.map_or_else(Timer::never, Timer::after).await > Instant::now() };
         async_io::block_on(futures_lite::future::or(readable, over))
@@ -376,34 +465,49 @@ fn descriptors() -> usize {
 
 #[test]
 fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
-    if !alone("a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor", &[]) {
+    if !alone(
+        "a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor",
+        &[],
+    ) {
         return;
     }
     let (before, told) = (descriptors(), Rc::new(RefCell::new(Vec::new())));
     let handler = || Counted(Rc::clone(&told));
     let mut reactor = reactor();
     let service = handler();
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), move |_| Some(Counted(Rc::clone(&service.0)))).unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), move |_| {
+            Some(Counted(Rc::clone(&service.0)))
+        })
+        .unwrap();
     let address = reactor.local_addr(id).unwrap();
     let inherited = TcpListener::bind("127.0.0.1:0").unwrap();
     reactor.adopt(inherited, |_| Some(Echo)).unwrap();
     // Accepted, connected, adopted; on their way; not even begun.
-    let outside: Vec<TcpStream> = (0..3).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let outside: Vec<TcpStream> = (0..3)
+        .map(|_| TcpStream::connect(address).unwrap())
+        .collect();
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let there = elsewhere.local_addr().unwrap();
     for _ in 0..3 {
         reactor.connect(there, handler()).unwrap();
     }
-    reactor.adopt_stream(TcpStream::connect(there).unwrap(), handler()).unwrap();
+    reactor
+        .adopt_stream(TcpStream::connect(there).unwrap(), handler())
+        .unwrap();
     let (near, far) = UnixStream::pair().unwrap();
-    reactor.watch(near, Interest::READABLE, |_, _, _| Next::Wait).unwrap();
+    reactor
+        .watch(near, Interest::READABLE, |_, _, _| Next::Wait)
+        .unwrap();
     let start = Instant::now();
     while reactor.stats().accepted < 3 || reactor.stats().connected < 4 {
         assert!(start.elapsed() < PATIENCE);
         reactor.turn(Some(PATIENCE)).unwrap();
     }
     for _ in 0..3 {
-        reactor.connect("127.0.0.1:9".parse().unwrap(), handler()).unwrap();
+        reactor
+            .connect("127.0.0.1:9".parse().unwrap(), handler())
+            .unwrap();
     }
     let post = handler();
     let handle = reactor.handle();
@@ -411,7 +515,11 @@ fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
     drop(reactor);
     drop((outside, elsewhere, far, post));
     assert_eq!(*told.borrow(), [Reason::Stopped; 10]);
-    assert_eq!(Rc::strong_count(&told), 1, "a handler or the service is left");
+    assert_eq!(
+        Rc::strong_count(&told),
+        1,
+        "a handler or the service is left"
+    );
     // What is left belongs to the handle, which needs a waker as long as it lives.
     assert!(descriptors() <= before + 1);
     assert!(handle.post(|_| ()).is_err());

@@ -52,7 +52,9 @@ impl Handler for Diarist {
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
         let own = cx.id();
         assert!(!cx.wake(own), "a closed connection has no turn coming");
-        self.diary.borrow_mut().push(format!("closed {}", closed.reason));
+        self.diary
+            .borrow_mut()
+            .push(format!("closed {}", closed.reason));
     }
 }
 
@@ -64,16 +66,31 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(config: Config, act: impl Fn(&mut Context<'_>, &str) -> io::Result<()> + 'static) -> Stage {
+    fn new(
+        config: Config,
+        act: impl Fn(&mut Context<'_>, &str) -> io::Result<()> + 'static,
+    ) -> Stage {
         let (diary, act): (Diary, Act) = (Rc::default(), Rc::new(act));
         let mut reactor = Reactor::new(config).unwrap();
         let service = {
             let diary = Rc::clone(&diary);
-            move |_| Some(Diarist { diary: Rc::clone(&diary), act: Rc::clone(&act) })
+            move |_| {
+                Some(Diarist {
+                    diary: Rc::clone(&diary),
+                    act: Rc::clone(&act),
+                })
+            }
         };
-        let listener = reactor.listen("127.0.0.1:0".parse().unwrap(), service).unwrap();
+        let listener = reactor
+            .listen("127.0.0.1:0".parse().unwrap(), service)
+            .unwrap();
         let address = reactor.local_addr(listener).unwrap();
-        Stage { reactor, address, listener, diary }
+        Stage {
+            reactor,
+            address,
+            listener,
+            diary,
+        }
     }
 
     /// Connects, and turns until the connection is in.
@@ -104,7 +121,11 @@ impl Stage {
     }
 
     fn count(&self, entry: &str) -> usize {
-        self.diary.borrow().iter().filter(|line| line.ends_with(entry)).count()
+        self.diary
+            .borrow()
+            .iter()
+            .filter(|line| line.ends_with(entry))
+            .count()
     }
 
     fn take_diary(&mut self) -> Vec<String> {
@@ -122,7 +143,12 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_in_its_place() {
             match what {
                 "open" => shared.borrow_mut().push(cx.id()),
                 "data close the others" => {
-                    let others: Vec<Id> = shared.borrow().iter().copied().filter(|&id| id != cx.id()).collect();
+                    let others: Vec<Id> = shared
+                        .borrow()
+                        .iter()
+                        .copied()
+                        .filter(|&id| id != cx.id())
+                        .collect();
                     others.into_iter().for_each(|id| assert!(cx.close(id)));
                 }
                 _ => {}
@@ -138,10 +164,15 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_in_its_place() {
         let _late = stage.enter();
         let newcomers = ids.borrow()[2..].to_vec();
         for entry in stage.take_diary() {
-            let newcomer = newcomers.iter().any(|id| entry.starts_with(&format!("{id} ")));
+            let newcomer = newcomers
+                .iter()
+                .any(|id| entry.starts_with(&format!("{id} ")));
             assert!(!newcomer || entry.ends_with("open"), "{entry}");
         }
-        assert!(newcomers.iter().any(|id| id.to_string().starts_with("2.")), "the slot is used again: {newcomers:?}");
+        assert!(
+            newcomers.iter().any(|id| id.to_string().starts_with("2.")),
+            "the slot is used again: {newcomers:?}"
+        );
     }
 }
 
@@ -158,7 +189,9 @@ fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
         ("write", |cx, _| _ = cx.write(b"x")),
         ("send to itself", |cx, _| _ = cx.send(cx.id(), b"y")),
         ("wake itself", |cx, _| _ = cx.wake(cx.id())),
-        ("set a timer", |cx, _| cx.set_timer(TimerKey(1), Duration::ZERO)),
+        ("set a timer", |cx, _| {
+            cx.set_timer(TimerKey(1), Duration::ZERO)
+        }),
     ];
     for callback in ["open", "data hi", "drain", "eof", "timer 1"] {
         for (name, first) in deeds {
@@ -190,9 +223,18 @@ fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
                 stage.settle();
                 drop(stage.reactor);
                 let entries = stage.diary.borrow();
-                let ends: Vec<_> = entries.iter().filter(|entry| entry.starts_with("closed")).collect();
-                assert!(ends.len() == 1 && entries.last() == Some(ends[0]), "{callback}: {name}, {other}: {entries:?}");
-                assert!(!entries.iter().any(|entry| entry.contains("panicked")), "{callback}: {name}, {other}: {entries:?}");
+                let ends: Vec<_> = entries
+                    .iter()
+                    .filter(|entry| entry.starts_with("closed"))
+                    .collect();
+                assert!(
+                    ends.len() == 1 && entries.last() == Some(ends[0]),
+                    "{callback}: {name}, {other}: {entries:?}"
+                );
+                assert!(
+                    !entries.iter().any(|entry| entry.contains("panicked")),
+                    "{callback}: {name}, {other}: {entries:?}"
+                );
             }
         }
     }
@@ -219,7 +261,11 @@ fn a_panic_in_any_callback_ends_that_connection_alone() {
         stage.until(|stage| stage.count("closed handler panicked") == 1);
         assert_eq!(read_exactly(&mut good, 6), b"answer");
         let stats = stage.reactor.stats();
-        assert_eq!((stats.panics, stats.closed(Reason::Panic), stats.open), (1, 1, 1), "{callback}");
+        assert_eq!(
+            (stats.panics, stats.closed(Reason::Panic), stats.open),
+            (1, 1, 1),
+            "{callback}"
+        );
     }
 }
 
@@ -236,7 +282,9 @@ fn a_panic_in_on_close_is_caught_and_counted() {
         }
     }
     let (running, address) = Running::start(Config::default(), |reactor| {
-        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Bad)).unwrap();
+        let id = reactor
+            .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Bad))
+            .unwrap();
         reactor.local_addr(id).unwrap()
     });
     drop(client(address));
@@ -246,10 +294,15 @@ fn a_panic_in_on_close_is_caught_and_counted() {
 
 #[test]
 fn a_turn_gives_each_connection_its_budget_and_no_more() {
-    let config = Config { turn_budget_bytes: 10, ..Config::default() };
+    let config = Config {
+        turn_budget_bytes: 10,
+        ..Config::default()
+    };
     let mut stage = Stage::new(config, |_, _| Ok(()));
     let mut streams = [stage.enter(), stage.enter(), stage.enter()];
-    streams.iter_mut().for_each(|stream| stream.write_all(&[b'x'; 100]).unwrap());
+    streams
+        .iter_mut()
+        .for_each(|stream| stream.write_all(&[b'x'; 100]).unwrap());
     // Loopback delivers within the call, so all three are ready now.
     for turn in 1..=10 {
         stage.reactor.turn(Some(Duration::ZERO)).unwrap();
@@ -280,8 +333,21 @@ fn timers_come_in_order_once_and_not_when_cancelled() {
     let _stream = stage.enter();
     stage.until(|stage| stage.wrote("timer 4"));
     assert!(start.elapsed() >= Duration::from_millis(40));
-    let timers: Vec<String> = stage.take_diary().into_iter().filter(|entry| entry.contains("timer")).collect();
-    assert_eq!(timers, ["1.1 timer 1", "1.1 timer 2", "1.1 timer 3", "1.1 timer 6", "1.1 timer 4"]);
+    let timers: Vec<String> = stage
+        .take_diary()
+        .into_iter()
+        .filter(|entry| entry.contains("timer"))
+        .collect();
+    assert_eq!(
+        timers,
+        [
+            "1.1 timer 1",
+            "1.1 timer 2",
+            "1.1 timer 3",
+            "1.1 timer 6",
+            "1.1 timer 4"
+        ]
+    );
     assert_eq!(stage.reactor.next_deadline(), None);
 }
 
@@ -289,7 +355,9 @@ fn timers_come_in_order_once_and_not_when_cancelled() {
 fn a_timer_cancelled_in_the_turn_in_which_it_is_due_does_not_come() {
     let mut stage = Stage::new(Config::default(), |cx, what| {
         match what {
-            "open" => [1, 2].into_iter().for_each(|key| cx.set_timer(TimerKey(key), Duration::from_millis(key))),
+            "open" => [1, 2]
+                .into_iter()
+                .for_each(|key| cx.set_timer(TimerKey(key), Duration::from_millis(key))),
             "timer 1" => assert!(cx.cancel_timer(TimerKey(2))),
             _ => {}
         }
@@ -319,7 +387,10 @@ fn a_timer_of_no_length_waits_for_the_next_turn() {
     stage.until(|stage| stage.wrote("open"));
     for _ in 0..10 {
         let before = stage.count("timer 1");
-        stage.reactor.turn(Some(Duration::from_millis(100))).unwrap();
+        stage
+            .reactor
+            .turn(Some(Duration::from_millis(100)))
+            .unwrap();
         assert!(stage.count("timer 1") <= before + 1);
     }
     assert!(stage.count("timer 1") > 1);
@@ -328,17 +399,31 @@ fn a_timer_of_no_length_waits_for_the_next_turn() {
 /// An hour is armed; a timer of ten milliseconds, and then the linger timeout, come before it.
 #[test]
 fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
-    let (idle_timeout, linger_timeout) = (Some(Duration::from_secs(3600)), Duration::from_millis(20));
-    let mut stage = Stage::new(Config { idle_timeout, linger_timeout, ..Config::default() }, |cx, what| {
-        match what {
-            "data go" => cx.set_timer(TimerKey(1), Duration::from_millis(10)),
-            "data bye" | "timer 1" => cx.finish(),
-            _ => {}
-        }
-        Ok(())
-    });
+    let (idle_timeout, linger_timeout) =
+        (Some(Duration::from_secs(3600)), Duration::from_millis(20));
+    let mut stage = Stage::new(
+        Config {
+            idle_timeout,
+            linger_timeout,
+            ..Config::default()
+        },
+        |cx, what| {
+            match what {
+                "data go" => cx.set_timer(TimerKey(1), Duration::from_millis(10)),
+                "data bye" | "timer 1" => cx.finish(),
+                _ => {}
+            }
+            Ok(())
+        },
+    );
     let (mut stream, mut other) = (stage.enter(), stage.enter());
-    let left = |stage: &Stage| stage.reactor.next_deadline().unwrap().saturating_duration_since(Instant::now());
+    let left = |stage: &Stage| {
+        stage
+            .reactor
+            .next_deadline()
+            .unwrap()
+            .saturating_duration_since(Instant::now())
+    };
     assert!(left(&stage) > Duration::from_secs(3500));
     stream.write_all(b"go").unwrap();
     stage.until(|stage| stage.wrote("data go"));
@@ -354,10 +439,16 @@ fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
 /// One event a turn, and everybody's deadline has passed: those whose input is still in the kernel are not idle.
 #[test]
 fn nobody_is_given_up_for_an_event_that_was_not_yet_taken() {
-    let config = Config { idle_timeout: Some(Duration::from_millis(100)), events_per_turn: 1, ..Config::default() };
+    let config = Config {
+        idle_timeout: Some(Duration::from_millis(100)),
+        events_per_turn: 1,
+        ..Config::default()
+    };
     let mut stage = Stage::new(config, |_, _| Ok(()));
     let mut streams: Vec<TcpStream> = (0..5).map(|_| stage.enter()).collect();
-    streams.iter_mut().for_each(|stream| stream.write_all(b"here").unwrap());
+    streams
+        .iter_mut()
+        .for_each(|stream| stream.write_all(b"here").unwrap());
     let over = Instant::now() + Duration::from_millis(110);
     while Instant::now() < over {
         std::thread::yield_now();
@@ -369,7 +460,10 @@ fn nobody_is_given_up_for_an_event_that_was_not_yet_taken() {
 /// The deadline is left alone by messages: the loop wakes for it once, not once a message.
 #[test]
 fn idle_timeouts_wake_the_loop_once_a_period() {
-    let config = Config { idle_timeout: Some(Duration::from_millis(100)), ..Config::default() };
+    let config = Config {
+        idle_timeout: Some(Duration::from_millis(100)),
+        ..Config::default()
+    };
     let mut stage = Stage::new(config, |_, _| Ok(()));
     let mut stream = stage.enter();
     let (start, turns, mut messages) = (Instant::now(), stage.reactor.stats().turns, 0);
@@ -379,7 +473,10 @@ fn idle_timeouts_wake_the_loop_once_a_period() {
         stage.until(|stage| stage.count("data m") == messages);
     }
     let spent = stage.reactor.stats().turns - turns - messages as u64;
-    assert!(spent <= 6, "{spent} turns beside those of {messages} messages");
+    assert!(
+        spent <= 6,
+        "{spent} turns beside those of {messages} messages"
+    );
     stage.until(|stage| stage.wrote("closed idle"));
 }
 
@@ -387,20 +484,33 @@ fn idle_timeouts_wake_the_loop_once_a_period() {
 fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
     let ids: Rc<RefCell<Vec<Id>>> = Rc::default();
     let shared = Rc::clone(&ids);
-    let config = Config { output_max_bytes: 8, ..Config::default() };
+    let config = Config {
+        output_max_bytes: 8,
+        ..Config::default()
+    };
     let mut stage = Stage::new(config, move |cx, what| {
         match what {
             "open" => shared.borrow_mut().push(cx.id()),
             "data tell" => {
                 let other = shared.borrow()[1];
                 assert_eq!(cx.room_of(other), 8);
-                assert_eq!((cx.send(other, b"12345"), cx.send(other, b"67890"), cx.send(other, b"!")), (5, 3, 0));
+                assert_eq!(
+                    (
+                        cx.send(other, b"12345"),
+                        cx.send(other, b"67890"),
+                        cx.send(other, b"!")
+                    ),
+                    (5, 3, 0)
+                );
                 assert_eq!(cx.send(cx.id(), b"me"), 2);
             }
             "data gone" => {
                 let other = shared.borrow()[1];
                 assert_eq!(cx.room_of(other), 0);
-                assert_eq!((cx.send(other, b"x"), cx.wake(other), cx.close(other)), (0, false, false));
+                assert_eq!(
+                    (cx.send(other, b"x"), cx.wake(other), cx.close(other)),
+                    (0, false, false)
+                );
                 cx.write(b"gone");
             }
             _ => {}
@@ -410,12 +520,18 @@ fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
     let (mut a, mut b) = (stage.enter(), stage.enter());
     a.write_all(b"tell").unwrap();
     stage.until(|stage| stage.reactor.stats().bytes_sent == 10);
-    assert_eq!((read_exactly(&mut b, 8), read_exactly(&mut a, 2)), (b"12345678".to_vec(), b"me".to_vec()));
+    assert_eq!(
+        (read_exactly(&mut b, 8), read_exactly(&mut a, 2)),
+        (b"12345678".to_vec(), b"me".to_vec())
+    );
     drop(b);
     stage.until(|stage| stage.reactor.stats().open == 1);
     // Another has the slot now; the old id must not reach it.
     let _c = stage.enter();
-    assert_eq!(ids.borrow()[2].to_string().split('.').next(), ids.borrow()[1].to_string().split('.').next());
+    assert_eq!(
+        ids.borrow()[2].to_string().split('.').next(),
+        ids.borrow()[1].to_string().split('.').next()
+    );
     a.write_all(b"gone").unwrap();
     stage.until(|stage| stage.wrote("drain") && stage.reactor.stats().bytes_sent == 14);
     assert_eq!(read_exactly(&mut a, 4), b"gone");
@@ -436,7 +552,11 @@ fn a_wake_offers_again_what_was_left() {
     let id: Rc<RefCell<Option<Id>>> = Rc::default();
     let shared = Rc::clone(&id);
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    let listener = reactor.listen("127.0.0.1:0".parse().unwrap(), move |_| Some(Waits(0, Rc::clone(&shared)))).unwrap();
+    let listener = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), move |_| {
+            Some(Waits(0, Rc::clone(&shared)))
+        })
+        .unwrap();
     let mut stream = client(reactor.local_addr(listener).unwrap());
     stream.write_all(b"left").unwrap();
     while id.borrow().is_none() {
@@ -479,7 +599,9 @@ fn stop_works_from_another_thread_before_run_and_from_a_handler() {
 fn posts_of_four_threads_all_run_each_in_its_threads_order() {
     const EACH: usize = 10_000;
     let (running, address) = Running::start(Config::default(), |reactor| {
-        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+        let id = reactor
+            .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
+            .unwrap();
         reactor.local_addr(id).unwrap()
     });
     let (sender, receiver) = channel();
@@ -489,7 +611,11 @@ fn posts_of_four_threads_all_run_each_in_its_threads_order() {
             std::thread::spawn(move || {
                 for number in 0..EACH {
                     let sender = sender.clone();
-                    assert!(handle.post(move |_| sender.send((thread, number)).unwrap()).is_ok());
+                    assert!(
+                        handle
+                            .post(move |_| sender.send((thread, number)).unwrap())
+                            .is_ok()
+                    );
                 }
             })
         })
@@ -504,7 +630,9 @@ fn posts_of_four_threads_all_run_each_in_its_threads_order() {
             assert_eq!(echo(&mut stream, b"busy"), b"busy");
         }
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
 }
 
 struct Echo;
@@ -530,23 +658,50 @@ fn a_post_that_panics_is_counted_and_one_after_the_end_comes_back() {
 fn dropping_the_reactor_closes_everything_and_tells_each_handler() {
     let mut stage = Stage::new(Config::default(), |_, _| Ok(()));
     let mut streams = [stage.enter(), stage.enter(), stage.enter()];
-    let Stage { reactor, diary, address, .. } = stage;
+    let Stage {
+        reactor,
+        diary,
+        address,
+        ..
+    } = stage;
     drop(reactor);
-    assert_eq!(diary.borrow().iter().filter(|entry| *entry == "closed reactor stopped").count(), 3);
-    streams.iter_mut().for_each(|stream| assert_eq!(read_all(stream).unwrap(), b""));
+    assert_eq!(
+        diary
+            .borrow()
+            .iter()
+            .filter(|entry| *entry == "closed reactor stopped")
+            .count(),
+        3
+    );
+    streams
+        .iter_mut()
+        .for_each(|stream| assert_eq!(read_all(stream).unwrap(), b""));
     assert!(TcpStream::connect(address).is_err());
-    assert_eq!(Rc::strong_count(&diary), 1, "a handler or the service is left");
+    assert_eq!(
+        Rc::strong_count(&diary),
+        1,
+        "a handler or the service is left"
+    );
 }
 
 #[test]
 fn a_turn_of_no_length_does_not_sleep_and_deadlines_are_told() {
-    let mut stage = Stage::new(Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() }, |_, _| Ok(()));
+    let mut stage = Stage::new(
+        Config {
+            idle_timeout: Some(Duration::from_secs(60)),
+            ..Config::default()
+        },
+        |_, _| Ok(()),
+    );
     stage.settle();
     assert_eq!(stage.reactor.next_deadline(), None);
     let before = Instant::now();
     let _stream = stage.enter();
     let left = stage.reactor.next_deadline().unwrap() - before;
-    assert!(left >= Duration::from_secs(60) && left < Duration::from_secs(61) + before.elapsed(), "{left:?}");
+    assert!(
+        left >= Duration::from_secs(60) && left < Duration::from_secs(61) + before.elapsed(),
+        "{left:?}"
+    );
     let (start, turns) = (Instant::now(), 1000);
     (0..turns).for_each(|_| stage.reactor.turn(Some(Duration::ZERO)).unwrap());
     assert!(start.elapsed() < Duration::from_secs(10));
@@ -555,13 +710,55 @@ fn a_turn_of_no_length_does_not_sleep_and_deadlines_are_told() {
 #[test]
 fn limits_of_zero_are_refused_by_name() {
     let wrong = [
-        ("max_connections", Config { max_connections: 0, ..Config::default() }),
-        ("accept_budget", Config { accept_budget: 0, ..Config::default() }),
-        ("turn_budget_bytes", Config { turn_budget_bytes: 0, ..Config::default() }),
-        ("input_max_bytes", Config { input_max_bytes: 0, ..Config::default() }),
-        ("output_max_bytes", Config { output_max_bytes: 0, ..Config::default() }),
-        ("events_per_turn", Config { events_per_turn: 0, ..Config::default() }),
-        ("idle_timeout", Config { idle_timeout: Some(Duration::ZERO), ..Config::default() }),
+        (
+            "max_connections",
+            Config {
+                max_connections: 0,
+                ..Config::default()
+            },
+        ),
+        (
+            "accept_budget",
+            Config {
+                accept_budget: 0,
+                ..Config::default()
+            },
+        ),
+        (
+            "turn_budget_bytes",
+            Config {
+                turn_budget_bytes: 0,
+                ..Config::default()
+            },
+        ),
+        (
+            "input_max_bytes",
+            Config {
+                input_max_bytes: 0,
+                ..Config::default()
+            },
+        ),
+        (
+            "output_max_bytes",
+            Config {
+                output_max_bytes: 0,
+                ..Config::default()
+            },
+        ),
+        (
+            "events_per_turn",
+            Config {
+                events_per_turn: 0,
+                ..Config::default()
+            },
+        ),
+        (
+            "idle_timeout",
+            Config {
+                idle_timeout: Some(Duration::ZERO),
+                ..Config::default()
+            },
+        ),
     ];
     for (name, config) in wrong {
         let error = Reactor::new(config).unwrap_err();

@@ -22,8 +22,15 @@ struct Example {
 fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
-    let named = if profile.ends_with("release") { "--release" } else { "--profile=dev" };
-    let built = Command::new(env!("CARGO")).args(["build", "--quiet", named, "--example", name]).status().unwrap();
+    let named = if profile.ends_with("release") {
+        "--release"
+    } else {
+        "--profile=dev"
+    };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", named, "--example", name])
+        .status()
+        .unwrap();
     assert!(built.success());
     profile.join("examples").join(name)
 }
@@ -36,20 +43,42 @@ impl Example {
     /// On any free port; the arguments follow that.
     fn start_with(name: &str, args: &[&str]) -> Example {
         let mut command = Command::new(built(name));
-        command.arg("127.0.0.1:0").args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg("127.0.0.1:0")
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
-        let address = line.trim_end().strip_prefix("listening ").unwrap().parse().unwrap();
-        Example { child, stdout, address }
+        let address = line
+            .trim_end()
+            .strip_prefix("listening ")
+            .unwrap()
+            .parse()
+            .unwrap();
+        Example {
+            child,
+            stdout,
+            address,
+        }
     }
 
     /// Its resident memory now, in bytes.
     fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+            * 1024
     }
 }
 
@@ -77,7 +106,8 @@ fn echo_echoes() {
 fn the_calculator_frames_requests_however_they_come() {
     let example = Example::start("calculator");
     let mut stream = client(example.address);
-    let wanted = b"5\n-6\nerror: division by zero\nerror: too large\nerror: write a sum as in: 2 + 3\n4\n";
+    let wanted =
+        b"5\n-6\nerror: division by zero\nerror: too large\nerror: write a sum as in: 2 + 3\n4\n";
     let sums = b"2 + 3\n2 * -3\r\n1 / 0\n9223372036854775807 + 1\nhello\n9 / 2\n";
     assert_eq!(echo_of(&mut stream, sums, wanted.len()), wanted);
     // One request in many reads: each byte is on its way before the next is sent.
@@ -89,7 +119,10 @@ fn the_calculator_frames_requests_however_they_come() {
     // And at the end a line without an end.
     stream.write_all(b"1 + 1\n2 +").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_all(&mut stream).unwrap(), b"2\nerror: the last line has no end\n");
+    assert_eq!(
+        read_all(&mut stream).unwrap(),
+        b"2\nerror: the last line has no end\n"
+    );
 }
 
 fn echo_of(stream: &mut TcpStream, request: &[u8], count: usize) -> Vec<u8> {
@@ -103,10 +136,15 @@ fn the_calculator_answers_a_flood_of_requests_to_a_slow_reader() {
     let mut stream = client(example.address);
     let mut sender = stream.try_clone().unwrap();
     let sending = std::thread::spawn(move || {
-        sender.write_all(&b"12345 * 100000\n".repeat(200_000)).unwrap();
+        sender
+            .write_all(&b"12345 * 100000\n".repeat(200_000))
+            .unwrap();
         sender.shutdown(Shutdown::Write).unwrap();
     });
-    assert_eq!(read_all(&mut stream).unwrap(), b"1234500000\n".repeat(200_000));
+    assert_eq!(
+        read_all(&mut stream).unwrap(),
+        b"1234500000\n".repeat(200_000)
+    );
     sending.join().unwrap();
 }
 
@@ -115,11 +153,17 @@ fn the_calculator_ends_a_line_without_end() {
     let example = Example::start("calculator");
     let mut stream = client(example.address);
     stream.write_all(&[b'1'; 257]).unwrap();
-    assert_eq!(read_all(&mut stream).unwrap(), b"error: a line has at most 256 bytes\n");
+    assert_eq!(
+        read_all(&mut stream).unwrap(),
+        b"error: a line has at most 256 bytes\n"
+    );
 }
 
 /// A member has joined once something it said has arrived.
-fn joined(example: &Example, listener: &mut BufReader<TcpStream>) -> (BufReader<TcpStream>, String) {
+fn joined(
+    example: &Example,
+    listener: &mut BufReader<TcpStream>,
+) -> (BufReader<TcpStream>, String) {
     let stream = client(example.address);
     let name = stream.local_addr().unwrap().to_string();
     (&stream).write_all(b"hi\n").unwrap();
@@ -155,7 +199,8 @@ fn a_member_that_does_not_read_slows_nobody_and_is_told_what_it_missed() {
     let said = 20_000;
     let mut sender = talker.get_ref().try_clone().unwrap();
     let message = format!("{text}\n").into_bytes();
-    let sending = std::thread::spawn(move || (0..said).for_each(|_| sender.write_all(&message).unwrap()));
+    let sending =
+        std::thread::spawn(move || (0..said).for_each(|_| sender.write_all(&message).unwrap()));
     let wanted = format!("{name}: {text}\n");
     // A reader that keeps up may still miss lines when its machine is busy, and is then told; nobody waits for the slow one.
     let mut heard = 0;
@@ -163,7 +208,9 @@ fn a_member_that_does_not_read_slows_nobody_and_is_told_what_it_missed() {
         heard += count_line(&line(&mut reader), &wanted);
     }
     sending.join().unwrap();
-    slow.get_ref().set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    slow.get_ref()
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     let (mut heard, mut missed) = (0, 0);
     while heard < said {
         let line = line(&mut slow);
@@ -179,13 +226,20 @@ fn count_line(line: &str, wanted: &str) -> usize {
     if line == wanted {
         return 1;
     }
-    let count = line.strip_prefix("* you missed ").and_then(|rest| rest.strip_suffix(" lines\n"));
-    count.unwrap_or_else(|| panic!("neither whole nor left out: {line:?}")).parse().unwrap()
+    let count = line
+        .strip_prefix("* you missed ")
+        .and_then(|rest| rest.strip_suffix(" lines\n"));
+    count
+        .unwrap_or_else(|| panic!("neither whole nor left out: {line:?}"))
+        .parse()
+        .unwrap()
 }
 
 /// Megabytes that differ from each other, and from one direction to the other.
 fn megabyte(seed: usize, number: usize) -> Vec<u8> {
-    (0..1_usize << 20).map(|i| (i ^ (i >> 8) ^ (number * 31) ^ seed) as u8).collect()
+    (0..1_usize << 20)
+        .map(|i| (i ^ (i >> 8) ^ (number * 31) ^ seed) as u8)
+        .collect()
 }
 
 /// Sends so many megabytes and then the end.
@@ -199,7 +253,10 @@ fn sends(mut stream: TcpStream, seed: usize, count: usize) -> std::thread::JoinH
 /// Hears so many megabytes and then the end; `each` runs after each of them.
 fn hears(stream: &mut TcpStream, seed: usize, count: usize, mut each: impl FnMut(usize)) {
     for number in 0..count {
-        assert!(read_exactly(stream, 1 << 20) == megabyte(seed, number), "megabyte {number} of {seed}");
+        assert!(
+            read_exactly(stream, 1 << 20) == megabyte(seed, number),
+            "megabyte {number} of {seed}"
+        );
         each(number);
     }
     assert_eq!(stream.read(&mut [0]).unwrap(), 0, "more than was sent");
@@ -220,7 +277,10 @@ fn relayed() -> (Example, TcpStream, TcpStream) {
 fn the_relay_carries_a_hundred_megabytes_each_way_past_a_slow_end_in_flat_memory() {
     const COUNT: usize = 100;
     let (relay, mut near, mut far) = relayed();
-    let sending = [sends(near.try_clone().unwrap(), 1, COUNT), sends(far.try_clone().unwrap(), 2, COUNT)];
+    let sending = [
+        sends(near.try_clone().unwrap(), 1, COUNT),
+        sends(far.try_clone().unwrap(), 2, COUNT),
+    ];
     // The near end hears nothing until the far end has heard all: its direction is full meanwhile, the other is not held up.
     let mut early = 0;
     hears(&mut far, 1, COUNT, |number| {
@@ -230,10 +290,15 @@ fn the_relay_carries_a_hundred_megabytes_each_way_past_a_slow_end_in_flat_memory
     });
     let full = relay.resident();
     hears(&mut near, 2, COUNT, |_| ());
-    sending.into_iter().for_each(|thread| thread.join().unwrap());
+    sending
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
     let late = relay.resident();
     assert!(early < 16 << 20, "{early} bytes");
-    assert!(full.max(late) < early + (1 << 20), "grew from {early} to {full} and {late} bytes");
+    assert!(
+        full.max(late) < early + (1 << 20),
+        "grew from {early} to {full} and {late} bytes"
+    );
 }
 
 #[test]
@@ -250,7 +315,9 @@ fn the_relay_carries_a_half_close_across_and_the_answer_back() {
 #[test]
 fn the_relay_carries_trouble_across_and_lives_on() {
     let (relay, mut near, far) = relayed();
-    SockRef::from(&far).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&far)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(far);
     let end = near.read(&mut [0]);
     assert!(end.as_ref().map_or(true, |&count| count == 0), "{end:?}");
@@ -291,29 +358,48 @@ fn in_the_host_loop_both_echo() {
 fn two_loops_share_a_port_and_one_owner_stops_both() {
     let mut example = Example::start("two_loops");
     let mut streams: Vec<TcpStream> = (0..64).map(|_| client(example.address)).collect();
-    streams.iter_mut().for_each(|stream| assert_eq!(echo(stream, b"hello"), b"hello"));
+    streams
+        .iter_mut()
+        .for_each(|stream| assert_eq!(echo(stream, b"hello"), b"hello"));
     drop(example.child.stdin.take());
     // The open ones are let finish.
-    streams.iter_mut().for_each(|stream| assert_eq!(echo(stream, b"still here"), b"still here"));
+    streams
+        .iter_mut()
+        .for_each(|stream| assert_eq!(echo(stream, b"still here"), b"still here"));
     drop(streams);
     let mut line = String::new();
     example.stdout.read_line(&mut line).unwrap();
-    let counts: Vec<u64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    assert!(counts.len() == 2 && counts.iter().all(|&count| count > 0) && counts.iter().sum::<u64>() == 64, "{line}");
+    let counts: Vec<u64> = line
+        .split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    assert!(
+        counts.len() == 2
+            && counts.iter().all(|&count| count > 0)
+            && counts.iter().sum::<u64>() == 64,
+        "{line}"
+    );
     assert!(example.child.wait().unwrap().success());
 }
 
 #[test]
 fn the_client_greets_hears_and_tells_how_it_ended() {
     let echo = Example::start("echo");
-    let run =
-        |address: SocketAddr| Command::new(built("client")).args([&address.to_string(), "good", "morning"]).output().unwrap();
+    let run = |address: SocketAddr| {
+        Command::new(built("client"))
+            .args([&address.to_string(), "good", "morning"])
+            .output()
+            .unwrap()
+    };
     let output = run(echo.address);
     assert!(output.status.success());
     assert_eq!(output.stdout, b"good morning\n");
     let told = format!("{}: finished; 13 bytes sent, 13 received\n", echo.address);
     assert_eq!(String::from_utf8(output.stderr).unwrap(), told);
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let told = format!("{nobody}: refused; 0 bytes sent, 0 received\n");
     assert_eq!(String::from_utf8(run(nobody).stderr).unwrap(), told);
 }

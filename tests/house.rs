@@ -39,7 +39,12 @@ const LAYERS: [&str; 29] = [
 
 /// The pairs that need each other: a handler is given a context; a posted closure is given the reactor; a turn of a source is
 /// a method of the reactor, and so is given to the callback of a watched source.
-const MUTUAL: [(&str, &str); 4] = [("handler", "context"), ("handle", "reactor"), ("drive", "reactor"), ("watch", "reactor")];
+const MUTUAL: [(&str, &str); 4] = [
+    ("handler", "context"),
+    ("handle", "reactor"),
+    ("drive", "reactor"),
+    ("watch", "reactor"),
+];
 
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -51,7 +56,10 @@ fn sources(folder: &str) -> BTreeMap<String, String> {
                 folders.push(path);
             } else {
                 let name = path.strip_prefix(&root).unwrap().with_extension("");
-                found.insert(name.to_str().unwrap().to_string(), std::fs::read_to_string(&path).unwrap());
+                found.insert(
+                    name.to_str().unwrap().to_string(),
+                    std::fs::read_to_string(&path).unwrap(),
+                );
             }
         }
     }
@@ -67,7 +75,11 @@ fn code(text: &str) -> &str {
 /// The modules that a file names after `crate::`.
 fn imports(text: &str) -> Vec<&str> {
     let names = code(text).split("crate::").skip(1);
-    let names = names.map(|rest| rest.split(|c: char| !(c.is_ascii_lowercase() || c == '_')).next().unwrap());
+    let names = names.map(|rest| {
+        rest.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+            .next()
+            .unwrap()
+    });
     names.filter(|name| LAYERS.contains(name)).collect()
 }
 
@@ -78,20 +90,35 @@ fn imports_run_one_way() {
     for (file, text) in sources("src") {
         // A file in a folder belongs to the layer that the folder is named after.
         let layer = file.split('/').next().unwrap();
-        let Some(own) = place(layer).filter(|_| layer != "services") else { continue };
+        let Some(own) = place(layer).filter(|_| layer != "services") else {
+            continue;
+        };
         seen.insert(layer.to_string());
         for import in imports(&text).into_iter().filter(|&import| import != layer) {
-            let pair = |&(a, b): &(&str, &str)| (a, b) == (layer, import) || (b, a) == (layer, import);
-            assert!(place(import).unwrap() < own || MUTUAL.iter().any(pair), "{file} imports {import}");
+            let pair =
+                |&(a, b): &(&str, &str)| (a, b) == (layer, import) || (b, a) == (layer, import);
+            assert!(
+                place(import).unwrap() < own || MUTUAL.iter().any(pair),
+                "{file} imports {import}"
+            );
         }
     }
-    assert_eq!(seen.len(), LAYERS.len() - 1, "every layer but the folder of services has a file");
+    assert_eq!(
+        seen.len(),
+        LAYERS.len() - 1,
+        "every layer but the folder of services has a file"
+    );
 }
 
 #[test]
 fn every_file_has_its_layer() {
-    let known = |name: &str| LAYERS.contains(&name.split('/').next().unwrap()) || ["lib", "main"].contains(&name);
-    for file in sources("src").keys().filter(|file| !file.starts_with("cli/")) {
+    let known = |name: &str| {
+        LAYERS.contains(&name.split('/').next().unwrap()) || ["lib", "main"].contains(&name)
+    };
+    for file in sources("src")
+        .keys()
+        .filter(|file| !file.starts_with("cli/"))
+    {
         assert!(known(file), "{file} has no place in the layers");
     }
 }
@@ -108,9 +135,15 @@ fn only_the_waist_names_the_system() {
             "cli/signals" => &["doorkeeper::mio::Interest", "signal_hook_mio::"],
             _ => &[],
         };
-        for line in code(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
+        for line in code(&text)
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
             let names = line.contains("mio::") || line.contains("socket2::");
-            assert!(!names || allowed.iter().any(|name| line.contains(name)), "{file}: {line}");
+            assert!(
+                !names || allowed.iter().any(|name| line.contains(name)),
+                "{file}: {line}"
+            );
         }
     }
 }
@@ -118,10 +151,14 @@ fn only_the_waist_names_the_system() {
 /// A step of the wall clock moves no deadline if nothing but the services can read it.
 #[test]
 fn only_services_read_the_wall_clock() {
-    for (file, text) in
-        sources("src").into_iter().filter(|(file, _)| !file.starts_with("services/") && !file.starts_with("cli/"))
+    for (file, text) in sources("src")
+        .into_iter()
+        .filter(|(file, _)| !file.starts_with("services/") && !file.starts_with("cli/"))
     {
-        assert!(!text.contains("SystemTime") && !text.contains("jiff::"), "{file} reads the wall clock");
+        assert!(
+            !text.contains("SystemTime") && !text.contains("jiff::"),
+            "{file} reads the wall clock"
+        );
     }
 }
 
@@ -132,7 +169,12 @@ fn services_and_the_command_line_see_the_public_api_only() {
         for rest in code(&text).split("crate::").skip(1) {
             let names = rest.split(';').next().unwrap();
             let lower = names.starts_with(|c: char| c.is_ascii_lowercase());
-            assert!(!lower && (names.starts_with('{') || public.iter().any(|name| names.starts_with(name))), "{file}: {names}");
+            assert!(
+                !lower
+                    && (names.starts_with('{')
+                        || public.iter().any(|name| names.starts_with(name))),
+                "{file}: {names}"
+            );
         }
     }
     for (file, text) in sources("src/cli") {
@@ -142,13 +184,33 @@ fn services_and_the_command_line_see_the_public_api_only() {
 
 #[test]
 fn the_library_depends_on_four_crates() {
-    let args = ["tree", "--offline", "-e", "normal", "--no-default-features", "--prefix", "depth", "--format", " {p}"];
-    let output = Command::new(env!("CARGO")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let args = [
+        "tree",
+        "--offline",
+        "-e",
+        "normal",
+        "--no-default-features",
+        "--prefix",
+        "depth",
+        "--format",
+        " {p}",
+    ];
+    let output = Command::new(env!("CARGO"))
+        .args(args)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
     let tree = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let named = |depth: &str| -> Vec<&str> {
         let lines = tree.lines().filter_map(|line| line.strip_prefix(depth));
-        lines.map(|line| line.split_whitespace().next().unwrap()).collect()
+        lines
+            .map(|line| line.split_whitespace().next().unwrap())
+            .collect()
     };
     assert_eq!(named("1"), ["log", "mio", "slab", "socket2"]);
     assert!(named("2").iter().all(|&name| name == "libc"), "{tree}");
@@ -157,7 +219,10 @@ fn the_library_depends_on_four_crates() {
 
 #[test]
 fn no_file_and_no_function_outgrows_a_reader() {
-    for (file, text) in sources("src").into_iter().filter(|(file, _)| !file.ends_with("/tests")) {
+    for (file, text) in sources("src")
+        .into_iter()
+        .filter(|(file, _)| !file.ends_with("/tests"))
+    {
         let is_code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
         let lines = code(&text).lines().filter(is_code).count();
         assert!(lines <= 400, "{file} has {lines} lines of code; split it");
@@ -173,7 +238,9 @@ fn functions(text: &str) -> Vec<(&str, usize)> {
     let mut found = Vec::new();
     for (at, line) in lines.iter().enumerate() {
         let words = line.trim_start();
-        let starts = ["fn ", "pub fn ", "pub(crate) fn ", "const fn "].iter().any(|start| words.starts_with(start));
+        let starts = ["fn ", "pub fn ", "pub(crate) fn ", "const fn "]
+            .iter()
+            .any(|start| words.starts_with(start));
         if starts && !words.ends_with(';') && !words.ends_with('}') {
             let end = format!("{}}}", &line[..line.len() - words.len()]);
             let length = lines[at..].iter().position(|&line| line == end);

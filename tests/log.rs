@@ -17,7 +17,10 @@ impl Log for Capture {
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.0.lock().unwrap().push(format!("{} {}", record.level(), record.args()));
+        self.0
+            .lock()
+            .unwrap()
+            .push(format!("{} {}", record.level(), record.args()));
     }
 
     fn flush(&self) {}
@@ -30,12 +33,21 @@ struct Careless;
 
 impl Handler for Careless {
     fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        Err(io::Error::other(format!("no such command: {}", String::from_utf8_lossy(input))))
+        Err(io::Error::other(format!(
+            "no such command: {}",
+            String::from_utf8_lossy(input)
+        )))
     }
 }
 
 fn lines(start: &str) -> Vec<String> {
-    LOG.0.lock().unwrap().iter().filter(|line| line.starts_with(start)).cloned().collect()
+    LOG.0
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|line| line.starts_with(start))
+        .cloned()
+        .collect()
 }
 
 #[test]
@@ -43,15 +55,36 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
     log::set_logger(&LOG).unwrap();
     log::set_max_level(LevelFilter::Debug);
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    let somaxconn: u32 = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    let somaxconn: u32 = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
-    let asked = ListenOptions { backlog: somaxconn, ..ListenOptions::default() };
-    reactor.listen_with(any, &asked, |_| Some(Careless)).unwrap();
+    let asked = ListenOptions {
+        backlog: somaxconn,
+        ..ListenOptions::default()
+    };
+    reactor
+        .listen_with(any, &asked, |_| Some(Careless))
+        .unwrap();
     assert!(lines("WARN").is_empty());
-    let too_much = ListenOptions { backlog: somaxconn + 1, ..ListenOptions::default() };
-    let listener = reactor.listen_with(any, &too_much, |_| Some(Careless)).unwrap();
-    let wanted = format!("the system clamps backlog {} to {somaxconn} (net.core.somaxconn)", somaxconn + 1);
-    assert!(matches!(&lines("WARN")[..], [line] if line.ends_with(&wanted)), "{:?}", lines("WARN"));
+    let too_much = ListenOptions {
+        backlog: somaxconn + 1,
+        ..ListenOptions::default()
+    };
+    let listener = reactor
+        .listen_with(any, &too_much, |_| Some(Careless))
+        .unwrap();
+    let wanted = format!(
+        "the system clamps backlog {} to {somaxconn} (net.core.somaxconn)",
+        somaxconn + 1
+    );
+    assert!(
+        matches!(&lines("WARN")[..], [line] if line.ends_with(&wanted)),
+        "{:?}",
+        lines("WARN")
+    );
 
     let address = reactor.local_addr(listener).unwrap();
     let start = Instant::now();
@@ -67,10 +100,30 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
     }
     let seconds = start.elapsed().as_secs() as usize + 1;
     let told = lines("WARN connection");
-    assert!((1..=seconds).contains(&told.len()), "{} lines in {seconds} s", told.len());
-    assert!(told[0].ends_with(r"handler error (no such command: x\r\nINFO all is well\u{1b}[2J)"), "{}", told[0]);
-    assert_eq!(lines("DEBUG connection").iter().filter(|line| line.contains("closed: handler error")).count(), 500);
-    assert!(LOG.0.lock().unwrap().iter().all(|line| !line.contains(char::is_control)));
+    assert!(
+        (1..=seconds).contains(&told.len()),
+        "{} lines in {seconds} s",
+        told.len()
+    );
+    assert!(
+        told[0].ends_with(r"handler error (no such command: x\r\nINFO all is well\u{1b}[2J)"),
+        "{}",
+        told[0]
+    );
+    assert_eq!(
+        lines("DEBUG connection")
+            .iter()
+            .filter(|line| line.contains("closed: handler error"))
+            .count(),
+        500
+    );
+    assert!(
+        LOG.0
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|line| !line.contains(char::is_control))
+    );
     who_holds_the_loop_is_named();
 }
 
@@ -79,15 +132,24 @@ struct Sleepy;
 
 impl Handler for Sleepy {
     fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        std::thread::sleep(Duration::from_millis(if input == b"sleep" { 60 } else { 0 }));
+        std::thread::sleep(Duration::from_millis(if input == b"sleep" {
+            60
+        } else {
+            0
+        }));
         Ok(input.len())
     }
 }
 
 fn who_holds_the_loop_is_named() {
-    let config = Config { stall_warning: Some(Duration::from_millis(50)), ..Config::default() };
+    let config = Config {
+        stall_warning: Some(Duration::from_millis(50)),
+        ..Config::default()
+    };
     let mut reactor = Reactor::new(config).unwrap();
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Sleepy)).unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Sleepy))
+        .unwrap();
     let mut streams = [(); 3].map(|()| client(reactor.local_addr(id).unwrap()));
     while reactor.stats().accepted < 3 {
         reactor.turn(Some(PATIENCE)).unwrap();
@@ -99,7 +161,16 @@ fn who_holds_the_loop_is_named() {
     while reactor.stats().bytes_received < 13 {
         reactor.turn(Some(PATIENCE)).unwrap();
     }
-    let told: Vec<String> = lines("WARN").into_iter().filter(|line| line.contains("held the loop")).collect();
-    let start = format!("WARN connection 1.1 with {}: on_data held the loop for ", streams[0].local_addr().unwrap());
-    assert!(matches!(&told[..], [line] if line.starts_with(&start) && line.ends_with("; 2 others waited")), "{told:?}");
+    let told: Vec<String> = lines("WARN")
+        .into_iter()
+        .filter(|line| line.contains("held the loop"))
+        .collect();
+    let start = format!(
+        "WARN connection 1.1 with {}: on_data held the loop for ",
+        streams[0].local_addr().unwrap()
+    );
+    assert!(
+        matches!(&told[..], [line] if line.starts_with(&start) && line.ends_with("; 2 others waited")),
+        "{told:?}"
+    );
 }

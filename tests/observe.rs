@@ -4,7 +4,8 @@ mod common;
 
 use common::{PATIENCE, client, have};
 use doorkeeper::{
-    Call, Callback, Closed, Config, Context, Door, Event, Handler, Id, ListenOptions, Observer, Reactor, Reason, State, Waiting,
+    Call, Callback, Closed, Config, Context, Door, Event, Handler, Id, ListenOptions, Observer,
+    Reactor, Reason, State, Waiting,
 };
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -26,7 +27,10 @@ impl Diary {
 
     /// The calls alone.
     fn calls(&self) -> Vec<String> {
-        self.take().into_iter().filter_map(|line| line.strip_prefix("call ").map(str::to_string)).collect()
+        self.take()
+            .into_iter()
+            .filter_map(|line| line.strip_prefix("call ").map(str::to_string))
+            .collect()
     }
 }
 
@@ -44,7 +48,10 @@ impl Observer for Diary {
                     Call::Listen { backlog } => format!("listen({backlog})"),
                     Call::Connect { .. } => "connect".to_string(),
                     Call::Accept { entered } => {
-                        format!("accept({})", entered.map_or(String::new(), |(_, id)| id.to_string()))
+                        format!(
+                            "accept({})",
+                            entered.map_or(String::new(), |(_, id)| id.to_string())
+                        )
                     }
                     Call::Read { length, bytes } => format!("read({length}, {bytes:?})"),
                     Call::Write { length, bytes } => format!("write({length}, {bytes:?})"),
@@ -74,7 +81,9 @@ impl Handler for Echo {
 fn watched(config: Config) -> (Reactor, Diary, Id, SocketAddr) {
     let (mut reactor, diary) = (Reactor::new(config).unwrap(), Diary::default());
     reactor.observe(Box::new(diary.clone()));
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo)).unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
+        .unwrap();
     let address = reactor.local_addr(id).unwrap();
     (reactor, diary, id, address)
 }
@@ -82,15 +91,25 @@ fn watched(config: Config) -> (Reactor, Diary, Id, SocketAddr) {
 fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
     let start = Instant::now();
     while !done(reactor) {
-        assert!(start.elapsed() < PATIENCE, "never came: {:?}", reactor.stats());
+        assert!(
+            start.elapsed() < PATIENCE,
+            "never came: {:?}",
+            reactor.stats()
+        );
         reactor.turn(Some(PATIENCE)).unwrap();
     }
 }
 
 #[test]
 fn the_calls_of_a_conversation_are_told_in_their_order() {
-    let (mut reactor, diary, _, address) = watched(Config { observed_bytes: 3, ..Config::default() });
-    assert_eq!(diary.calls(), ["0.0 socket 0", "0.0 bind 0", "0.0 listen(1024) 0"]);
+    let (mut reactor, diary, _, address) = watched(Config {
+        observed_bytes: 3,
+        ..Config::default()
+    });
+    assert_eq!(
+        diary.calls(),
+        ["0.0 socket 0", "0.0 bind 0", "0.0 listen(1024) 0"]
+    );
     let mut stream = client(address);
     stream.write_all(b"hello").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
@@ -118,11 +137,21 @@ fn a_call_outward_is_told_too_and_so_is_its_failure() {
     }
     let (mut reactor, diary) = (Reactor::new(Config::default()).unwrap(), Diary::default());
     reactor.observe(Box::new(diary.clone()));
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     reactor.connect(nobody, Silent).unwrap();
-    turn_until(&mut reactor, |reactor| reactor.stats().closed(Reason::Refused) == 1);
+    turn_until(&mut reactor, |reactor| {
+        reactor.stats().closed(Reason::Refused) == 1
+    });
     let story = diary.take();
-    let place = |wanted: &str| story.iter().position(|line| line == wanted).unwrap_or_else(|| panic!("no {wanted}: {story:?}"));
+    let place = |wanted: &str| {
+        story
+            .iter()
+            .position(|line| line == wanted)
+            .unwrap_or_else(|| panic!("no {wanted}: {story:?}"))
+    };
     let order = [
         "call 0.0 socket 0",
         "call 0.0 connect 0",
@@ -136,22 +165,43 @@ fn a_call_outward_is_told_too_and_so_is_its_failure() {
 
 #[test]
 fn handlers_doors_and_budgets_are_told() {
-    let config = Config { max_connections: 1, turn_budget_bytes: 4, ..Config::default() };
+    let config = Config {
+        max_connections: 1,
+        turn_budget_bytes: 4,
+        ..Config::default()
+    };
     let (mut reactor, diary, _, address) = watched(config);
     let mut first = client(address);
     let second = client(address);
     first.write_all(b"eight by").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 8);
     let story = diary.take();
-    for wanted in
-        ["handled 0.0 open", "handled 1.1 on_open", "handled 1.1 on_data", "handled 1.1 on_drain", "door 0.0 full house"]
-    {
-        assert!(story.iter().any(|line| line == wanted), "no {wanted}: {story:?}");
+    for wanted in [
+        "handled 0.0 open",
+        "handled 1.1 on_open",
+        "handled 1.1 on_data",
+        "handled 1.1 on_drain",
+        "door 0.0 full house",
+    ] {
+        assert!(
+            story.iter().any(|line| line == wanted),
+            "no {wanted}: {story:?}"
+        );
     }
-    assert!(story.iter().any(|line| line.contains("Spent") && line.contains("Bytes")), "{story:?}");
+    assert!(
+        story
+            .iter()
+            .any(|line| line.contains("Spent") && line.contains("Bytes")),
+        "{story:?}"
+    );
     drop(first);
     turn_until(&mut reactor, |reactor| reactor.stats().accepted == 2);
-    assert!(diary.take().iter().any(|line| line == "handled 1.1 on_close"));
+    assert!(
+        diary
+            .take()
+            .iter()
+            .any(|line| line == "handled 1.1 on_close")
+    );
     drop(second);
 }
 
@@ -162,24 +212,51 @@ fn an_observer_that_panics_is_removed_and_nobody_else_notices() {
     }
     impl Observer for Nervous {
         fn event(&mut self, event: &Event<'_>) {
-            assert!(!matches!(event, Event::Call { call: Call::Read { .. }, .. }), "on purpose");
+            assert!(
+                !matches!(
+                    event,
+                    Event::Call {
+                        call: Call::Read { .. },
+                        ..
+                    }
+                ),
+                "on purpose"
+            );
         }
     }
     let (mut reactor, _, _, address) = watched(Config::default());
     let alive = Rc::new(());
-    reactor.observe(Box::new(Nervous { _alive: Rc::clone(&alive) }));
+    reactor.observe(Box::new(Nervous {
+        _alive: Rc::clone(&alive),
+    }));
     let mut stream = client(address);
     stream.write_all(b"hello").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
-    assert_eq!((reactor.stats().open, reactor.stats().panics, Rc::strong_count(&alive)), (1, 0, 1));
+    assert_eq!(
+        (
+            reactor.stats().open,
+            reactor.stats().panics,
+            Rc::strong_count(&alive)
+        ),
+        (1, 0, 1)
+    );
 }
 
 /// What `ss -ltn` says of the listener on this port.
 fn ss(address: SocketAddr) -> Option<Waiting> {
-    let output = Command::new("ss").args(["-Hltn", &format!("src = {address}")]).output().unwrap();
+    let output = Command::new("ss")
+        .args(["-Hltn", &format!("src = {address}")])
+        .output()
+        .unwrap();
     let line = String::from_utf8(output.stdout).unwrap();
-    let mut words = line.split_whitespace().skip(1).map(|word| word.parse().ok());
-    Some(Waiting { depth: words.next()??, limit: words.next()?? })
+    let mut words = line
+        .split_whitespace()
+        .skip(1)
+        .map(|word| word.parse().ok());
+    Some(Waiting {
+        depth: words.next()??,
+        limit: words.next()??,
+    })
 }
 
 #[test]
@@ -188,25 +265,52 @@ fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
         return;
     }
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    let options = ListenOptions { backlog: 5, reuse_port: true, ..ListenOptions::default() };
+    let options = ListenOptions {
+        backlog: 5,
+        reuse_port: true,
+        ..ListenOptions::default()
+    };
     for local in ["127.0.0.1:0", "[::1]:0"] {
-        let id = reactor.listen_with(local.parse().unwrap(), &options, |_| Some(Echo)).unwrap();
+        let id = reactor
+            .listen_with(local.parse().unwrap(), &options, |_| Some(Echo))
+            .unwrap();
         let address = reactor.local_addr(id).unwrap();
         assert_eq!(reactor.waiting(id), Some(Waiting { depth: 0, limit: 5 }));
         let guests: Vec<TcpStream> = (0..3).map(|_| client(address)).collect();
         let told = reactor.waiting(id);
-        assert_eq!((told, told), (Some(Waiting { depth: 3, limit: 5 }), ss(address)));
+        assert_eq!(
+            (told, told),
+            (Some(Waiting { depth: 3, limit: 5 }), ss(address))
+        );
         reactor.set_backlog(id, 77).unwrap();
         assert_eq!(
             (reactor.waiting(id), ss(address)),
-            (Some(Waiting { depth: 3, limit: 77 }), Some(Waiting { depth: 3, limit: 77 }))
+            (
+                Some(Waiting {
+                    depth: 3,
+                    limit: 77
+                }),
+                Some(Waiting {
+                    depth: 3,
+                    limit: 77
+                })
+            )
         );
         // Another listener on the same port has a room of its own.
-        let other = reactor.listen_with(address, &options, |_| Some(Echo)).unwrap();
+        let other = reactor
+            .listen_with(address, &options, |_| Some(Echo))
+            .unwrap();
         assert_eq!(reactor.waiting(other), Some(Waiting { depth: 0, limit: 5 }));
         reactor.close(other);
-        turn_until(&mut reactor, |reactor| reactor.waiting(id).is_some_and(|waiting| waiting.depth == 0));
-        assert_eq!(reactor.set_backlog(other, 9).unwrap_err().kind(), ErrorKind::NotFound);
+        turn_until(&mut reactor, |reactor| {
+            reactor
+                .waiting(id)
+                .is_some_and(|waiting| waiting.depth == 0)
+        });
+        assert_eq!(
+            reactor.set_backlog(other, 9).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
         assert_eq!(reactor.waiting(other), None);
         drop(guests);
     }
@@ -214,27 +318,56 @@ fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
 
 #[test]
 fn a_snapshot_shows_everything_there_is() {
-    let config = Config { idle_timeout: Some(Duration::from_secs(60)), max_connections: 2, ..Config::default() };
+    let config = Config {
+        idle_timeout: Some(Duration::from_secs(60)),
+        max_connections: 2,
+        ..Config::default()
+    };
     let (mut reactor, _, listener, address) = watched(config);
     let mut first = client(address);
     let _second = client(address);
     let _third = client(address);
     first.write_all(b"hello").unwrap();
-    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5 && reactor.stats().accepted == 2);
+    turn_until(&mut reactor, |reactor| {
+        reactor.stats().bytes_sent == 5 && reactor.stats().accepted == 2
+    });
     reactor.turn(NOW).unwrap();
     reactor.connect(address, Echo).unwrap();
     let snapshot = reactor.snapshot();
-    let [view] = &snapshot.listeners[..] else { panic!("{snapshot:?}") };
-    assert_eq!((view.id, view.address, view.door), (listener, Some(address), Door::Full));
+    let [view] = &snapshot.listeners[..] else {
+        panic!("{snapshot:?}")
+    };
+    assert_eq!(
+        (view.id, view.address, view.door),
+        (listener, Some(address), Door::Full)
+    );
     assert_eq!(view.waiting.map(|waiting| waiting.depth), Some(1));
     let states: Vec<State> = snapshot.connections.iter().map(|view| view.state).collect();
     assert_eq!(states, [State::Open, State::Open, State::Connecting]);
     let busy = &snapshot.connections[0];
-    assert_eq!((busy.peer, busy.received, busy.sent), (first.local_addr().unwrap(), 5, 5));
-    assert_eq!((busy.pending_in, busy.pending_out, busy.readable, busy.writable), (0, 0, false, true));
+    assert_eq!(
+        (busy.peer, busy.received, busy.sent),
+        (first.local_addr().unwrap(), 5, 5)
+    );
+    assert_eq!(
+        (
+            busy.pending_in,
+            busy.pending_out,
+            busy.readable,
+            busy.writable
+        ),
+        (0, 0, false, true)
+    );
     assert!(busy.idle <= busy.age && busy.age < PATIENCE);
-    assert_eq!((snapshot.queued, snapshot.timers, snapshot.stats), (1, 2, reactor.stats()));
-    assert!(snapshot.next_deadline.is_some_and(|left| left <= Duration::from_secs(60)));
+    assert_eq!(
+        (snapshot.queued, snapshot.timers, snapshot.stats),
+        (1, 2, reactor.stats())
+    );
+    assert!(
+        snapshot
+            .next_deadline
+            .is_some_and(|left| left <= Duration::from_secs(60))
+    );
     assert!(snapshot.overflows.is_some());
 }
 
@@ -261,22 +394,50 @@ fn states_and_pending_bytes_are_shown_as_they_change() {
             Ok(())
         }
     }
-    let mut reactor = Reactor::new(Config { linger_timeout: PATIENCE, ..Config::default() }).unwrap();
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Lazy)).unwrap();
+    let mut reactor = Reactor::new(Config {
+        linger_timeout: PATIENCE,
+        ..Config::default()
+    })
+    .unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Lazy))
+        .unwrap();
     let address = reactor.local_addr(id).unwrap();
     let mut streams: Vec<TcpStream> = (0..5).map(|_| client(address)).collect();
-    for (stream, word) in streams.iter_mut().zip([b"half", b"fini", b"wait", b"keep", b"eof "]) {
+    for (stream, word) in streams
+        .iter_mut()
+        .zip([b"half", b"fini", b"wait", b"keep", b"eof "])
+    {
         stream.write_all(word).unwrap();
     }
     streams[4].shutdown(Shutdown::Write).unwrap();
     turn_until(&mut reactor, |reactor| {
         let views = reactor.snapshot().connections;
-        views.len() == 5 && views[2].pending_out > 0 && !views[2].writable && views[4].state == State::PeerEnded
+        views.len() == 5
+            && views[2].pending_out > 0
+            && !views[2].writable
+            && views[4].state == State::PeerEnded
     });
     let views = reactor.snapshot().connections;
     let states: Vec<State> = views.iter().map(|view| view.state).collect();
-    assert_eq!(states, [State::HalfClosed, State::Finishing, State::Open, State::Open, State::PeerEnded]);
-    assert_eq!((views[3].pending_in, views[4].pending_in, views[3].pending_out), (4, 4, 0));
+    assert_eq!(
+        states,
+        [
+            State::HalfClosed,
+            State::Finishing,
+            State::Open,
+            State::Open,
+            State::PeerEnded
+        ]
+    );
+    assert_eq!(
+        (
+            views[3].pending_in,
+            views[4].pending_in,
+            views[3].pending_out
+        ),
+        (4, 4, 0)
+    );
     assert_eq!(streams[0].read(&mut [0]).unwrap(), 0);
 }
 
@@ -304,12 +465,20 @@ fn an_observer_learns_how_long_each_callback_took() {
             }
         }
     }
-    let (mut reactor, longest) = (Reactor::new(Config::default()).unwrap(), Rc::new(RefCell::new((Duration::ZERO, None))));
+    let (mut reactor, longest) = (
+        Reactor::new(Config::default()).unwrap(),
+        Rc::new(RefCell::new((Duration::ZERO, None))),
+    );
     reactor.observe(Box::new(Longest(Rc::clone(&longest))));
-    let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Slow)).unwrap();
+    let id = reactor
+        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Slow))
+        .unwrap();
     let mut stream = client(reactor.local_addr(id).unwrap());
     stream.write_all(b"hello").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
     let (took, callback) = *longest.borrow();
-    assert!(callback == Some(Callback::Data) && took >= Duration::from_millis(30), "{took:?} {callback:?}");
+    assert!(
+        callback == Some(Callback::Data) && took >= Duration::from_millis(30),
+        "{took:?} {callback:?}"
+    );
 }

@@ -11,9 +11,20 @@ use std::process::{Command, Stdio};
 const OWN: &str = "127.77.0.1";
 
 fn on_own_ports() -> Program {
-    let services = [("echo", 7), ("discard", 9), ("daytime", 13), ("qotd", 17), ("chargen", 19), ("time", 37)];
+    let services = [
+        ("echo", 7),
+        ("discard", 9),
+        ("daytime", 13),
+        ("qotd", 17),
+        ("chargen", 19),
+        ("time", 37),
+    ];
     let args = services.map(|(name, port)| format!("{name}={OWN}:{port}"));
-    let args: Vec<&str> = args.iter().map(String::as_str).chain(["--utc", "--drain-timeout=0s"]).collect();
+    let args: Vec<&str> = args
+        .iter()
+        .map(String::as_str)
+        .chain(["--utc", "--drain-timeout=0s"])
+        .collect();
     Program::start(&[], &args, "off", 6)
 }
 
@@ -24,12 +35,26 @@ fn program() -> Program {
 /// Runs a client for at most 20 seconds, with this on its standard input, and returns its standard output.
 fn run(words: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=1", "20"]).args(words).env("LC_ALL", "C").env("TZ", "UTC");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(["--kill-after=1", "20"])
+        .args(words)
+        .env("LC_ALL", "C")
+        .env("TZ", "UTC");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A client may have ended before it read everything.
     let _ = child.stdin.take().unwrap().write_all(input);
     let output = child.wait_with_output().unwrap();
-    assert_ne!(output.status.code(), Some(124), "{words:?} hangs: {}", String::from_utf8_lossy(&output.stderr));
+    assert_ne!(
+        output.status.code(),
+        Some(124),
+        "{words:?} hangs: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
@@ -39,21 +64,45 @@ fn text(words: &[&str], input: &[u8]) -> String {
 
 fn assert_daytime(line: &str, client: &str) {
     let year_at = 20..24;
-    assert!(line.len() >= 24 && line[year_at].parse::<u16>().is_ok_and(|year| year >= 2024), "{client}: {line:?}");
+    assert!(
+        line.len() >= 24 && line[year_at].parse::<u16>().is_ok_and(|year| year >= 2024),
+        "{client}: {line:?}"
+    );
     assert_eq!(&line[3..4], " ", "{client}: {line:?}");
 }
 
 /// Every kind of client that copies its input to the socket and the socket to its output.
 fn pipes(echo: SocketAddr) -> Vec<(&'static str, Vec<String>)> {
     let (host, port) = (echo.ip().to_string(), echo.port().to_string());
-    let words = |words: &[&str]| words.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+    let words = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| word.to_string())
+            .collect::<Vec<_>>()
+    };
     vec![
         ("nc.openbsd", words(&["nc.openbsd", "-N", &host, &port])),
-        ("nc.traditional", words(&["nc.traditional", "-q", "1", &host, &port])),
+        (
+            "nc.traditional",
+            words(&["nc.traditional", "-q", "1", &host, &port]),
+        ),
         ("busybox", words(&["busybox", "nc", &host, &port])),
         ("ncat", words(&["ncat", &host, &port])),
-        ("socat", words(&["socat", "-t", "10", "-", &format!("TCP4:{host}:{port}")])),
-        ("curl", words(&["curl", "--silent", "--no-buffer", "--max-time", "3", &format!("telnet://{host}:{port}")])),
+        (
+            "socat",
+            words(&["socat", "-t", "10", "-", &format!("TCP4:{host}:{port}")]),
+        ),
+        (
+            "curl",
+            words(&[
+                "curl",
+                "--silent",
+                "--no-buffer",
+                "--max-time",
+                "3",
+                &format!("telnet://{host}:{port}"),
+            ]),
+        ),
     ]
 }
 
@@ -61,7 +110,15 @@ fn pipes(echo: SocketAddr) -> Vec<(&'static str, Vec<String>)> {
 fn every_netcat_and_its_kin_gets_its_echo() {
     let program = program();
     // 100,000 bytes that telnet would take for nothing else, in lines.
-    let input: Vec<u8> = (0..100_000).map(|i: u32| if i % 64 == 63 { b'\n' } else { b'a' + (i % 26) as u8 }).collect();
+    let input: Vec<u8> = (0..100_000)
+        .map(|i: u32| {
+            if i % 64 == 63 {
+                b'\n'
+            } else {
+                b'a' + (i % 26) as u8
+            }
+        })
+        .collect();
     for (tool, command) in pipes(program.address("echo")) {
         if !have(tool) {
             continue;
@@ -84,7 +141,10 @@ fn every_netcat_and_its_kin_is_told_the_time() {
         if have(tool) {
             let words: Vec<&str> = command.iter().map(String::as_str).collect();
             let line = text(&words, b"");
-            assert!(line.len() == 26 && line.ends_with("\r\n"), "{tool}: {line:?}");
+            assert!(
+                line.len() == 26 && line.ends_with("\r\n"),
+                "{tool}: {line:?}"
+            );
             assert_daytime(&line, tool);
         }
     }
@@ -121,7 +181,11 @@ fn telnet_shows_the_time_and_hears_the_echo() {
     let script = format!("sleep 1 | telnet {} {}", daytime.ip(), daytime.port());
     let shown = text(&["sh", "-c", &script], b"");
     assert_daytime(shown.lines().last().unwrap(), "telnet");
-    let script = format!("(sleep 1; echo hello; sleep 1) | telnet {} {}", echo.ip(), echo.port());
+    let script = format!(
+        "(sleep 1; echo hello; sleep 1) | telnet {} {}",
+        echo.ip(),
+        echo.port()
+    );
     assert!(text(&["sh", "-c", &script], b"").ends_with("hello\n"));
 }
 
@@ -130,10 +194,25 @@ fn telnet_shows_the_time_and_hears_the_echo() {
 fn outside_tools_that_want_the_own_ports_know_the_services() {
     let program = on_own_ports();
     if have("nmap") {
-        let report = text(&["nmap", "-Pn", "-n", "-sV", "--version-light", "-p", "7,13,19,37", OWN], b"");
+        let report = text(
+            &[
+                "nmap",
+                "-Pn",
+                "-n",
+                "-sV",
+                "--version-light",
+                "-p",
+                "7,13,19,37",
+                OWN,
+            ],
+            b"",
+        );
         for (port, name) in [(7, "echo"), (13, "daytime"), (19, "chargen"), (37, "time")] {
             let start = format!("{port}/tcp");
-            let line = report.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{report}"));
+            let line = report
+                .lines()
+                .find(|line| line.starts_with(&start))
+                .unwrap_or_else(|| panic!("{report}"));
             let words: Vec<&str> = line.split_whitespace().collect();
             // A question mark after the name would be a guess from the port alone.
             assert_eq!(words[1..3], ["open", name], "{report}");
@@ -151,7 +230,10 @@ fn outside_tools_that_want_the_own_ports_know_the_services() {
              my $p = Net::Ping->new('tcp', 10); $p->port_number(7); print $p->ping('{OWN}') ? 'alive' : 'dead';"
         );
         let answer = text(&["perl", "-e", &script], b"");
-        let lines: Vec<&str> = answer.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines: Vec<&str> = answer
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
         assert_eq!((lines[0], lines[2]), ("right", "alive"), "{answer}");
         assert_daytime(lines[1], "perl");
     }

@@ -11,8 +11,15 @@ use std::time::{Duration, Instant};
 
 fn resident(pid: u32) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<usize>()
+        .unwrap()
+        * 1024
 }
 
 /// Sends until nothing has been taken for a while.
@@ -42,7 +49,11 @@ fn mute_clients_cost_their_buffers_and_slow_nobody() {
     mute.iter_mut().for_each(stuff);
     let most = mute.len() * 2 * 65_536 + (1 << 20);
     let grown = resident(program.pid()).saturating_sub(base);
-    assert!(grown <= most, "{grown} bytes for {} mute clients; {most} are allowed", mute.len());
+    assert!(
+        grown <= most,
+        "{grown} bytes for {} mute clients; {most} are allowed",
+        mute.len()
+    );
     for _ in 0..1000 {
         assert_eq!(echo(&mut other, b"others"), b"others");
     }
@@ -72,7 +83,10 @@ fn flood(address: SocketAddr, stop: Arc<AtomicBool>, moved: Arc<AtomicU64>) {
 fn flooders_do_not_hold_up_pings() {
     let program = Program::serve(&["echo=:0"]);
     let address = program.address("echo");
-    let (stop, moved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, moved) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
     let flooders: Vec<_> = (0..4)
         .map(|_| {
             let (stop, moved) = (Arc::clone(&stop), Arc::clone(&moved));
@@ -89,13 +103,24 @@ fn flooders_do_not_hold_up_pings() {
             times.push(start.elapsed());
         }
     }
-    let rate = (moved.load(Ordering::Relaxed) - before) as f64 / begin.elapsed().as_secs_f64() / 1e6;
+    let rate =
+        (moved.load(Ordering::Relaxed) - before) as f64 / begin.elapsed().as_secs_f64() / 1e6;
     stop.store(true, Ordering::Relaxed);
-    flooders.into_iter().for_each(|flooder| flooder.join().unwrap());
+    flooders
+        .into_iter()
+        .for_each(|flooder| flooder.join().unwrap());
     times.sort();
     let p99 = times[times.len() * 99 / 100];
-    println!("flood {rate:.0} MB/s, {} pings, p50 {:?}, p99 {p99:?}", times.len(), times[times.len() / 2]);
-    assert!(times.len() >= 200 && p99 < Duration::from_millis(200), "{} pings, p99 {p99:?}", times.len());
+    println!(
+        "flood {rate:.0} MB/s, {} pings, p50 {:?}, p99 {p99:?}",
+        times.len(),
+        times[times.len() / 2]
+    );
+    assert!(
+        times.len() >= 200 && p99 < Duration::from_millis(200),
+        "{} pings, p99 {p99:?}",
+        times.len()
+    );
     assert!(rate > 1.0, "{rate} MB/s: the flood came to a halt");
     assert!(begin.elapsed() < PATIENCE);
 }

@@ -10,7 +10,11 @@ use std::process::{Command, Output};
 
 /// Runs the program to its end.
 fn doorkeeper(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_doorkeeper")).args(args).env("RUST_LOG", "error").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_doorkeeper"))
+        .args(args)
+        .env("RUST_LOG", "error")
+        .output()
+        .unwrap()
 }
 
 /// What it says on stderr with this status, and nothing on stdout.
@@ -30,7 +34,12 @@ fn signal(program: &Program, signal: Signal) {
 
 fn stderr(mut program: Program) -> String {
     let mut text = String::new();
-    program.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    program
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut text)
+        .unwrap();
     text
 }
 
@@ -39,7 +48,12 @@ fn await_log(program: &mut Program, words: &str) {
     let (mut seen, mut byte) = (Vec::new(), [0]);
     let log = program.stderr.as_mut().unwrap();
     while !String::from_utf8_lossy(&seen).contains(words) {
-        assert_eq!(log.read(&mut byte).unwrap(), 1, "never said {words:?}: {}", String::from_utf8_lossy(&seen));
+        assert_eq!(
+            log.read(&mut byte).unwrap(),
+            1,
+            "never said {words:?}: {}",
+            String::from_utf8_lossy(&seen)
+        );
         seen.push(byte[0]);
     }
 }
@@ -54,13 +68,22 @@ fn help_and_version_are_for_people_and_succeed() {
         (&["bench", "--help"], "--source-addresses LIST"),
         (&["story", "--help"], "show every call"),
         (&["serve", "echo", "-h"], "Usage: doorkeeper serve"),
-        (&["--version"], concat!("doorkeeper ", env!("CARGO_PKG_VERSION"), "\n")),
+        (
+            &["--version"],
+            concat!("doorkeeper ", env!("CARGO_PKG_VERSION"), "\n"),
+        ),
     ] {
         let output = doorkeeper(args);
         let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
+        assert!(
+            output.status.success() && output.stderr.is_empty(),
+            "{args:?}"
+        );
         assert!(text.contains(words), "{args:?}: {text}");
-        assert!(text.lines().all(|line| line.len() <= 80), "{args:?}: too wide for a terminal");
+        assert!(
+            text.lines().all(|line| line.len() <= 80),
+            "{args:?}: too wide for a terminal"
+        );
     }
 }
 
@@ -70,61 +93,155 @@ fn wrong_usage_is_told_in_one_line_with_status_2() {
         (&[][..], &["command is missing", "doorkeeper serve"][..]),
         (&["sevre"], &["unknown command `sevre`", "--help"]),
         (&["--port"], &["--port", "--help"]),
-        (&["serve", "ecko=:0"], &["unknown service `ecko`", "echo, discard, daytime, qotd, chargen, time"]),
-        (&["serve", "echo=127.0.0.1"], &["`127.0.0.1` has no port", "127.0.0.1:7007"]),
-        (&["serve", "echo=127.0.0.1:70000"], &["`70000` is not a port from 0 to 65535"]),
-        (&["serve", "echo=::1:7007"], &["`::1` is not an address", "brackets"]),
+        (
+            &["serve", "ecko=:0"],
+            &[
+                "unknown service `ecko`",
+                "echo, discard, daytime, qotd, chargen, time",
+            ],
+        ),
+        (
+            &["serve", "echo=127.0.0.1"],
+            &["`127.0.0.1` has no port", "127.0.0.1:7007"],
+        ),
+        (
+            &["serve", "echo=127.0.0.1:70000"],
+            &["`70000` is not a port from 0 to 65535"],
+        ),
+        (
+            &["serve", "echo=::1:7007"],
+            &["`::1` is not an address", "brackets"],
+        ),
         (&["serve", "--narrate=xml"], &["--narrate=xml", "json"]),
-        (&["serve", "--trace-max", "5"], &["--trace-max 5", "at least"]),
-        (&["serve", "--trace-max", "big"], &["--trace-max big", "whole number"]),
+        (
+            &["serve", "--trace-max", "5"],
+            &["--trace-max 5", "at least"],
+        ),
+        (
+            &["serve", "--trace-max", "big"],
+            &["--trace-max big", "whole number"],
+        ),
         (&["serve", "--trace"], &["--trace"]),
-        (&["connect", "127.0.0.1:7", "--narrate=xml"], &["--narrate=xml", "json"]),
+        (
+            &["connect", "127.0.0.1:7", "--narrate=xml"],
+            &["--narrate=xml", "json"],
+        ),
         (&["bench"], &["HOST:PORT is missing", "doorkeeper bench"]),
-        (&["bench", ":7", "--mode", "fast"], &["--mode fast", "echo, idle, connect or read"]),
-        (&["bench", ":7", "--connections", "0"], &["--connections 0", "at least 1"]),
-        (&["bench", ":7", "--rate", "none"], &["--rate none", "whole number"]),
-        (&["bench", ":7", "--mode", "connect", "--rate", "5"], &["--rate", "--mode echo"]),
+        (
+            &["bench", ":7", "--mode", "fast"],
+            &["--mode fast", "echo, idle, connect or read"],
+        ),
+        (
+            &["bench", ":7", "--connections", "0"],
+            &["--connections 0", "at least 1"],
+        ),
+        (
+            &["bench", ":7", "--rate", "none"],
+            &["--rate none", "whole number"],
+        ),
+        (
+            &["bench", ":7", "--mode", "connect", "--rate", "5"],
+            &["--rate", "--mode echo"],
+        ),
         (&["bench", ":7", "--duration", "0s"], &["--duration 0"]),
-        (&["bench", ":7", "--source-addresses", "a,b"], &["--source-addresses a,b", "IP addresses"]),
+        (
+            &["bench", ":7", "--source-addresses", "a,b"],
+            &["--source-addresses a,b", "IP addresses"],
+        ),
         (&["bench", ":7", "loud"], &["loud", "bench --help"]),
         (&["story", "aloud"], &["aloud", "no arguments"]),
         (&["serve", "--nope"], &["--nope", "serve --help"]),
         (&["serve", "--backlog"], &["--backlog"]),
-        (&["serve", "--backlog", "many"], &["--backlog many", "whole number"]),
+        (
+            &["serve", "--backlog", "many"],
+            &["--backlog many", "whole number"],
+        ),
         (&["serve", "--backlog", "-1"], &["-1", "whole number"]),
-        (&["serve", "--max-connections", "0"], &["--max-connections 0", "at least 1"]),
-        (&["serve", "--accept-budget", "0"], &["--accept-budget 0", "at least 1"]),
-        (&["serve", "--turn-budget", "64k"], &["--turn-budget 64k", "whole number"]),
-        (&["serve", "--output-max", "0"], &["--output-max 0", "at least 1"]),
-        (&["serve", "--idle-timeout", "5"], &["--idle-timeout 5", "30s"]),
-        (&["serve", "--idle-timeout", "0s"], &["--idle-timeout 0", "none"]),
-        (&["serve", "--drain-timeout", "soon"], &["--drain-timeout soon", "30s"]),
+        (
+            &["serve", "--max-connections", "0"],
+            &["--max-connections 0", "at least 1"],
+        ),
+        (
+            &["serve", "--accept-budget", "0"],
+            &["--accept-budget 0", "at least 1"],
+        ),
+        (
+            &["serve", "--turn-budget", "64k"],
+            &["--turn-budget 64k", "whole number"],
+        ),
+        (
+            &["serve", "--output-max", "0"],
+            &["--output-max 0", "at least 1"],
+        ),
+        (
+            &["serve", "--idle-timeout", "5"],
+            &["--idle-timeout 5", "30s"],
+        ),
+        (
+            &["serve", "--idle-timeout", "0s"],
+            &["--idle-timeout 0", "none"],
+        ),
+        (
+            &["serve", "--drain-timeout", "soon"],
+            &["--drain-timeout soon", "30s"],
+        ),
     ] {
         let message = refusal(args, 2);
-        assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
+        assert!(
+            words.iter().all(|word| message.contains(word)),
+            "{args:?}: {message}"
+        );
     }
 }
 
 #[test]
 fn what_the_system_refuses_is_told_in_one_line_with_status_1() {
     for (args, words) in [
-        (&["serve", "echo=192.0.2.1:7007"][..], &["echo on 192.0.2.1:7007", "no such address"][..]),
-        (&["serve", "echo=name.invalid:7007"], &["echo=name.invalid:7007", "cannot find `name.invalid`"]),
-        (&["serve", "qotd=:0", "--quotes", "/nonexistent\n/q"], &["--quotes /nonexistent\\n/q", "No such file"]),
-        (&["serve", "qotd=:0", "--quotes", "/dev/null"], &["--quotes /dev/null", "no quote"]),
+        (
+            &["serve", "echo=192.0.2.1:7007"][..],
+            &["echo on 192.0.2.1:7007", "no such address"][..],
+        ),
+        (
+            &["serve", "echo=name.invalid:7007"],
+            &["echo=name.invalid:7007", "cannot find `name.invalid`"],
+        ),
+        (
+            &["serve", "qotd=:0", "--quotes", "/nonexistent\n/q"],
+            &["--quotes /nonexistent\\n/q", "No such file"],
+        ),
+        (
+            &["serve", "qotd=:0", "--quotes", "/dev/null"],
+            &["--quotes /dev/null", "no quote"],
+        ),
     ] {
         let message = refusal(args, 1);
-        assert!(words.iter().all(|word| message.contains(word)), "{args:?}: {message}");
+        assert!(
+            words.iter().all(|word| message.contains(word)),
+            "{args:?}: {message}"
+        );
     }
 }
 
 #[test]
 fn a_port_in_use_is_named_and_no_other_listener_is_left() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let address = taken.local_addr().unwrap();
-    let message = refusal(&["serve", &format!("echo={free}"), &format!("daytime={address}")], 1);
-    assert!(message.contains(&format!("daytime on {address}")) && message.contains("another port"), "{message}");
+    let message = refusal(
+        &[
+            "serve",
+            &format!("echo={free}"),
+            &format!("daytime={address}"),
+        ],
+        1,
+    );
+    assert!(
+        message.contains(&format!("daytime on {address}")) && message.contains("another port"),
+        "{message}"
+    );
     TcpListener::bind(free).unwrap();
 }
 
@@ -137,7 +254,14 @@ fn a_privileged_port_without_the_right_is_explained() {
     let copy = std::env::temp_dir().join(format!("doorkeeper-unprivileged-{}", std::process::id()));
     std::fs::copy(env!("CARGO_BIN_EXE_doorkeeper"), &copy).unwrap();
     let output = Command::new("unshare")
-        .args(["--net", "setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"])
+        .args([
+            "--net",
+            "setpriv",
+            "--reuid=65534",
+            "--clear-groups",
+            "--inh-caps=-all",
+            "--bounding-set=-all",
+        ])
         .arg(&copy)
         .args(["serve", "echo=0.0.0.0:7"])
         .env("RUST_LOG", "error")
@@ -146,24 +270,53 @@ fn a_privileged_port_without_the_right_is_explained() {
     let output = output.unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{message}");
-    assert!(message.contains("0.0.0.0:7") && message.contains("CAP_NET_BIND_SERVICE"), "{message}");
+    assert!(
+        message.contains("0.0.0.0:7") && message.contains("CAP_NET_BIND_SERVICE"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_closed_standard_output_is_a_failure_and_not_a_panic() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorkeeper"));
-    let output = command.args(["serve", "echo=:0"]).env("RUST_LOG", "off").stdout(full).output().unwrap();
+    let output = command
+        .args(["serve", "echo=:0"])
+        .env("RUST_LOG", "off")
+        .stdout(full)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("cannot write to standard output"));
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("cannot write to standard output")
+    );
 }
 
 #[test]
 fn without_arguments_all_six_listen_on_their_ports_plus_7000() {
     let program = Program::start(&[], &[], "warn", 6);
-    let ports: Vec<String> = program.listening.iter().map(|(name, at)| format!("{name} {at}")).collect();
-    let wanted = [("echo", 7007), ("discard", 7009), ("daytime", 7013), ("qotd", 7017), ("chargen", 7019), ("time", 7037)];
-    assert_eq!(ports, wanted.map(|(name, port)| format!("{name} 127.0.0.1:{port}")));
+    let ports: Vec<String> = program
+        .listening
+        .iter()
+        .map(|(name, at)| format!("{name} {at}"))
+        .collect();
+    let wanted = [
+        ("echo", 7007),
+        ("discard", 7009),
+        ("daytime", 7013),
+        ("qotd", 7017),
+        ("chargen", 7019),
+        ("time", 7037),
+    ];
+    assert_eq!(
+        ports,
+        wanted.map(|(name, port)| format!("{name} 127.0.0.1:{port}"))
+    );
 }
 
 #[test]
@@ -173,7 +326,11 @@ fn both_signals_end_it_with_status_0_and_a_word_in_the_log() {
         signal(&program, number);
         assert_eq!(program.wait().code(), Some(0));
         let log = stderr(program);
-        assert!(log.contains(&format!("{name}: no more are let in")) && log.contains("done: 0 accepted"), "{log}");
+        assert!(
+            log.contains(&format!("{name}: no more are let in"))
+                && log.contains("done: 0 accepted"),
+            "{log}"
+        );
     }
 }
 
@@ -223,19 +380,39 @@ fn a_restart_binds_at_once_and_a_second_live_server_is_refused() {
     drop(stream);
     let argument = format!("daytime={address}");
     let message = refusal(&["serve", &argument], 1);
-    assert!(message.contains(&address.to_string()) && message.contains("another socket has port"), "{message}");
+    assert!(
+        message.contains(&address.to_string()) && message.contains("another socket has port"),
+        "{message}"
+    );
     signal(&first, Signal::TERM);
     assert_eq!(first.wait().code(), Some(0));
     let second = Program::serve(&[&argument]);
-    assert_eq!(read_all(&mut client(second.address("daytime"))).unwrap().len(), 26);
+    assert_eq!(
+        read_all(&mut client(second.address("daytime")))
+            .unwrap()
+            .len(),
+        26
+    );
 }
 
 #[test]
 fn the_log_tells_by_its_level_of_listeners_connections_and_turns() {
     for (level, words, silent) in [
         ("error", &[][..], &["INFO", "DEBUG", "TRACE"][..]),
-        ("info", &["open files allow", "listener 0.0 on 127.0.0.1"], &["DEBUG", "TRACE"]),
-        ("debug", &["listener 0.0", "connection 2.2 from 127.0.0.1", "closed: finished; 2 bytes received, 2 sent"], &["TRACE"]),
+        (
+            "info",
+            &["open files allow", "listener 0.0 on 127.0.0.1"],
+            &["DEBUG", "TRACE"],
+        ),
+        (
+            "debug",
+            &[
+                "listener 0.0",
+                "connection 2.2 from 127.0.0.1",
+                "closed: finished; 2 bytes received, 2 sent",
+            ],
+            &["TRACE"],
+        ),
         ("trace", &["turn 1: "], &[]),
     ] {
         let mut program = Program::start(&[], &["echo=:0"], level, 1);
@@ -246,8 +423,14 @@ fn the_log_tells_by_its_level_of_listeners_connections_and_turns() {
         signal(&program, Signal::TERM);
         program.wait();
         let log = stderr(program);
-        assert!(words.iter().all(|word| log.contains(word)), "{level}: {log}");
-        assert!(!silent.iter().any(|word| log.contains(word)), "{level}: {log}");
+        assert!(
+            words.iter().all(|word| log.contains(word)),
+            "{level}: {log}"
+        );
+        assert!(
+            !silent.iter().any(|word| log.contains(word)),
+            "{level}: {log}"
+        );
     }
 }
 
@@ -259,15 +442,28 @@ fn the_soft_limit_on_descriptors_is_raised_to_the_hard_one() {
     let wrapper = ["prlimit", "--nofile=64:200", "--"];
     let program = Program::start(&wrapper, &["echo=:0"], "info", 1);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", program.pid())).unwrap();
-    let files: Vec<&str> = limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    let files: Vec<&str> = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
     assert_eq!(files[3..5], ["200", "200"]);
     signal(&program, Signal::TERM);
-    assert!(stderr(program).contains("200 open files allow 167 connections; at most 167 are let in"));
+    assert!(
+        stderr(program).contains("200 open files allow 167 connections; at most 167 are let in")
+    );
 }
 
 #[test]
 fn max_connections_and_idle_timeout_reach_the_loop() {
-    let program = Program::serve(&["echo=:0", "--max-connections", "1", "--idle-timeout", "100ms"]);
+    let program = Program::serve(&[
+        "echo=:0",
+        "--max-connections",
+        "1",
+        "--idle-timeout",
+        "100ms",
+    ]);
     let mut first = client(program.address("echo"));
     assert_eq!(echo(&mut first, b"1"), b"1");
     let mut second = client(program.address("echo"));

@@ -14,7 +14,11 @@ fn chargen_line(number: usize) -> Vec<u8> {
 }
 
 fn seconds_since_1900() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 2_208_988_800
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        + 2_208_988_800
 }
 
 #[test]
@@ -59,13 +63,18 @@ fn chargen_discards_input_while_it_sends() {
 #[test]
 fn chargen_stays_within_its_buffers_when_nobody_reads() {
     let program = Program::serve(&["chargen=:0", "echo=:0"]);
-    let mute: Vec<_> = (0..20).map(|_| client(program.address("chargen"))).collect();
+    let mute: Vec<_> = (0..20)
+        .map(|_| client(program.address("chargen")))
+        .collect();
     let mut other = client(program.address("echo"));
     for _ in 0..100 {
         assert_eq!(echo(&mut other, b"still here"), b"still here");
     }
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
     let kilobytes: usize = resident.trim().trim_end_matches(" kB").parse().unwrap();
     assert!(kilobytes < 32 * 1024, "{kilobytes} kB resident");
     drop(mute);
@@ -74,9 +83,13 @@ fn chargen_stays_within_its_buffers_when_nobody_reads() {
 #[test]
 fn daytime_is_one_line_as_asctime_writes_it() {
     let program = Program::serve(&["daytime=:0", "--utc"]);
-    let line = String::from_utf8(read_all(&mut client(program.address("daytime"))).unwrap()).unwrap();
+    let line =
+        String::from_utf8(read_all(&mut client(program.address("daytime"))).unwrap()).unwrap();
     let told = jiff_free_parse(&line);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     assert!(now.abs_diff(told) < 60, "{line:?}");
 }
 
@@ -85,11 +98,29 @@ fn jiff_free_parse(line: &str) -> u64 {
     assert_eq!(line.len(), 26, "{line:?}");
     assert!(line.ends_with("\r\n"));
     let number = |from: usize, to: usize| line[from..to].trim_start().parse::<u64>().unwrap();
-    let month = "JanFebMarAprMayJunJulAugSepOctNovDec".find(&line[4..7]).unwrap() as u64 / 3;
+    let month = "JanFebMarAprMayJunJulAugSepOctNovDec"
+        .find(&line[4..7])
+        .unwrap() as u64
+        / 3;
     let (day, year) = (number(8, 10), number(20, 24));
     let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let lengths = [31, if leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let years: u64 = (1970..year).map(|year| if leap(year) { 366 } else { 365 }).sum();
+    let lengths = [
+        31,
+        if leap(year) { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
+    let years: u64 = (1970..year)
+        .map(|year| if leap(year) { 366 } else { 365 })
+        .sum();
     let days = years + lengths[..month as usize].iter().sum::<u64>() + day - 1;
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];
     assert_eq!(&line[..3], weekday, "{line:?}");
@@ -112,7 +143,10 @@ fn qotd_hands_out_the_quotes_of_a_file_by_turn() {
     std::fs::write(&path, "one\n%\ntwo\nlines\n%\n").unwrap();
     let program = Program::serve(&["qotd=:0", "--quotes", path.to_str().unwrap()]);
     let quote = || read_all(&mut client(program.address("qotd"))).unwrap();
-    assert_eq!([quote(), quote(), quote()], [&b"one\r\n"[..], b"two\r\nlines\r\n", b"one\r\n"]);
+    assert_eq!(
+        [quote(), quote(), quote()],
+        [&b"one\r\n"[..], b"two\r\nlines\r\n", b"one\r\n"]
+    );
     std::fs::remove_file(path).unwrap();
 }
 
@@ -153,7 +187,9 @@ fn all_six_answer_side_by_side_over_ipv6() {
     let program = Program::serve(&args.each_ref().map(String::as_str));
     for (name, wanted) in names.into_iter().zip([0, 0, 26, 10, 74, 4]) {
         let mut stream = client(program.address(name));
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         read_exactly(&mut stream, wanted);
     }
 }

@@ -18,7 +18,9 @@ impl Handler for Farewell {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         if let Some(peer) = self.0.lock().unwrap().take() {
             peer.shutdown(Shutdown::Write).unwrap();
-            SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap();
+            SockRef::from(&peer)
+                .set_linger(Some(Duration::ZERO))
+                .unwrap();
         }
         cx.write(b"farewell");
         Ok(input.len())
@@ -32,7 +34,9 @@ fn a_peer_that_is_gone_is_an_error_and_not_a_signal() {
     let shared = Arc::clone(&peer);
     let (running, address) = Running::start(Config::default(), |reactor| {
         let any = "127.0.0.1:0".parse().unwrap();
-        let id = reactor.listen(any, move |_| Some(Farewell(Arc::clone(&shared)))).unwrap();
+        let id = reactor
+            .listen(any, move |_| Some(Farewell(Arc::clone(&shared))))
+            .unwrap();
         reactor.local_addr(id).unwrap()
     });
     for round in 1..=20 {
@@ -42,6 +46,10 @@ fn a_peer_that_is_gone_is_an_error_and_not_a_signal() {
         *place = Some(stream);
         drop(place);
         let stats = running.await_stats(|stats| stats.closed(Reason::Reset) == round);
-        assert_eq!((stats.open, stats.bytes_sent), (0, 0), "the write met a peer that was there");
+        assert_eq!(
+            (stats.open, stats.bytes_sent),
+            (0, 0),
+            "the write met a peer that was there"
+        );
     }
 }

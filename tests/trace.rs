@@ -27,24 +27,45 @@ impl Drop for File {
 /// The events of a trace that is as it should be.
 fn events(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    let events: Vec<Value> = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let events: Vec<Value> =
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
     let (mut spans, mut slices) = (BTreeMap::new(), Vec::new());
     for event in &events {
-        let text = |name: &str| event[name].as_str().unwrap_or_else(|| panic!("no {name}: {event}"));
-        let number =
-            |name: &str| event[name].as_f64().filter(|&number| number >= 0.0).unwrap_or_else(|| panic!("no {name}: {event}"));
+        let text = |name: &str| {
+            event[name]
+                .as_str()
+                .unwrap_or_else(|| panic!("no {name}: {event}"))
+        };
+        let number = |name: &str| {
+            event[name]
+                .as_f64()
+                .filter(|&number| number >= 0.0)
+                .unwrap_or_else(|| panic!("no {name}: {event}"))
+        };
         assert!(
-            !text("name").is_empty() && event["pid"].is_u64() && event["tid"].is_u64() && event["args"].is_object(),
+            !text("name").is_empty()
+                && event["pid"].is_u64()
+                && event["tid"].is_u64()
+                && event["args"].is_object(),
             "{event}"
         );
         let begin = number("ts");
         match text("ph") {
             "M" => assert!(event["args"]["name"].is_string(), "{event}"),
             "X" => slices.push((begin, begin + number("dur"))),
-            "C" => assert!(event["args"].as_object().unwrap().values().all(Value::is_number), "{event}"),
+            "C" => assert!(
+                event["args"]
+                    .as_object()
+                    .unwrap()
+                    .values()
+                    .all(Value::is_number),
+                "{event}"
+            ),
             "i" => assert_eq!(text("s"), "g"),
             phase @ ("b" | "n" | "e") => {
-                let open = spans.entry((text("cat").to_string(), text("id").to_string())).or_insert(false);
+                let open = spans
+                    .entry((text("cat").to_string(), text("id").to_string()))
+                    .or_insert(false);
                 assert_eq!(*open, phase != "b", "{event}");
                 *open = phase != "e";
             }
@@ -58,7 +79,10 @@ fn events(path: &Path) -> Vec<Value> {
         while around.last().is_some_and(|&outer| outer <= begin + 0.01) {
             around.pop();
         }
-        assert!(around.last().is_none_or(|&outer| end <= outer + 5.0), "{begin} to {end} is half within {around:?}");
+        assert!(
+            around.last().is_none_or(|&outer| end <= outer + 5.0),
+            "{begin} to {end} is half within {around:?}"
+        );
         around.push(end);
     }
     events
@@ -74,38 +98,77 @@ fn talk(program: &Program) {
 }
 
 fn count(events: &[Value], name: &str, phase: &str) -> usize {
-    events.iter().filter(|event| event["name"] == name && event["ph"] == phase).count()
+    events
+        .iter()
+        .filter(|event| event["name"] == name && event["ph"] == phase)
+        .count()
 }
 
 #[test]
 fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
     let file = File::new("whole");
-    let mut program = Program::serve(&["echo=127.0.0.1:0", "--trace", file.0.to_str().unwrap(), "--drain-timeout=0s"]);
+    let mut program = Program::serve(&[
+        "echo=127.0.0.1:0",
+        "--trace",
+        file.0.to_str().unwrap(),
+        "--drain-timeout=0s",
+    ]);
     talk(&program);
     kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
     assert!(program.wait().success());
     let events = events(&file.0);
-    for (name, phase, wanted) in
-        [("connection", "b", 20), ("read", "n", 40), ("write", "n", 20), ("on_open", "X", 20), ("on_eof", "X", 20)]
-    {
+    for (name, phase, wanted) in [
+        ("connection", "b", 20),
+        ("read", "n", 40),
+        ("write", "n", 20),
+        ("on_open", "X", 20),
+        ("on_eof", "X", 20),
+    ] {
         assert_eq!(count(&events, name, phase), wanted, "{name}");
     }
     assert_eq!(
-        (count(&events, "connection", "e"), count(&events, "listener", "b"), count(&events, "listener", "e")),
+        (
+            count(&events, "connection", "e"),
+            count(&events, "listener", "b"),
+            count(&events, "listener", "e")
+        ),
         (20, 1, 1)
     );
     let slices = |turns: bool| -> Vec<(f64, f64)> {
-        let slices = events.iter().filter(|event| event["ph"] == "X" && (event["name"] == "turn") == turns);
+        let slices = events
+            .iter()
+            .filter(|event| event["ph"] == "X" && (event["name"] == "turn") == turns);
         let number = |value: &Value| value.as_f64().unwrap();
-        slices.map(|slice| (number(&slice["ts"]), number(&slice["ts"]) + number(&slice["dur"]))).collect()
+        slices
+            .map(|slice| {
+                (
+                    number(&slice["ts"]),
+                    number(&slice["ts"]) + number(&slice["dur"]),
+                )
+            })
+            .collect()
     };
     let (turns, callbacks) = (slices(true), slices(false));
-    assert!(turns.len() > 20 && turns.windows(2).all(|pair| pair[0].1 <= pair[1].0), "turns follow each other: {turns:?}");
+    assert!(
+        turns.len() > 20 && turns.windows(2).all(|pair| pair[0].1 <= pair[1].0),
+        "turns follow each other: {turns:?}"
+    );
     // Figures in the file are rounded to nanoseconds.
-    let within = |&(begin, end): &(f64, f64)| turns.iter().any(|turn| turn.0 - 0.01 <= begin && end <= turn.1 + 0.01);
-    assert!(callbacks.iter().all(within), "a callback runs in a turn: {callbacks:?} {turns:?}");
+    let within = |&(begin, end): &(f64, f64)| {
+        turns
+            .iter()
+            .any(|turn| turn.0 - 0.01 <= begin && end <= turn.1 + 0.01)
+    };
+    assert!(
+        callbacks.iter().all(within),
+        "a callback runs in a turn: {callbacks:?} {turns:?}"
+    );
     let room = format!("waiting room of {}", program.address("echo"));
-    assert!(events.iter().any(|event| event["name"] == room.as_str() && event["args"]["value"] == 1));
+    assert!(
+        events
+            .iter()
+            .any(|event| event["name"] == room.as_str() && event["args"]["value"] == 1)
+    );
     assert!(count(&events, "pending output", "C") > 0);
 }
 
@@ -113,10 +176,14 @@ fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
 fn a_trace_is_whole_also_when_the_program_is_killed_and_says_what_it_left_out() {
     let file = File::new("killed");
     let path = file.0.to_str().unwrap();
-    let mut program = Program::serve(&["echo=127.0.0.1:0", "--trace", path, "--trace-max", "20000"]);
+    let mut program =
+        Program::serve(&["echo=127.0.0.1:0", "--trace", path, "--trace-max", "20000"]);
     let start = Instant::now();
     let left_out = |events: &[Value]| {
-        events.iter().find(|event| event["name"] == "left out").map(|event| event["args"]["events"].as_u64())
+        events
+            .iter()
+            .find(|event| event["name"] == "left out")
+            .map(|event| event["args"]["events"].as_u64())
     };
     loop {
         talk(&program);
@@ -134,8 +201,14 @@ fn a_trace_is_whole_also_when_the_program_is_killed_and_says_what_it_left_out() 
 #[test]
 fn a_trace_that_cannot_be_written_is_named() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_doorkeeper"));
-    let output =
-        command.args(["serve", "echo=:0", "--trace", "/no/such/folder/trace"]).env("RUST_LOG", "off").output().unwrap();
+    let output = command
+        .args(["serve", "echo=:0", "--trace", "/no/such/folder/trace"])
+        .env("RUST_LOG", "off")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--trace /no/such/folder/trace: No such file"));
+    assert!(
+        String::from_utf8_lossy(&output.stderr)
+            .contains("--trace /no/such/folder/trace: No such file")
+    );
 }

@@ -40,23 +40,35 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Fa
     let mut parser = Parser::from_args(words);
     match parser.next().map_err(Failure::usage)? {
         Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Show(HELP.to_string())),
-        Some(Arg::Short('V') | Arg::Long("version")) => {
-            Ok(Command::Show(format!("doorkeeper {}\n", env!("CARGO_PKG_VERSION"))))
-        }
+        Some(Arg::Short('V') | Arg::Long("version")) => Ok(Command::Show(format!(
+            "doorkeeper {}\n",
+            env!("CARGO_PKG_VERSION")
+        ))),
         Some(Arg::Value(word)) if word == "serve" => serve_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "connect" => connect_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "bench" => bench_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "story" => match parser.next().map_err(Failure::usage)? {
             None => Ok(Command::Story),
             Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Show(HELP.to_string())),
-            Some(other) => Err(Failure::usage(format_args!("{}; `story` takes no arguments", other.unexpected()))),
+            Some(other) => Err(Failure::usage(format_args!(
+                "{}; `story` takes no arguments",
+                other.unexpected()
+            ))),
         },
         Some(Arg::Value(word)) => {
             let word = word.to_string_lossy();
-            let message = "the commands are `serve`, `connect`, `bench` and `story`; see `doorkeeper --help`";
-            Err(Failure::usage(format_args!("unknown command `{word}`; {message}")))
+            let message =
+                "the commands are `serve`, `connect`, `bench` and `story`; see `doorkeeper --help`";
+            Err(Failure::usage(format_args!(
+                "unknown command `{word}`; {message}"
+            )))
         }
-        Some(option) => Err(Failure::usage(format_args!("{}; see `doorkeeper --help`", option.unexpected()))),
-        None => Err(Failure::usage("a command is missing; try `doorkeeper serve`, or see `doorkeeper --help`")),
+        Some(option) => Err(Failure::usage(format_args!(
+            "{}; see `doorkeeper --help`",
+            option.unexpected()
+        ))),
+        None => Err(Failure::usage(
+            "a command is missing; try `doorkeeper serve`, or see `doorkeeper --help`",
+        )),
     }
 }

@@ -58,47 +58,113 @@ struct Load<'a> {
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let plot = options.plot.as_deref().map(Plot::create).transpose()?;
     let address = address(options)?;
-    let wanted = [options.connections, options.flooders, options.mutes].into_iter().fold(0, usize::saturating_add);
+    let wanted = [options.connections, options.flooders, options.mutes]
+        .into_iter()
+        .fold(0, usize::saturating_add);
     let most = descriptors::connections(descriptors::raise(), 0);
     if wanted > most {
-        return Err(Failure::failed(format_args!("the limit on open files allows {most} connections, not {wanted}")));
+        return Err(Failure::failed(format_args!(
+            "the limit on open files allows {most} connections, not {wanted}"
+        )));
     }
-    let cannot_start = |error: io::Error| Failure::failed(format_args!("cannot start the loop: {error}"));
-    let mut reactor = Reactor::new(Config { max_connections: wanted, ..Config::default() }).map_err(cannot_start)?;
-    let measured = if options.lines { Book::of_lines(options.size) } else { Book::of_noise() };
+    let cannot_start =
+        |error: io::Error| Failure::failed(format_args!("cannot start the loop: {error}"));
+    let mut reactor = Reactor::new(Config {
+        max_connections: wanted,
+        ..Config::default()
+    })
+    .map_err(cannot_start)?;
+    let measured = if options.lines {
+        Book::of_lines(options.size)
+    } else {
+        Book::of_noise()
+    };
     let (flood, mutes) = (Book::of_noise(), Book::of_noise());
     let requests = Rc::new(requests(options, &measured));
-    let floods = Rc::new(Requests { book: Rc::clone(&flood), size: FLOOD, pipeline: 1, most: u64::MAX, schedule: None });
+    let floods = Rc::new(Requests {
+        book: Rc::clone(&flood),
+        size: FLOOD,
+        pipeline: 1,
+        most: u64::MAX,
+        schedule: None,
+    });
     let interrupted = Rc::new(Cell::new(false));
     let heard = Rc::clone(&interrupted);
-    signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| heard.set(true)).map_err(cannot_start)?;
+    signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| {
+        heard.set(true)
+    })
+    .map_err(cannot_start)?;
     // The last is the first to be made.
-    let beside = std::iter::repeat_n(Planned::Mute, options.mutes).chain((0..options.flooders).map(Planned::Flooder));
-    let planned = beside.chain((0..options.connections).rev().map(Planned::Measured)).collect();
+    let beside = std::iter::repeat_n(Planned::Mute, options.mutes)
+        .chain((0..options.flooders).map(Planned::Flooder));
+    let planned = beside
+        .chain((0..options.connections).rev().map(Planned::Measured))
+        .collect();
     let show_at = io::stderr().is_terminal().then(Instant::now);
-    let mut load = Load { options, address, reactor, measured, flood, mutes, requests, floods, planned, interrupted, show_at };
+    let mut load = Load {
+        options,
+        address,
+        reactor,
+        measured,
+        flood,
+        mutes,
+        requests,
+        floods,
+        planned,
+        interrupted,
+        show_at,
+    };
     let report = load.run();
     load.clear_line();
     report?.write(plot)
 }
 
 fn requests(options: &Bench, book: &Rc<Book>) -> Requests {
-    let Bench { size, pipeline, connections, .. } = *options;
-    let most = if options.mode == Mode::Idle { 1 } else { u64::MAX };
+    let Bench {
+        size,
+        pipeline,
+        connections,
+        ..
+    } = *options;
+    let most = if options.mode == Mode::Idle {
+        1
+    } else {
+        u64::MAX
+    };
     let schedule = options.rate.map(|rate| Schedule { rate, connections });
-    Requests { book: Rc::clone(book), size, pipeline, most, schedule }
+    Requests {
+        book: Rc::clone(book),
+        size,
+        pipeline,
+        most,
+        schedule,
+    }
 }
 
 /// Whom to load: of the addresses that fit the source addresses, the first where somebody listens.
 fn address(options: &Bench) -> Result<SocketAddr, Failure> {
-    let fits = |address: &SocketAddr| options.sources.iter().all(|source| source.is_ipv4() == address.is_ipv4());
-    let found: Vec<SocketAddr> = resolve(&options.target, &options.target)?.into_iter().filter(fits).collect();
+    let fits = |address: &SocketAddr| {
+        options
+            .sources
+            .iter()
+            .all(|source| source.is_ipv4() == address.is_ipv4())
+    };
+    let found: Vec<SocketAddr> = resolve(&options.target, &options.target)?
+        .into_iter()
+        .filter(fits)
+        .collect();
     let listening = |address: &&SocketAddr| TcpStream::connect_timeout(address, PATIENCE).is_ok();
-    let chosen = if found.len() > 1 { found.iter().find(listening) } else { None };
-    chosen
-        .or(found.first())
-        .copied()
-        .ok_or_else(|| Failure::failed(format_args!("{} has no address that fits --source-addresses", options.target)))
+    let chosen = if found.len() > 1 {
+        found.iter().find(listening)
+    } else {
+        None
+    };
+    chosen.or(found.first()).copied().ok_or_else(|| {
+        Failure::failed(format_args!(
+            "{} has no address that fits --source-addresses",
+            options.target
+        ))
+    })
 }
 
 impl Load<'_> {
@@ -111,8 +177,18 @@ impl Load<'_> {
             self.show("connecting", start);
         }
         if self.is_lost() {
-            let why = self.measured.errors.borrow().keys().next().cloned().unwrap_or_default();
-            return Err(Failure::failed(format_args!("cannot load {}: {why}", self.address)));
+            let why = self
+                .measured
+                .errors
+                .borrow()
+                .keys()
+                .next()
+                .cloned()
+                .unwrap_or_default();
+            return Err(Failure::failed(format_args!(
+                "cannot load {}: {why}",
+                self.address
+            )));
         }
         let connected = start.elapsed();
         self.pass(self.options.warm_up, "warming up")?;
@@ -129,14 +205,25 @@ impl Load<'_> {
             // Before the connections close, for that is the server's work too.
             super::print("{\"counted\":true}\n")?;
         }
-        [&self.measured, &self.flood, &self.mutes].into_iter().for_each(|book| book.over.set(Some(end)));
+        [&self.measured, &self.flood, &self.mutes]
+            .into_iter()
+            .for_each(|book| book.over.set(Some(end)));
         // What was due and is unanswered is counted by those who wait for it, when they are closed.
         let idle = Reactor::new(Config::default()).map_err(poller_failed)?;
         drop(std::mem::replace(&mut self.reactor, idle));
         self.count(None);
         let [measured, flood, mutes] = [&self.measured, &self.flood, &self.mutes].map(Rc::clone);
         let (options, took) = (self.options.clone(), end - begin);
-        Ok(Report { options, address: self.address, measured, flood, mutes, connected, took, cpu })
+        Ok(Report {
+            options,
+            address: self.address,
+            measured,
+            flood,
+            mutes,
+            connected,
+            took,
+            cpu,
+        })
     }
 
     fn unless_interrupted(&self) -> Result<(), Failure> {
@@ -152,7 +239,10 @@ impl Load<'_> {
     }
 
     fn dialing(&self) -> usize {
-        [&self.measured, &self.flood, &self.mutes].into_iter().map(|book| book.dialing.get()).sum()
+        [&self.measured, &self.flood, &self.mutes]
+            .into_iter()
+            .map(|book| book.dialing.get())
+            .sum()
     }
 
     /// Whether no measured connection is left.
@@ -163,11 +253,19 @@ impl Load<'_> {
     /// Asks for some more of the connections.
     fn dial(&mut self) -> Result<(), Failure> {
         while self.dialing() < DIALING {
-            let Some(planned) = self.planned.pop() else { break };
+            let Some(planned) = self.planned.pop() else {
+                break;
+            };
             match planned {
                 Planned::Measured(number) => self.dial_measured(number)?,
-                Planned::Flooder(number) => self.connect(0, &Rc::clone(&self.flood), Pinger::new(&self.floods, number))?,
-                Planned::Mute => self.connect(0, &Rc::clone(&self.mutes), Mute::new(&self.mutes))?,
+                Planned::Flooder(number) => self.connect(
+                    0,
+                    &Rc::clone(&self.flood),
+                    Pinger::new(&self.floods, number),
+                )?,
+                Planned::Mute => {
+                    self.connect(0, &Rc::clone(&self.mutes), Mute::new(&self.mutes))?
+                }
             }
         }
         Ok(())
@@ -176,25 +274,45 @@ impl Load<'_> {
     fn dial_measured(&mut self, number: usize) -> Result<(), Failure> {
         let book = Rc::clone(&self.measured);
         match self.options.mode {
-            Mode::Echo | Mode::Idle => self.connect(number, &book, Pinger::new(&self.requests, number)),
+            Mode::Echo | Mode::Idle => {
+                self.connect(number, &book, Pinger::new(&self.requests, number))
+            }
             Mode::Connect | Mode::Read => {
                 let request = (self.options.mode == Mode::Connect).then_some(self.options.size);
-                self.connect(number, &book, Caller::new(&book, number, self.target(number), request))
+                self.connect(
+                    number,
+                    &book,
+                    Caller::new(&book, number, self.target(number), request),
+                )
             }
         }
     }
 
     fn target(&self, number: usize) -> Target {
         let sources = &self.options.sources;
-        let local = (!sources.is_empty()).then(|| SocketAddr::new(sources[number % sources.len()], 0));
-        Target { address: self.address, options: ConnectOptions { local, ..ConnectOptions::default() } }
+        let local =
+            (!sources.is_empty()).then(|| SocketAddr::new(sources[number % sources.len()], 0));
+        Target {
+            address: self.address,
+            options: ConnectOptions {
+                local,
+                ..ConnectOptions::default()
+            },
+        }
     }
 
-    fn connect(&mut self, number: usize, book: &Book, handler: impl Handler + 'static) -> Result<(), Failure> {
+    fn connect(
+        &mut self,
+        number: usize,
+        book: &Book,
+        handler: impl Handler + 'static,
+    ) -> Result<(), Failure> {
         let Target { address, options } = self.target(number);
         book.dialing.set(book.dialing.get() + 1);
         let asked = self.reactor.connect_with(address, &options, handler);
-        asked.map(drop).map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))
+        asked
+            .map(drop)
+            .map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))
     }
 
     /// Goes on for this long, or until nobody is left.
@@ -207,14 +325,25 @@ impl Load<'_> {
                 return Ok(());
             }
             self.show(what, begin);
-            self.turn(end.min(self.show_at.unwrap_or(end)).saturating_duration_since(now))?;
+            self.turn(
+                end.min(self.show_at.unwrap_or(end))
+                    .saturating_duration_since(now),
+            )?;
         }
     }
 
     fn turn(&mut self, limit: Duration) -> Result<(), Failure> {
-        let due = self.reactor.next_deadline().filter(|_| self.options.rate.is_some());
-        let sleep = due.map(|due| due.saturating_duration_since(Instant::now()).saturating_sub(AWAKE));
-        self.reactor.turn(Some(sleep.map_or(limit, |sleep| sleep.min(limit)))).map_err(poller_failed)
+        let due = self
+            .reactor
+            .next_deadline()
+            .filter(|_| self.options.rate.is_some());
+        let sleep = due.map(|due| {
+            due.saturating_duration_since(Instant::now())
+                .saturating_sub(AWAKE)
+        });
+        self.reactor
+            .turn(Some(sleep.map_or(limit, |sleep| sleep.min(limit))))
+            .map_err(poller_failed)
     }
 
     /// A line on a terminal, now and then, written over the one before.

@@ -133,7 +133,9 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("connections") => bench.connections = number(parser, "--connections", 1)?,
             Arg::Long("size") => size = Some(number_up_to(parser, "--size", MOST_SIZE)? as usize),
             Arg::Long("lines") => bench.lines = true,
-            Arg::Long("pipeline") => bench.pipeline = number_up_to(parser, "--pipeline", MOST_PIPELINE)? as usize,
+            Arg::Long("pipeline") => {
+                bench.pipeline = number_up_to(parser, "--pipeline", MOST_PIPELINE)? as usize
+            }
             Arg::Long("rate") => bench.rate = Some(number_up_to(parser, "--rate", MOST_RATE)?),
             Arg::Long("flooders") => bench.flooders = number(parser, "--flooders", 0)?,
             Arg::Long("mutes") => bench.mutes = number(parser, "--mutes", 0)?,
@@ -145,12 +147,16 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Value(word) if bench.target.is_empty() => bench.target = text(word)?,
             other => {
                 let problem = other.unexpected();
-                return Err(Failure::usage(format_args!("{problem}; see `doorkeeper bench --help`")));
+                return Err(Failure::usage(format_args!(
+                    "{problem}; see `doorkeeper bench --help`"
+                )));
             }
         }
     }
     if bench.mode == Mode::Read && (size.is_some() || bench.lines) {
-        return Err(Failure::usage("--size and --lines tell of requests, and --mode read sends none"));
+        return Err(Failure::usage(
+            "--size and --lines tell of requests, and --mode read sends none",
+        ));
     }
     bench.size = size.unwrap_or(bench.size);
     bench.check()?;
@@ -162,19 +168,31 @@ fn period(parser: &mut Parser, option: &str) -> Result<Duration, Failure> {
     let word = value(parser)?;
     let period = duration(&word, option)?;
     if period > MOST {
-        return Err(Failure::usage(format_args!("{option} {word}: must be at most 30 days")));
+        return Err(Failure::usage(format_args!(
+            "{option} {word}: must be at most 30 days"
+        )));
     }
     Ok(period)
 }
 
 fn mode(word: &str) -> Result<Mode, Failure> {
     let found = Mode::ALL.into_iter().find(|mode| mode.name() == word);
-    found.ok_or_else(|| Failure::usage(format_args!("--mode {word}: must be echo, idle, connect or read")))
+    found.ok_or_else(|| {
+        Failure::usage(format_args!(
+            "--mode {word}: must be echo, idle, connect or read"
+        ))
+    })
 }
 
 fn sources(list: &str) -> Result<Vec<IpAddr>, Failure> {
-    let wrong = || Failure::usage(format_args!("--source-addresses {list}: must be IP addresses with commas between them"));
-    list.split(',').map(|word| word.parse().map_err(|_| wrong())).collect()
+    let wrong = || {
+        Failure::usage(format_args!(
+            "--source-addresses {list}: must be IP addresses with commas between them"
+        ))
+    };
+    list.split(',')
+        .map(|word| word.parse().map_err(|_| wrong()))
+        .collect()
 }
 
 impl Bench {

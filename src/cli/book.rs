@@ -47,16 +47,25 @@ pub(crate) struct Book {
 fn noise(length: usize) -> Vec<u8> {
     // The linear congruence of Numerical Recipes; its high bits look random enough.
     let next = |last: &u32| Some(last.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
-    std::iter::successors(Some(1), next).take(length).map(|number| (number >> 24) as u8).collect()
+    std::iter::successors(Some(1), next)
+        .take(length)
+        .map(|number| (number >> 24) as u8)
+        .collect()
 }
 
 /// Lines of so many bytes, each with a number, as far as there is room for it: digits, letters, and a newline.
 fn lines(size: usize) -> Vec<u8> {
     let line = |number: usize| {
-        let letters = number.to_string().into_bytes().into_iter().chain((b'a'..=b'z').cycle());
+        let letters = number
+            .to_string()
+            .into_bytes()
+            .into_iter()
+            .chain((b'a'..=b'z').cycle());
         letters.take(size - 1).chain([b'\n'])
     };
-    (0..(CHUNK / size).clamp(8, PERIOD)).flat_map(line).collect()
+    (0..(CHUNK / size).clamp(8, PERIOD))
+        .flat_map(line)
+        .collect()
 }
 
 impl Book {
@@ -72,7 +81,8 @@ impl Book {
 
     fn of(text: &[u8], step: usize) -> Rc<Book> {
         // Three digits, from a nanosecond to an hour: bounds that are always right.
-        let latencies = Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap_or_else(|_| unreachable!());
+        let latencies =
+            Histogram::new_with_bounds(1, 3_600_000_000_000, 3).unwrap_or_else(|_| unreachable!());
         Rc::new(Book {
             counting: Cell::new(None),
             over: Cell::new(None),
@@ -87,7 +97,13 @@ impl Book {
             period: text.len(),
             step,
             // There are three books, for as long as the program runs.
-            pattern: text.iter().copied().cycle().take(CHUNK + text.len()).collect::<Vec<u8>>().leak(),
+            pattern: text
+                .iter()
+                .copied()
+                .cycle()
+                .take(CHUNK + text.len())
+                .collect::<Vec<u8>>()
+                .leak(),
         })
     }
 
@@ -115,14 +131,18 @@ impl Book {
     pub(crate) fn answered(&self, since: Instant, now: Instant) {
         if self.counting.get().is_some() {
             self.requests.set(self.requests.get() + 1);
-            self.latencies.borrow_mut().saturating_record((now - since).as_nanos() as u64);
+            self.latencies
+                .borrow_mut()
+                .saturating_record((now - since).as_nanos() as u64);
         }
     }
 
     /// What a connection that ends still waited for. Whatever was `due` should have been answered; what was sent as soon as it could
     /// be is only missed if nothing came all the while that was counted.
     pub(crate) fn waited(&self, since: impl IntoIterator<Item = Instant>, due: bool) {
-        let Some(begin) = self.counting.get() else { return };
+        let Some(begin) = self.counting.get() else {
+            return;
+        };
         let end = match self.over.get() {
             Some(end) => end,
             None if due => Instant::now(),
@@ -130,7 +150,9 @@ impl Book {
         };
         for since in since.into_iter().filter(|&since| due || since < begin) {
             self.unanswered.set(self.unanswered.get() + 1);
-            self.latencies.borrow_mut().saturating_record((end - since).as_nanos() as u64);
+            self.latencies
+                .borrow_mut()
+                .saturating_record((end - since).as_nanos() as u64);
         }
     }
 

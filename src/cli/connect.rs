@@ -32,15 +32,29 @@ pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
         let ends = Ends::new();
         let id = reactor
             .connect_with(address, &options.connect, ends.handler)
-            .map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))?;
+            .map_err(|error| {
+                Failure::failed(format_args!("cannot connect to {address}: {error}"))
+            })?;
         run_loop(&mut reactor, &mut watchers)?;
         if ends.fate.opened.get() {
-            let pipes = Pipes { id, handle: reactor.handle(), drained: ends.drained, chunks: ends.chunks };
+            let pipes = Pipes {
+                id,
+                handle: reactor.handle(),
+                drained: ends.drained,
+                chunks: ends.chunks,
+            };
             return converse(reactor, watchers, pipes, &ends.fate, address, options);
         }
-        failures.push(format!("{address}: {}", ends.fate.ended.take().unwrap_or_default()));
+        failures.push(format!(
+            "{address}: {}",
+            ends.fate.ended.take().unwrap_or_default()
+        ));
     }
-    Err(Failure::failed(format_args!("cannot connect to {}: {}", options.target, failures.join("; "))))
+    Err(Failure::failed(format_args!(
+        "cannot connect to {}: {}",
+        options.target,
+        failures.join("; ")
+    )))
 }
 
 fn run_loop(reactor: &mut Reactor, watchers: &mut Option<Watchers>) -> Result<(), Failure> {
@@ -103,8 +117,19 @@ impl Ends {
         let (drains, drained) = sync_channel(1);
         let (sink, chunks) = sync_channel(1);
         let fate = Rc::<Fate>::default();
-        let handler = Socket { fate: Rc::clone(&fate), drains, sink, peer_ended: false, output_max: 0 };
-        Ends { handler, fate, drained, chunks }
+        let handler = Socket {
+            fate: Rc::clone(&fate),
+            drains,
+            sink,
+            peer_ended: false,
+            output_max: 0,
+        };
+        Ends {
+            handler,
+            fate,
+            drained,
+            chunks,
+        }
     }
 }
 
@@ -187,11 +212,23 @@ fn told(closed: &Closed) -> String {
     let advice = match closed.reason {
         Reason::Finished => return FINISHED.to_string(),
         Reason::Refused => "is the server running?",
-        Reason::TimedOut | Reason::Unreachable => "is the address right, and does a firewall let it pass?",
+        Reason::TimedOut | Reason::Unreachable => {
+            "is the address right, and does a firewall let it pass?"
+        }
         Reason::NoLocalPort => "is another connection using it, or are all of them in use?",
-        _ => return closed.error.as_ref().map_or(closed.reason.to_string(), |error| format!("{} ({error})", closed.reason)),
+        _ => {
+            return closed
+                .error
+                .as_ref()
+                .map_or(closed.reason.to_string(), |error| {
+                    format!("{} ({error})", closed.reason)
+                });
+        }
     };
-    let error = closed.error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
+    let error = closed
+        .error
+        .as_ref()
+        .map_or(String::new(), |error| format!(" ({error})"));
     format!("{}{error}: {advice}", closed.reason)
 }
 
@@ -206,17 +243,30 @@ struct Pipes {
 impl Pipes {
     /// The reader is never waited for: it may be blocked in a read for ever.
     fn start(self, troubles: Sender<String>, half_close: bool) -> io::Result<JoinHandle<()>> {
-        let Pipes { id, handle, drained, chunks } = self;
+        let Pipes {
+            id,
+            handle,
+            drained,
+            chunks,
+        } = self;
         let (writer_handle, writer_troubles) = (handle.clone(), troubles.clone());
         let thread = |name: &str| Builder::new().name(name.to_string());
         thread("standard input").spawn(move || {
             if let Err(error) = read_all(&handle, id, &drained, half_close) {
-                complain(&handle, &troubles, format!("cannot read standard input: {error}"));
+                complain(
+                    &handle,
+                    &troubles,
+                    format!("cannot read standard input: {error}"),
+                );
             }
         })?;
         thread("standard output").spawn(move || {
             if let Err(error) = write_all(&writer_handle, id, &chunks) {
-                complain(&writer_handle, &writer_troubles, format!("cannot write to standard output: {error}"));
+                complain(
+                    &writer_handle,
+                    &writer_troubles,
+                    format!("cannot write to standard output: {error}"),
+                );
             }
         })
     }

@@ -62,7 +62,11 @@ pub(crate) enum Family {
 
 impl Family {
     pub(crate) fn of(address: SocketAddr) -> Family {
-        if address.is_ipv4() { Family::V4 } else { Family::V6 }
+        if address.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        }
     }
 }
 
@@ -74,13 +78,17 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("timeout") => {
                 let limit = duration(&value(parser)?, "--timeout")?;
                 if limit.is_zero() {
-                    return Err(Failure::usage("--timeout 0 would never connect; it must be longer"));
+                    return Err(Failure::usage(
+                        "--timeout 0 would never connect; it must be longer",
+                    ));
                 }
                 connect.connect.timeout = Some(limit);
             }
             Arg::Long("idle-timeout") => connect.config.idle_timeout = idle_timeout(parser)?,
             Arg::Long("narrate") => connect.watching.narrate = Some(narrate(parser)?),
-            Arg::Long("trace") => connect.watching.trace = Some(parser.value().map_err(Failure::usage)?.into()),
+            Arg::Long("trace") => {
+                connect.watching.trace = Some(parser.value().map_err(Failure::usage)?.into())
+            }
             Arg::Long("trace-max") => connect.watching.trace_max = Some(trace_max(parser)?),
             Arg::Long("no-half-close") => connect.no_half_close = true,
             Arg::Short('4') => set_family(&mut connect, Family::V4)?,
@@ -95,25 +103,34 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             }
             other => {
                 let problem = other.unexpected();
-                return Err(Failure::usage(format_args!("{problem}; see `doorkeeper connect --help`")));
+                return Err(Failure::usage(format_args!(
+                    "{problem}; see `doorkeeper connect --help`"
+                )));
             }
         }
     }
     if connect.target.is_empty() {
-        return Err(Failure::usage("HOST:PORT is missing, as in `doorkeeper connect 127.0.0.1:7007`"));
+        return Err(Failure::usage(
+            "HOST:PORT is missing, as in `doorkeeper connect 127.0.0.1:7007`",
+        ));
     }
     Ok(Command::Connect(Box::new(connect)))
 }
 
 fn set_family(connect: &mut Connect, family: Family) -> Result<(), Failure> {
     match connect.family.replace(family) {
-        Some(other) if other != family => Err(Failure::usage("-4 and -6 exclude each other; without either both are tried")),
+        Some(other) if other != family => Err(Failure::usage(
+            "-4 and -6 exclude each other; without either both are tried",
+        )),
         _ => Ok(()),
     }
 }
 
 fn source(word: &str) -> Result<SocketAddr, Failure> {
-    let bare = word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).unwrap_or(word);
+    let bare = word
+        .strip_prefix('[')
+        .and_then(|word| word.strip_suffix(']'))
+        .unwrap_or(word);
     let ip = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
     ip.or_else(|_| word.parse()).map_err(|_| {
         Failure::usage(format_args!(
@@ -128,12 +145,21 @@ impl Connect {
         let target = &self.target;
         let mut found = resolve(target, target)?;
         if found.iter().any(|address| address.port() == 0) {
-            return Err(Failure::usage(format_args!("{target}: nobody can be reached at port 0; it must be from 1 to 65535")));
+            return Err(Failure::usage(format_args!(
+                "{target}: nobody can be reached at port 0; it must be from 1 to 65535"
+            )));
         }
         let wanted = [self.family, self.connect.local.map(Family::of)];
-        found.retain(|&address| wanted.into_iter().flatten().all(|family| family == Family::of(address)));
+        found.retain(|&address| {
+            wanted
+                .into_iter()
+                .flatten()
+                .all(|family| family == Family::of(address))
+        });
         if found.is_empty() {
-            return Err(Failure::failed(format_args!("{target} has no address that fits -4, -6 or --source")));
+            return Err(Failure::failed(format_args!(
+                "{target} has no address that fits -4, -6 or --source"
+            )));
         }
         Ok(found)
     }

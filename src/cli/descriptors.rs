@@ -12,7 +12,13 @@ pub(crate) fn raise() -> Option<u64> {
     if limit.current == limit.maximum {
         return limit.current;
     }
-    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+    match setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            ..limit
+        },
+    ) {
         Ok(()) => limit.maximum,
         Err(error) => {
             log::warn!("cannot raise the limit on open files: {error}");
@@ -23,6 +29,8 @@ pub(crate) fn raise() -> Option<u64> {
 
 /// How many connections fit beside so many listeners; at least one.
 pub(crate) fn connections(limit: Option<u64>, listeners: usize) -> usize {
-    let left = limit.unwrap_or(1_000_000).saturating_sub(RESERVED + listeners as u64);
+    let left = limit
+        .unwrap_or(1_000_000)
+        .saturating_sub(RESERVED + listeners as u64);
     usize::try_from(left.max(1)).unwrap_or(usize::MAX)
 }

@@ -55,7 +55,16 @@ const DUE: TimerKey = TimerKey(0);
 impl Pinger {
     pub(crate) fn new(requests: &Rc<Requests>, number: usize) -> Pinger {
         let (requests, origin) = (Rc::clone(requests), requests.book.origin(number));
-        Pinger { requests, number, origin, sent: 0, received: 0, since: VecDeque::new(), next_due: None, dialed: false }
+        Pinger {
+            requests,
+            number,
+            origin,
+            sent: 0,
+            received: 0,
+            since: VecDeque::new(),
+            next_due: None,
+            dialed: false,
+        }
     }
 
     fn answered(&self) -> u64 {
@@ -64,16 +73,29 @@ impl Pinger {
 
     /// Asks as much as may be asked now.
     fn ask(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Requests { pipeline, most, schedule, .. } = &*self.requests;
+        let Requests {
+            pipeline,
+            most,
+            schedule,
+            ..
+        } = &*self.requests;
         let answered = self.answered();
-        while schedule.is_none() && self.since.len() < *pipeline && answered + (self.since.len() as u64) < *most {
+        while schedule.is_none()
+            && self.since.len() < *pipeline
+            && answered + (self.since.len() as u64) < *most
+        {
             self.since.push_back(now);
         }
         self.write(cx);
     }
 
     fn write(&mut self, cx: &mut Context<'_>) {
-        let Requests { book, size, pipeline, .. } = &*self.requests;
+        let Requests {
+            book,
+            size,
+            pipeline,
+            ..
+        } = &*self.requests;
         let asked = self.answered() + self.since.len().min(*pipeline) as u64;
         let owed = asked * *size as u64;
         while self.sent < owed {
@@ -88,9 +110,13 @@ impl Pinger {
 
     /// Notes what is due by now, and wakes up for the next.
     fn note_due(&mut self, cx: &mut Context<'_>) {
-        let (Some(schedule), Some(mut due)) = (&self.requests.schedule, self.next_due) else { return };
+        let (Some(schedule), Some(mut due)) = (&self.requests.schedule, self.next_due) else {
+            return;
+        };
         let now = Instant::now();
-        self.requests.book.was_late(now.saturating_duration_since(due));
+        self.requests
+            .book
+            .was_late(now.saturating_duration_since(due));
         let every = schedule.time_of(schedule.connections);
         while due <= now {
             self.since.push_back(due);
@@ -123,7 +149,9 @@ impl Handler for Pinger {
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         let book = &self.requests.book;
-        if self.received + input.len() as u64 > self.sent || !book.is_echo(self.origin + self.received, input) {
+        if self.received + input.len() as u64 > self.sent
+            || !book.is_echo(self.origin + self.received, input)
+        {
             return Err(io::Error::other(WRONG_BYTES));
         }
         book.came(input.len());
@@ -166,7 +194,10 @@ pub(crate) struct Mute {
 
 impl Mute {
     pub(crate) fn new(book: &Rc<Book>) -> Mute {
-        Mute { book: Rc::clone(book), dialed: false }
+        Mute {
+            book: Rc::clone(book),
+            dialed: false,
+        }
     }
 }
 
@@ -213,15 +244,31 @@ pub(crate) struct Target {
 }
 
 impl Caller {
-    pub(crate) fn new(book: &Rc<Book>, number: usize, to: Target, request: Option<usize>) -> Caller {
+    pub(crate) fn new(
+        book: &Rc<Book>,
+        number: usize,
+        to: Target,
+        request: Option<usize>,
+    ) -> Caller {
         let (origin, book) = (book.origin(number), Rc::clone(book));
-        Caller { book, to, origin, request, since: Instant::now(), sent: 0, received: 0, dialed: false }
+        Caller {
+            book,
+            to,
+            origin,
+            request,
+            since: Instant::now(),
+            sent: 0,
+            received: 0,
+            dialed: false,
+        }
     }
 
     /// What is wrong with an answer that is over.
     fn fault(&self) -> Option<&'static str> {
         match self.request {
-            Some(size) if self.received < size => Some("the server closed before the echo was whole"),
+            Some(size) if self.received < size => {
+                Some("the server closed before the echo was whole")
+            }
             None if self.received == 0 => Some("the server closed without an answer"),
             _ => None,
         }
@@ -237,7 +284,10 @@ impl Handler for Caller {
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let size = self.request.unwrap_or(0);
         if self.sent < size {
-            self.sent += cx.write_static(self.book.expected(self.origin + self.sent as u64, size - self.sent));
+            self.sent += cx.write_static(
+                self.book
+                    .expected(self.origin + self.sent as u64, size - self.sent),
+            );
         }
         Ok(())
     }
@@ -268,8 +318,14 @@ impl Handler for Caller {
         }
         self.book.answered(self.since, Instant::now());
         // It goes on for the one that is through, so it is not waited for anew.
-        let next =
-            Caller { since: Instant::now(), sent: 0, received: 0, to: self.to.clone(), book: Rc::clone(&self.book), ..*self };
+        let next = Caller {
+            since: Instant::now(),
+            sent: 0,
+            received: 0,
+            to: self.to.clone(),
+            book: Rc::clone(&self.book),
+            ..*self
+        };
         if let Err(error) = cx.connect_with(self.to.address, &self.to.options, next) {
             self.book.failed(error.to_string());
         }

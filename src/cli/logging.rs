@@ -8,19 +8,35 @@ use std::io::{self, Write};
 /// Starts the log, at `info` unless RUST_LOG says otherwise, and sends panics there too: one that the reactor catches is
 /// trouble to be reported, not the end of the program.
 pub(crate) fn start() {
-    Builder::from_env(Env::default().default_filter_or("info")).format(line).init();
+    Builder::from_env(Env::default().default_filter_or("info"))
+        .format(line)
+        .init();
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
 }
 
 fn line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    let (time, level, target) = (Timestamp::now().strftime("%FT%T%.3fZ"), record.level(), record.target());
-    writeln!(out, "{time} {level:5} {target}: {}", one_line(&record.args().to_string()))
+    let (time, level, target) = (
+        Timestamp::now().strftime("%FT%T%.3fZ"),
+        record.level(),
+        record.target(),
+    );
+    writeln!(
+        out,
+        "{time} {level:5} {target}: {}",
+        one_line(&record.args().to_string())
+    )
 }
 
 /// Escapes control characters: what a peer or a file name holds must neither look like lines of ours nor speak to the
 /// terminal.
 pub(crate) fn one_line(message: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escape = |c: char| {
+        if c.is_control() {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    };
     message.chars().map(escape).collect()
 }
 
@@ -30,6 +46,9 @@ mod tests {
 
     #[test]
     fn a_message_stays_on_one_line_and_off_the_terminal() {
-        assert_eq!(one_line("it's \"ü\"\r\nINFO fake\u{1b}[2J\u{9b}"), "it's \"ü\"\\r\\nINFO fake\\u{1b}[2J\\u{9b}");
+        assert_eq!(
+            one_line("it's \"ü\"\r\nINFO fake\u{1b}[2J\u{9b}"),
+            "it's \"ü\"\\r\\nINFO fake\\u{1b}[2J\\u{9b}"
+        );
     }
 }

@@ -59,7 +59,11 @@ pub(crate) fn main() -> ExitCode {
         Err(Failure::Usage(message)) => (message, 2),
     };
     // A closed stderr leaves nobody to tell.
-    let _ = writeln!(std::io::stderr(), "doorkeeper: {}", logging::one_line(&message));
+    let _ = writeln!(
+        std::io::stderr(),
+        "doorkeeper: {}",
+        logging::one_line(&message)
+    );
     ExitCode::from(status)
 }
 

@@ -32,10 +32,22 @@ pub(crate) struct Narrator {
 
 impl Form {
     /// The line that tells of a waiting room.
-    pub(crate) fn waiting(self, at: f64, id: Id, address: SocketAddr, depth: u32, limit: u32) -> String {
+    pub(crate) fn waiting(
+        self,
+        at: f64,
+        id: Id,
+        address: SocketAddr,
+        depth: u32,
+        limit: u32,
+    ) -> String {
         match self {
-            Form::Json => format!("{{\"at\":{at:.6},\"id\":\"{id}\",\"waiting\":{depth},\"backlog\":{limit}}}"),
-            _ => format!("{at:>11.6} {:<8} the waiting room of {address}: {depth} of {limit}", id.to_string()),
+            Form::Json => format!(
+                "{{\"at\":{at:.6},\"id\":\"{id}\",\"waiting\":{depth},\"backlog\":{limit}}}"
+            ),
+            _ => format!(
+                "{at:>11.6} {:<8} the waiting room of {address}: {depth} of {limit}",
+                id.to_string()
+            ),
         }
     }
 }
@@ -54,7 +66,8 @@ impl<W: Write + Send> Narration<W> {
 
 impl<W: Write + Send> Sink for Narration<W> {
     fn take(&mut self, lines: &[String]) -> io::Result<()> {
-        self.output.write_all(format!("{}\n", lines.join("\n")).as_bytes())?;
+        self.output
+            .write_all(format!("{}\n", lines.join("\n")).as_bytes())?;
         self.output.flush()
     }
 
@@ -69,28 +82,48 @@ impl<W: Write + Send> Sink for Narration<W> {
 impl Narrator {
     pub(crate) fn new(teller: &Rc<Teller>, form: Form) -> Narrator {
         if form == Form::Columns {
-            teller.tell(format!("{:<COLUMN$}{:<COLUMN$}what it means", "server", "client"));
+            teller.tell(format!(
+                "{:<COLUMN$}{:<COLUMN$}what it means",
+                "server", "client"
+            ));
         }
-        Narrator { teller: Rc::clone(teller), form, clients: Vec::new(), held: None }
+        Narrator {
+            teller: Rc::clone(teller),
+            form,
+            clients: Vec::new(),
+            held: None,
+        }
     }
 
     fn tell(&mut self, id: Id, call: &Call<'_>, result: Result<usize, &io::Error>) {
-        let (told, meaning) = (format!("{} = {}", words(call), outcome(call, result)), meaning(call, result));
+        let (told, meaning) = (
+            format!("{} = {}", words(call), outcome(call, result)),
+            meaning(call, result),
+        );
         match self.form {
-            Form::Text => {
-                self.teller.tell(format!("{:>11.6} {:<8} {told:<46} {meaning}", self.teller.seconds(), id.to_string()))
-            }
+            Form::Text => self.teller.tell(format!(
+                "{:>11.6} {:<8} {told:<46} {meaning}",
+                self.teller.seconds(),
+                id.to_string()
+            )),
             Form::Json => self.teller.tell(self.object(id, call, result)),
             // Whose a socket is shows in what is done with it: the next call, which is of the same one.
-            Form::Columns if matches!(call, Call::Socket { .. }) => self.held = Some((told, meaning)),
+            Form::Columns if matches!(call, Call::Socket { .. }) => {
+                self.held = Some((told, meaning))
+            }
             Form::Columns => {
                 if matches!(call, Call::Connect { .. }) {
                     self.clients.push(id);
                 }
-                let indent = if self.clients.contains(&id) { COLUMN } else { 0 };
+                let indent = if self.clients.contains(&id) {
+                    COLUMN
+                } else {
+                    0
+                };
                 for (told, meaning) in self.held.take().into_iter().chain([(told, meaning)]) {
                     let told = format!("{:indent$}{told}", "");
-                    self.teller.tell(format!("{told:<width$}{meaning}", width = 2 * COLUMN));
+                    self.teller
+                        .tell(format!("{told:<width$}{meaning}", width = 2 * COLUMN));
                 }
             }
         }
@@ -103,8 +136,12 @@ impl Narrator {
                 format!(",\"address\":\"{address}\"")
             }
             Call::Listen { backlog } => format!(",\"backlog\":{backlog}"),
-            Call::Accept { entered: Some((peer, id)) } => format!(",\"peer\":\"{peer}\",\"connection\":\"{id}\""),
-            Call::Read { length, .. } | Call::Write { length, .. } => format!(",\"length\":{length}"),
+            Call::Accept {
+                entered: Some((peer, id)),
+            } => format!(",\"peer\":\"{peer}\",\"connection\":\"{id}\""),
+            Call::Read { length, .. } | Call::Write { length, .. } => {
+                format!(",\"length\":{length}")
+            }
             _ => String::new(),
         };
         let result = match result {
@@ -114,7 +151,11 @@ impl Narrator {
                 None => format!("\"error\":\"{:?}\"", error.kind()),
             },
         };
-        format!("{{\"at\":{:.6},\"id\":\"{id}\",\"call\":\"{}\"{detail},{result}}}", self.teller.seconds(), name(call))
+        format!(
+            "{{\"at\":{:.6},\"id\":\"{id}\",\"call\":\"{}\"{detail},{result}}}",
+            self.teller.seconds(),
+            name(call)
+        )
     }
 }
 
@@ -129,8 +170,15 @@ impl Observer for Narrator {
             }
             Event::Admission { id, state } => {
                 let line = match self.form {
-                    Form::Json => format!("{{\"at\":{:.6},\"id\":\"{id}\",\"door\":\"{state}\"}}", self.teller.seconds()),
-                    Form::Text => format!("{:>11.6} {:<8} the door: {state}", self.teller.seconds(), id.to_string()),
+                    Form::Json => format!(
+                        "{{\"at\":{:.6},\"id\":\"{id}\",\"door\":\"{state}\"}}",
+                        self.teller.seconds()
+                    ),
+                    Form::Text => format!(
+                        "{:>11.6} {:<8} the door: {state}",
+                        self.teller.seconds(),
+                        id.to_string()
+                    ),
                     Form::Columns => return,
                 };
                 self.teller.tell(line);
@@ -171,7 +219,12 @@ fn words(call: &Call<'_>) -> String {
 fn outcome(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
     match (call, result) {
         (_, Err(error)) => kind(error),
-        (Call::Accept { entered: Some((_, id)) }, Ok(_)) => id.to_string(),
+        (
+            Call::Accept {
+                entered: Some((_, id)),
+            },
+            Ok(_),
+        ) => id.to_string(),
         (Call::Read { .. } | Call::Write { .. }, Ok(count)) => count.to_string(),
         _ => "ok".to_string(),
     }
@@ -198,14 +251,20 @@ fn kind(error: &io::Error) -> String {
     let errno = Errno::from_io_error(error);
     let known = NAMES.into_iter().find(|&(known, _)| Some(known) == errno);
     known.map_or_else(
-        || error.raw_os_error().map_or("error".to_string(), |errno| format!("errno {errno}")),
+        || {
+            error
+                .raw_os_error()
+                .map_or("error".to_string(), |errno| format!("errno {errno}"))
+        },
         |(_, name)| name.to_string(),
     )
 }
 
 /// What the result means, in the words of a tutorial.
 fn meaning(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
-    let blocked = result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+    let blocked = result
+        .as_ref()
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
     let text = match (call, result) {
         (Call::Accept { .. }, Err(_)) if blocked => "the waiting room is empty",
         (Call::Read { .. }, Err(_)) if blocked => "nothing more has come yet",
@@ -213,7 +272,9 @@ fn meaning(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
         (_, Err(error)) => return error.to_string().escape_debug().to_string(),
         (Call::Socket { .. }, Ok(_)) => "an endpoint, without an address yet",
         (Call::Bind { .. }, Ok(_)) => "it has its address",
-        (Call::Listen { backlog }, Ok(_)) => return format!("the doorkeeper is at the door; {backlog} may wait"),
+        (Call::Listen { backlog }, Ok(_)) => {
+            return format!("the doorkeeper is at the door; {backlog} may wait");
+        }
         (Call::Connect { .. }, Ok(_)) => "a request is on its way to the server's queue",
         (Call::SocketError, Ok(_)) => "connected: in the server's queue, if not yet accepted",
         (Call::Accept { entered }, Ok(_)) => {
@@ -222,7 +283,9 @@ fn meaning(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
         }
         (Call::Read { .. }, Ok(0)) => "the peer has ended: no more will come",
         (Call::Read { .. }, Ok(count)) => return format!("{count} bytes have come"),
-        (Call::Write { length, .. }, Ok(count)) if count < *length => return format!("the kernel takes {count} of {length}"),
+        (Call::Write { length, .. }, Ok(count)) if count < *length => {
+            return format!("the kernel takes {count} of {length}");
+        }
         (Call::Write { .. }, Ok(count)) => return format!("{count} bytes are on their way"),
         (Call::Shutdown, Ok(_)) => "no more will come from this side",
         (Call::Close, Ok(_)) => "the socket is gone",

@@ -30,23 +30,42 @@ pub(crate) struct Report {
 }
 
 /// Which part of the requests took at most so long.
-const QUANTILES: [(&str, f64); 7] =
-    [("p50", 0.5), ("p75", 0.75), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999), ("max", 1.0)];
+const QUANTILES: [(&str, f64); 7] = [
+    ("p50", 0.5),
+    ("p75", 0.75),
+    ("p90", 0.9),
+    ("p99", 0.99),
+    ("p99.9", 0.999),
+    ("p99.99", 0.9999),
+    ("max", 1.0),
+];
 
 impl Report {
     /// Writes it all. Connections that failed make the command fail, after the report.
     pub(crate) fn write(&self, plot: Option<Plot>) -> Result<(), Failure> {
-        let text = if self.options.json { format!("{}\n", self.json()) } else { self.text() };
+        let text = if self.options.json {
+            format!("{}\n", self.json())
+        } else {
+            self.text()
+        };
         super::print(&text)?;
         let plotted = plot.map_or(Ok(()), |plot| plot.write(self));
         let faults: Vec<String> = plotted.err().into_iter().chain(self.faults()).collect();
-        if faults.is_empty() { Ok(()) } else { Err(Failure::failed(faults.join("; "))) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::failed(faults.join("; ")))
+        }
     }
 
     /// What was not as it should be.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
-        let kinds: Vec<String> = self.errors().iter().map(|(kind, count)| format!("{kind}: {count}")).collect();
+        let kinds: Vec<String> = self
+            .errors()
+            .iter()
+            .map(|(kind, count)| format!("{kind}: {count}"))
+            .collect();
         if !kinds.is_empty() {
             faults.push(format!("connections failed ({})", kinds.join(", ")));
         }
@@ -54,7 +73,9 @@ impl Report {
         if self.options.mode != Mode::Idle && self.measured.requests.get() == 0 {
             faults.push("no request was answered while it was counted".to_string());
         } else if self.options.rate.is_none() && unanswered > 0 {
-            faults.push(format!("requests without an answer all the while: {unanswered}"));
+            faults.push(format!(
+                "requests without an answer all the while: {unanswered}"
+            ));
         }
         faults
     }
@@ -76,24 +97,36 @@ impl Report {
 
     /// What the load took of a processor, as a part of one. With a rate it waits awake, so that says nothing.
     fn cpu_share(&self) -> Option<f64> {
-        self.cpu.filter(|_| self.options.rate.is_none()).map(|cpu| cpu as f64 / self.took.as_nanos() as f64)
+        self.cpu
+            .filter(|_| self.options.rate.is_none())
+            .map(|cpu| cpu as f64 / self.took.as_nanos() as f64)
     }
 
     /// The same for each request, in nanoseconds. With others beside the measured ones it cannot be told.
     fn cpu_a_request(&self) -> Option<f64> {
         let requests = self.measured.requests.get();
         let alone = self.options.rate.is_none() && self.options.flooders + self.options.mutes == 0;
-        self.cpu.filter(|_| alone && requests > 0).map(|cpu| cpu as f64 / requests as f64)
+        self.cpu
+            .filter(|_| alone && requests > 0)
+            .map(|cpu| cpu as f64 / requests as f64)
     }
 
     fn json(&self) -> Value {
-        let Report { options, measured, .. } = self;
+        let Report {
+            options, measured, ..
+        } = self;
         let latencies = measured.latencies.borrow();
-        let mut spread: Map<String, Value> =
-            QUANTILES.iter().map(|&(name, part)| (name.to_string(), json!(latencies.value_at_quantile(part)))).collect();
+        let mut spread: Map<String, Value> = QUANTILES
+            .iter()
+            .map(|&(name, part)| (name.to_string(), json!(latencies.value_at_quantile(part))))
+            .collect();
         spread.insert("min".to_string(), json!(latencies.min()));
         spread.insert("mean".to_string(), json!(latencies.mean()));
-        let errors: Map<String, Value> = self.errors().into_iter().map(|(kind, count)| (kind, json!(count))).collect();
+        let errors: Map<String, Value> = self
+            .errors()
+            .into_iter()
+            .map(|(kind, count)| (kind, json!(count)))
+            .collect();
         json!({
             "target": self.address.to_string(),
             "mode": options.mode.name(),
@@ -120,12 +153,30 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let Report { options, measured, flood, .. } = self;
+        let Report {
+            options,
+            measured,
+            flood,
+            ..
+        } = self;
         let latencies = measured.latencies.borrow();
-        let rate = options.rate.map_or("as fast as answered".to_string(), |rate| format!("{rate} due a second"));
-        let mut text = format!("{} on {}: {} connections", options.mode.name(), self.address, options.connections);
+        let rate = options
+            .rate
+            .map_or("as fast as answered".to_string(), |rate| {
+                format!("{rate} due a second")
+            });
+        let mut text = format!(
+            "{} on {}: {} connections",
+            options.mode.name(),
+            self.address,
+            options.connections
+        );
         if options.mode == Mode::Echo {
-            let _ = write!(text, ", {} bytes, {} at once, {rate}", options.size, options.pipeline);
+            let _ = write!(
+                text,
+                ", {} bytes, {} at once, {rate}",
+                options.size, options.pipeline
+            );
         }
         let requests = measured.requests.get();
         let _ = write!(
@@ -137,25 +188,42 @@ impl Report {
             self.a_second(measured.bytes.get()) / 1e6
         );
         if options.flooders > 0 {
-            let _ = writeln!(text, "flood      {:.1} MB a second", self.a_second(flood.bytes.get()) / 1e6);
+            let _ = writeln!(
+                text,
+                "flood      {:.1} MB a second",
+                self.a_second(flood.bytes.get()) / 1e6
+            );
         }
         if !latencies.is_empty() {
             let _ = write!(text, "latency    ");
             for (name, part) in QUANTILES {
-                let _ = write!(text, "{name} {:.3}  ", latencies.value_at_quantile(part) as f64 / 1e6);
+                let _ = write!(
+                    text,
+                    "{name} {:.3}  ",
+                    latencies.value_at_quantile(part) as f64 / 1e6
+                );
             }
             let _ = writeln!(text, "ms");
         }
         if measured.unanswered.get() > 0 {
-            let _ = writeln!(text, "unanswered {}; counted with the time they waited", measured.unanswered.get());
+            let _ = writeln!(
+                text,
+                "unanswered {}; counted with the time they waited",
+                measured.unanswered.get()
+            );
         }
         if options.rate.is_some() {
             let late = measured.late.get().as_secs_f64() * 1e3;
-            let _ = writeln!(text, "own fault  at most {late:.3} ms of a latency: the load was that late");
+            let _ = writeln!(
+                text,
+                "own fault  at most {late:.3} ms of a latency: the load was that late"
+            );
         }
         if let Some(share) = self.cpu_share() {
             let _ = write!(text, "own cost   {:.0} % of a processor", share * 100.0);
-            let each = self.cpu_a_request().map_or(String::new(), |cpu| format!(", {:.2} µs a request", cpu / 1e3));
+            let each = self.cpu_a_request().map_or(String::new(), |cpu| {
+                format!(", {:.2} µs a request", cpu / 1e3)
+            });
             let _ = writeln!(text, "{each}");
         }
         for (kind, count) in self.errors() {
@@ -217,8 +285,13 @@ pub(crate) struct Plot<'a> {
 impl Plot<'_> {
     pub(crate) fn create(path: &Path) -> Result<Plot<'_>, Failure> {
         // What was there stays until there is something to put in its place.
-        let file = File::options().write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(|error| Failure::failed(format_args!("--plot {}: {error}", path.display())))?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path);
+        let file = file
+            .map_err(|error| Failure::failed(format_args!("--plot {}: {error}", path.display())))?;
         Ok(Plot { path, file })
     }
 

@@ -31,8 +31,11 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
 }
 
 fn read_quotes(options: &Serve) -> Result<Quotes, Failure> {
-    let Some(path) = &options.quotes else { return Ok(Quotes::built_in()) };
-    Quotes::read(path).map_err(|error| Failure::failed(format_args!("--quotes {}: {error}", path.display())))
+    let Some(path) = &options.quotes else {
+        return Ok(Quotes::built_in());
+    };
+    Quotes::read(path)
+        .map_err(|error| Failure::failed(format_args!("--quotes {}: {error}", path.display())))
 }
 
 fn limit_connections(options: &mut Serve) {
@@ -42,7 +45,9 @@ fn limit_connections(options: &mut Serve) {
     let limit = limit.map_or("no limit on".to_string(), |limit| format!("{limit}"));
     log::info!("{limit} open files allow {allowed} connections; at most {most} are let in");
     if most > allowed {
-        log::warn!("--max-connections {most} is more than the limit on open files allows, {allowed} (see ulimit -Hn)");
+        log::warn!(
+            "--max-connections {most} is more than the limit on open files allows, {allowed} (see ulimit -Hn)"
+        );
     }
     options.config.max_connections = most;
 }
@@ -51,11 +56,17 @@ fn limit_connections(options: &mut Serve) {
 type Announced = (String, Vec<(Id, SocketAddr)>);
 
 /// Binds every listener, or fails with none left, and says where each one listens.
-fn listen_all(reactor: &mut Reactor, options: &Serve, quotes: &Quotes) -> Result<Announced, Failure> {
+fn listen_all(
+    reactor: &mut Reactor,
+    options: &Serve,
+    quotes: &Quotes,
+) -> Result<Announced, Failure> {
     let (mut announcement, mut listeners) = (String::new(), Vec::new());
     for &(kind, address) in &options.listeners {
-        let bound = listen(reactor, kind, address, options, quotes).and_then(|id| Ok((id, reactor.local_addr(id)?)));
-        let (id, bound) = bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
+        let bound = listen(reactor, kind, address, options, quotes)
+            .and_then(|id| Ok((id, reactor.local_addr(id)?)));
+        let (id, bound) =
+            bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
         // Writing to a String does not fail.
         let _ = writeln!(announcement, "listening {} {bound}", kind.name());
         listeners.push((id, bound));
@@ -63,7 +74,13 @@ fn listen_all(reactor: &mut Reactor, options: &Serve, quotes: &Quotes) -> Result
     Ok((announcement, listeners))
 }
 
-fn listen(reactor: &mut Reactor, kind: Kind, address: SocketAddr, options: &Serve, quotes: &Quotes) -> io::Result<Id> {
+fn listen(
+    reactor: &mut Reactor,
+    kind: Kind,
+    address: SocketAddr,
+    options: &Serve,
+    quotes: &Quotes,
+) -> io::Result<Id> {
     let listen = &options.listen;
     match kind {
         Kind::Echo => reactor.listen_with(address, listen, |_| Some(Echo)),
@@ -71,7 +88,11 @@ fn listen(reactor: &mut Reactor, kind: Kind, address: SocketAddr, options: &Serv
         Kind::Chargen => reactor.listen_with(address, listen, |_| Some(Chargen::default())),
         Kind::Time => reactor.listen_with(address, listen, |_| Some(Time)),
         Kind::Daytime => {
-            let daytime = if options.utc { Daytime::utc() } else { Daytime::local() };
+            let daytime = if options.utc {
+                Daytime::utc()
+            } else {
+                Daytime::local()
+            };
             reactor.listen_with(address, listen, move |_| Some(daytime.clone()))
         }
         Kind::Qotd => {
@@ -84,10 +105,16 @@ fn listen(reactor: &mut Reactor, kind: Kind, address: SocketAddr, options: &Serv
 fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
     let (name, port) = (kind.name(), address.port());
     let advice = match error.kind() {
-        ErrorKind::AddrInUse => format!("another socket has port {port}; stop it, or choose another port"),
-        ErrorKind::AddrNotAvailable => "this machine has no such address; `ip address` lists those it has".to_string(),
+        ErrorKind::AddrInUse => {
+            format!("another socket has port {port}; stop it, or choose another port")
+        }
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; `ip address` lists those it has".to_string()
+        }
         ErrorKind::PermissionDenied => {
-            format!("port {port} needs the right CAP_NET_BIND_SERVICE; choose one from 1024 on, or grant it")
+            format!(
+                "port {port} needs the right CAP_NET_BIND_SERVICE; choose one from 1024 on, or grant it"
+            )
         }
         _ => "is the address meant for this machine?".to_string(),
     };
@@ -97,18 +124,24 @@ fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
 /// The first signal begins to shut down, the second ends it.
 fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
     let mut draining = false;
-    signals::watch(reactor, &[SIGINT, SIGTERM, SIGUSR1], move |reactor, signal| {
-        let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
-        if signal == SIGUSR1 {
-            table::log(&reactor.snapshot());
-        } else if std::mem::replace(&mut draining, true) {
-            log::info!("{name} again: ending at once");
-            reactor.stop();
-        } else {
-            log::info!("{name}: no more are let in; open connections have {patience:?} to finish");
-            reactor.drain(patience);
-        }
-    })
+    signals::watch(
+        reactor,
+        &[SIGINT, SIGTERM, SIGUSR1],
+        move |reactor, signal| {
+            let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
+            if signal == SIGUSR1 {
+                table::log(&reactor.snapshot());
+            } else if std::mem::replace(&mut draining, true) {
+                log::info!("{name} again: ending at once");
+                reactor.stop();
+            } else {
+                log::info!(
+                    "{name}: no more are let in; open connections have {patience:?} to finish"
+                );
+                reactor.drain(patience);
+            }
+        },
+    )
 }
 
 fn say_goodbye(reactor: &Reactor) {

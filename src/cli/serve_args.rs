@@ -76,7 +76,10 @@ impl Default for Serve {
     fn default() -> Serve {
         Serve {
             listeners: Vec::new(),
-            config: Config { stall_warning: Some(Duration::from_millis(100)), ..Config::default() },
+            config: Config {
+                stall_warning: Some(Duration::from_millis(100)),
+                ..Config::default()
+            },
             listen: ListenOptions::default(),
             max_connections: None,
             drain_timeout: Duration::from_secs(5),
@@ -99,7 +102,14 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 6] = [Kind::Echo, Kind::Discard, Kind::Daytime, Kind::Qotd, Kind::Chargen, Kind::Time];
+    pub(crate) const ALL: [Kind; 6] = [
+        Kind::Echo,
+        Kind::Discard,
+        Kind::Daytime,
+        Kind::Qotd,
+        Kind::Chargen,
+        Kind::Time,
+    ];
 
     /// Its name, and the port of its RFC plus 7000.
     fn entry(self) -> (&'static str, u16) {
@@ -128,26 +138,44 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return Ok(Command::Show(HELP.to_string())),
             Arg::Long("backlog") => serve.listen.backlog = number(parser, "--backlog", 0)?,
-            Arg::Long("max-connections") => serve.max_connections = Some(number(parser, "--max-connections", 1)?),
-            Arg::Long("accept-budget") => serve.config.accept_budget = number(parser, "--accept-budget", 1)?,
-            Arg::Long("turn-budget") => serve.config.turn_budget_bytes = number(parser, "--turn-budget", 1)?,
-            Arg::Long("output-max") => serve.config.output_max_bytes = number(parser, "--output-max", 1)?,
+            Arg::Long("max-connections") => {
+                serve.max_connections = Some(number(parser, "--max-connections", 1)?)
+            }
+            Arg::Long("accept-budget") => {
+                serve.config.accept_budget = number(parser, "--accept-budget", 1)?
+            }
+            Arg::Long("turn-budget") => {
+                serve.config.turn_budget_bytes = number(parser, "--turn-budget", 1)?
+            }
+            Arg::Long("output-max") => {
+                serve.config.output_max_bytes = number(parser, "--output-max", 1)?
+            }
             Arg::Long("idle-timeout") => serve.config.idle_timeout = idle_timeout(parser)?,
-            Arg::Long("drain-timeout") => serve.drain_timeout = duration(&value(parser)?, "--drain-timeout")?,
-            Arg::Long("quotes") => serve.quotes = Some(parser.value().map_err(Failure::usage)?.into()),
+            Arg::Long("drain-timeout") => {
+                serve.drain_timeout = duration(&value(parser)?, "--drain-timeout")?
+            }
+            Arg::Long("quotes") => {
+                serve.quotes = Some(parser.value().map_err(Failure::usage)?.into())
+            }
             Arg::Long("utc") => serve.utc = true,
             Arg::Long("narrate") => serve.watching.narrate = Some(narrate(parser)?),
-            Arg::Long("trace") => serve.watching.trace = Some(parser.value().map_err(Failure::usage)?.into()),
+            Arg::Long("trace") => {
+                serve.watching.trace = Some(parser.value().map_err(Failure::usage)?.into())
+            }
             Arg::Long("trace-max") => serve.watching.trace_max = Some(trace_max(parser)?),
             Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
             other => {
                 let problem = other.unexpected();
-                return Err(Failure::usage(format_args!("{problem}; see `doorkeeper serve --help`")));
+                return Err(Failure::usage(format_args!(
+                    "{problem}; see `doorkeeper serve --help`"
+                )));
             }
         }
     }
     if serve.listeners.is_empty() {
-        serve.listeners.extend(Kind::ALL.map(|kind| (kind, kind.default_address())));
+        serve
+            .listeners
+            .extend(Kind::ALL.map(|kind| (kind, kind.default_address())));
     }
     Ok(Command::Serve(Box::new(serve)))
 }
@@ -158,11 +186,18 @@ fn listeners(word: &str) -> Result<Vec<(Kind, SocketAddr)>, Failure> {
         Some((name, address)) => (name, Some(address)),
         None => (word, None),
     };
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
-        let names = Kind::ALL.map(Kind::name).join(", ");
-        Failure::usage(format_args!("{word}: unknown service `{name}`; there are {names}"))
-    })?;
-    let Some(address) = address else { return Ok(vec![(kind, kind.default_address())]) };
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| {
+            let names = Kind::ALL.map(Kind::name).join(", ");
+            Failure::usage(format_args!(
+                "{word}: unknown service `{name}`; there are {names}"
+            ))
+        })?;
+    let Some(address) = address else {
+        return Ok(vec![(kind, kind.default_address())]);
+    };
     let mut found = resolve(word, address)?;
     found.sort();
     found.dedup();

@@ -16,5 +16,7 @@ pub(super) fn watch(
         signals.pending().for_each(|signal| heed(reactor, signal));
         Next::Wait
     };
-    reactor.watch(Signals::new(which)?, Interest::READABLE, look).map(drop)
+    reactor
+        .watch(Signals::new(which)?, Interest::READABLE, look)
+        .map(drop)
 }

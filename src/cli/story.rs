@@ -28,11 +28,14 @@ impl Handler for Client {
 }
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::failed(format_args!("the story cannot be told: {error}"));
+    let failed =
+        |error: io::Error| Failure::failed(format_args!("the story cannot be told: {error}"));
     let teller = Rc::new(Teller::new(Narration::new(io::stdout(), Form::Columns)).map_err(failed)?);
     let mut reactor = Reactor::new(Config::default()).map_err(failed)?;
     reactor.observe(Box::new(Narrator::new(&teller, Form::Columns)));
-    let id = reactor.listen(([127, 0, 0, 1], 0).into(), |_| Some(Echo)).map_err(failed)?;
+    let id = reactor
+        .listen(([127, 0, 0, 1], 0).into(), |_| Some(Echo))
+        .map_err(failed)?;
     let address = reactor.local_addr(id).map_err(failed)?;
     reactor.connect(address, Client).map_err(failed)?;
     reactor.run().map_err(failed)

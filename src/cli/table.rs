@@ -7,15 +7,39 @@ const ROWS: usize = 100;
 
 /// Logs everything there is, most loaded first: by the bytes that wait, then by the bytes that moved.
 pub(crate) fn log(snapshot: &Snapshot) {
-    let Snapshot { listeners, connections, queued, timers, stats, .. } = snapshot;
-    log::info!("{} listeners, {} connections, {queued} queued, {timers} deadlines", listeners.len(), connections.len());
+    let Snapshot {
+        listeners,
+        connections,
+        queued,
+        timers,
+        stats,
+        ..
+    } = snapshot;
+    log::info!(
+        "{} listeners, {} connections, {queued} queued, {timers} deadlines",
+        listeners.len(),
+        connections.len()
+    );
     for listener in listeners {
-        let address = listener.address.map_or("?".to_string(), |address| address.to_string());
-        let waiting = listener.waiting.map_or("?".to_string(), |waiting| format!("{} of {}", waiting.depth, waiting.limit));
-        log::info!("listener {:<8} {address:<24} waiting {waiting:<12} {}", listener.id.to_string(), listener.door);
+        let address = listener
+            .address
+            .map_or("?".to_string(), |address| address.to_string());
+        let waiting = listener.waiting.map_or("?".to_string(), |waiting| {
+            format!("{} of {}", waiting.depth, waiting.limit)
+        });
+        log::info!(
+            "listener {:<8} {address:<24} waiting {waiting:<12} {}",
+            listener.id.to_string(),
+            listener.door
+        );
     }
     let mut sorted: Vec<&ConnectionView> = connections.iter().collect();
-    sorted.sort_by_key(|view| std::cmp::Reverse((view.pending_in + view.pending_out, view.received + view.sent)));
+    sorted.sort_by_key(|view| {
+        std::cmp::Reverse((
+            view.pending_in + view.pending_out,
+            view.received + view.sent,
+        ))
+    });
     if !sorted.is_empty() {
         log::info!(
             "{:<8} {:<24} {:<12} {:>10} {:>10} {:>12} {:>12} {:>8} {:>8}",
@@ -49,7 +73,15 @@ pub(crate) fn log(snapshot: &Snapshot) {
     }
     if let Some(overflows) = snapshot.overflows {
         let (overflows, drops) = (overflows.overflows, overflows.drops);
-        log::info!("{drops} requests dropped by this machine since it started, {overflows} of them at a full waiting room");
+        log::info!(
+            "{drops} requests dropped by this machine since it started, {overflows} of them at a full waiting room"
+        );
     }
-    log::info!("{} accepted, {} connected, {} turns, {} events", stats.accepted, stats.connected, stats.turns, stats.events);
+    log::info!(
+        "{} accepted, {} connected, {} turns, {} events",
+        stats.accepted,
+        stats.connected,
+        stats.turns,
+        stats.events
+    );
 }

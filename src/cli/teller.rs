@@ -38,7 +38,9 @@ impl Teller {
         let left_out = sink.left_out();
         let write = move || {
             while let Ok(first) = receiver.recv() {
-                let batch: Vec<String> = std::iter::once(first).chain(receiver.try_iter().take(LINES)).collect();
+                let batch: Vec<String> = std::iter::once(first)
+                    .chain(receiver.try_iter().take(LINES))
+                    .collect();
                 // Nobody is left to tell that nobody listens.
                 if sink.take(&batch).is_err() {
                     break;
@@ -46,9 +48,17 @@ impl Teller {
             }
             let _ = done.send(());
         };
-        std::thread::Builder::new().name("teller".to_string()).spawn(write)?;
+        std::thread::Builder::new()
+            .name("teller".to_string())
+            .spawn(write)?;
         let (began, dropped) = (Instant::now(), Cell::new(0));
-        Ok(Teller { began, lines: RefCell::new(Some(lines)), left_out, dropped, written })
+        Ok(Teller {
+            began,
+            lines: RefCell::new(Some(lines)),
+            left_out,
+            dropped,
+            written,
+        })
     }
 
     /// Since the story began.
@@ -73,7 +83,10 @@ impl Teller {
 impl Drop for Teller {
     fn drop(&mut self) {
         if self.dropped.get() > 0 {
-            log::warn!("a slow reader of what happens missed {} lines at the end", self.dropped.get());
+            log::warn!(
+                "a slow reader of what happens missed {} lines at the end",
+                self.dropped.get()
+            );
         }
         self.lines.take();
         let _ = self.written.recv_timeout(PATIENCE);

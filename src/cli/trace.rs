@@ -33,7 +33,12 @@ impl TraceFile {
         });
         let text = format!("[{}", names.join(",\n"));
         file.write_all(format!("{text}\n]\n").as_bytes())?;
-        Ok(TraceFile { file, end: text.len() as u64, most, left_out: 0 })
+        Ok(TraceFile {
+            file,
+            end: text.len() as u64,
+            most,
+            left_out: 0,
+        })
     }
 
     /// Replaces the closing bracket; one call, so that there is no moment without one.
@@ -47,14 +52,20 @@ impl Sink for TraceFile {
     fn take(&mut self, lines: &[String]) -> io::Result<()> {
         let mut text = String::new();
         for line in lines {
-            if self.left_out == 0 && self.end + (text.len() + line.len()) as u64 + RESERVE <= self.most {
+            if self.left_out == 0
+                && self.end + (text.len() + line.len()) as u64 + RESERVE <= self.most
+            {
                 text.push_str(",\n");
                 text.push_str(line);
             } else {
                 self.left_out += 1;
             }
         }
-        let last = if self.left_out > 0 { format!(",\n{}", left_out(self.left_out)) } else { String::new() };
+        let last = if self.left_out > 0 {
+            format!(",\n{}", left_out(self.left_out))
+        } else {
+            String::new()
+        };
         self.put(&format!("{text}{last}"))?;
         self.end += text.len() as u64;
         Ok(())
@@ -66,7 +77,9 @@ impl Sink for TraceFile {
 }
 
 fn left_out(count: u64) -> String {
-    format!("{{\"name\":\"left out\",\"ph\":\"i\",\"s\":\"g\",\"ts\":0,\"pid\":1,\"tid\":1,\"args\":{{\"events\":{count}}}}}")
+    format!(
+        "{{\"name\":\"left out\",\"ph\":\"i\",\"s\":\"g\",\"ts\":0,\"pid\":1,\"tid\":1,\"args\":{{\"events\":{count}}}}}"
+    )
 }
 
 pub(crate) struct Tracer {
@@ -79,7 +92,11 @@ pub(crate) struct Tracer {
 
 impl Tracer {
     pub(crate) fn new(teller: &Rc<Teller>) -> Tracer {
-        Tracer { teller: Rc::clone(teller), turn: (0, 0.0), spans: BTreeMap::new() }
+        Tracer {
+            teller: Rc::clone(teller),
+            turn: (0, 0.0),
+            spans: BTreeMap::new(),
+        }
     }
 
     fn now(&self) -> f64 {
@@ -109,14 +126,25 @@ impl Tracer {
 
     fn call(&mut self, id: Id, call: &Call<'_>, result: Result<usize, &io::Error>) {
         match (call, result) {
-            (Call::Accept { entered: Some((peer, id)) }, Ok(_)) => {
-                self.begin(*id, "connection", &format!("\"peer\":\"{peer}\""))
+            (
+                Call::Accept {
+                    entered: Some((peer, id)),
+                },
+                Ok(_),
+            ) => self.begin(*id, "connection", &format!("\"peer\":\"{peer}\"")),
+            (Call::Connect { address }, _) => {
+                self.begin(id, "connection", &format!("\"peer\":\"{address}\""))
             }
-            (Call::Connect { address }, _) => self.begin(id, "connection", &format!("\"peer\":\"{address}\"")),
-            (Call::Read { .. }, Ok(count)) => self.span('n', id, "read", &format!("\"bytes\":{count}")),
-            (Call::Write { .. }, Ok(count)) => self.span('n', id, "write", &format!("\"bytes\":{count}")),
+            (Call::Read { .. }, Ok(count)) => {
+                self.span('n', id, "read", &format!("\"bytes\":{count}"))
+            }
+            (Call::Write { .. }, Ok(count)) => {
+                self.span('n', id, "write", &format!("\"bytes\":{count}"))
+            }
             (Call::Shutdown, Ok(_)) => self.span('n', id, "shutdown", ""),
-            (Call::Listen { backlog }, Ok(_)) => self.begin(id, "listener", &format!("\"backlog\":{backlog}")),
+            (Call::Listen { backlog }, Ok(_)) => {
+                self.begin(id, "listener", &format!("\"backlog\":{backlog}"))
+            }
             (Call::Close, _) => {
                 if let Some(name) = self.spans.remove(&id) {
                     self.span('e', id, name, "");
@@ -133,11 +161,23 @@ impl Observer for Tracer {
             Event::Turn { events, .. } => self.turn = (*events, self.now()),
             Event::Rest { number } => {
                 let (events, begin) = self.turn;
-                self.slice("turn", begin, self.now(), &format!("\"number\":{number},\"events\":{events}"));
+                self.slice(
+                    "turn",
+                    begin,
+                    self.now(),
+                    &format!("\"number\":{number},\"events\":{events}"),
+                );
             }
-            Event::Handled { id, callback, took, .. } => {
+            Event::Handled {
+                id, callback, took, ..
+            } => {
                 let now = self.now();
-                self.slice(&callback.to_string(), now - took.as_secs_f64() * 1e6, now, &format!("\"id\":\"{id}\""));
+                self.slice(
+                    &callback.to_string(),
+                    now - took.as_secs_f64() * 1e6,
+                    now,
+                    &format!("\"id\":\"{id}\""),
+                );
             }
             Event::Call { id, call, result } => self.call(*id, call, *result),
             _ => {}

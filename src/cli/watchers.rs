@@ -50,7 +50,8 @@ impl Observer for All {
 impl Watching {
     /// Those who were asked for, if any, at their place.
     pub(crate) fn start(&self, reactor: &mut Reactor) -> Result<Option<Watchers>, Failure> {
-        let thread = |error: io::Error| Failure::failed(format_args!("cannot start a thread: {error}"));
+        let thread =
+            |error: io::Error| Failure::failed(format_args!("cannot start a thread: {error}"));
         let (mut narrator, mut tracer, mut all) = (None, None, Vec::<Box<dyn Observer>>::new());
         if let Some(form) = self.narrate {
             let teller = Rc::new(Teller::new(Narration::new(io::stderr(), form)).map_err(thread)?);
@@ -58,8 +59,10 @@ impl Watching {
             narrator = Some((form, teller));
         }
         if let Some(path) = &self.trace {
-            let file = TraceFile::create(path, self.trace_max.unwrap_or(TRACE_MAX))
-                .map_err(|error| Failure::failed(format_args!("--trace {}: {error}", path.display())))?;
+            let file =
+                TraceFile::create(path, self.trace_max.unwrap_or(TRACE_MAX)).map_err(|error| {
+                    Failure::failed(format_args!("--trace {}: {error}", path.display()))
+                })?;
             let teller = Rc::new(Teller::new(file).map_err(thread)?);
             all.push(Box::new(Tracer::new(&teller)));
             tracer = Some(teller);
@@ -68,16 +71,27 @@ impl Watching {
             return Ok(None);
         }
         reactor.observe(Box::new(All(all)));
-        Ok(Some(Watchers { narrator, tracer, rooms: BTreeMap::new(), summed: None }))
+        Ok(Some(Watchers {
+            narrator,
+            tracer,
+            rooms: BTreeMap::new(),
+            summed: None,
+        }))
     }
 }
 
 impl Watchers {
     /// Runs the loop as a host would, so that each waiting room can be looked at before the loop lets anyone in, and after.
-    pub(crate) fn run(&mut self, reactor: &mut Reactor, listeners: &[(Id, SocketAddr)]) -> io::Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        reactor: &mut Reactor,
+        listeners: &[(Id, SocketAddr)],
+    ) -> io::Result<()> {
         while !reactor.is_done() {
             self.look(reactor, listeners);
-            let left = reactor.next_deadline().map(|due| due.saturating_duration_since(Instant::now()));
+            let left = reactor
+                .next_deadline()
+                .map(|due| due.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut [PollFd::new(&*reactor, PollFlags::IN)], left.as_ref()) {
                 Err(error) if error != Errno::INTR => return Err(error.into()),
@@ -92,7 +106,9 @@ impl Watchers {
 
     fn look(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
         for &(id, address) in listeners {
-            let Some(Waiting { depth, limit }) = reactor.waiting(id) else { continue };
+            let Some(Waiting { depth, limit }) = reactor.waiting(id) else {
+                continue;
+            };
             let before = self.rooms.insert(id, (depth, limit));
             if before == Some((depth, limit)) {
                 continue;
@@ -104,10 +120,17 @@ impl Watchers {
                 trace::counter(teller, &format!("waiting room of {address}"), depth.into());
             }
         }
-        let due = self.summed.is_none_or(|summed| summed.elapsed() >= SUM_EVERY);
+        let due = self
+            .summed
+            .is_none_or(|summed| summed.elapsed() >= SUM_EVERY);
         if let Some(teller) = self.tracer.as_ref().filter(|_| due) {
             self.summed = Some(Instant::now());
-            let pending: usize = reactor.snapshot().connections.iter().map(|view| view.pending_out).sum();
+            let pending: usize = reactor
+                .snapshot()
+                .connections
+                .iter()
+                .map(|view| view.pending_out)
+                .sum();
             trace::counter(teller, "pending output", pending as u64);
         }
     }

@@ -16,12 +16,16 @@ pub struct Daytime {
 impl Daytime {
     /// In the system's time zone, as it is set now; UTC where that cannot be told.
     pub fn local() -> Daytime {
-        Daytime { zone: TimeZone::system() }
+        Daytime {
+            zone: TimeZone::system(),
+        }
     }
 
     /// In UTC.
     pub fn utc() -> Daytime {
-        Daytime { zone: TimeZone::UTC }
+        Daytime {
+            zone: TimeZone::UTC,
+        }
     }
 }
 
@@ -36,7 +40,9 @@ impl Handler for Daytime {
 }
 
 fn line(now: Timestamp, zone: &TimeZone) -> String {
-    zone.to_datetime(now).strftime("%a %b %e %H:%M:%S %Y\r\n").to_string()
+    zone.to_datetime(now)
+        .strftime("%a %b %e %H:%M:%S %Y\r\n")
+        .to_string()
 }
 
 #[cfg(test)]

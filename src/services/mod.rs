@@ -40,7 +40,10 @@ use std::io;
 /// Writes a short answer and finishes. An answer that does not fit is an error, for half of one would look like the whole.
 fn say(cx: &mut Context<'_>, answer: &[u8]) -> io::Result<()> {
     if cx.write(answer) < answer.len() {
-        return Err(io::Error::other(format!("output_max_bytes has no room for an answer of {} bytes", answer.len())));
+        return Err(io::Error::other(format!(
+            "output_max_bytes has no room for an answer of {} bytes",
+            answer.len()
+        )));
     }
     cx.finish();
     Ok(())

@@ -40,7 +40,10 @@ impl Quotes {
     }
 
     fn from_list(quotes: Vec<String>) -> Quotes {
-        Quotes { quotes: quotes.into(), next: Arc::default() }
+        Quotes {
+            quotes: quotes.into(),
+            next: Arc::default(),
+        }
     }
 
     fn next(&self) -> &str {
@@ -59,14 +62,20 @@ fn parse(text: &str) -> io::Result<Vec<String>> {
         let whole = std::mem::take(&mut quote);
         if whole.len() > MAX_BYTES {
             let long = whole.len();
-            return Err(invalid(format!("the quote at line {begin} has {long} bytes; {MAX_BYTES} is the most (RFC 865)")));
+            return Err(invalid(format!(
+                "the quote at line {begin} has {long} bytes; {MAX_BYTES} is the most (RFC 865)"
+            )));
         }
         if !whole.trim().is_empty() {
             quotes.push(whole);
         }
         begin = number + 2;
     }
-    if quotes.is_empty() { Err(invalid("it holds no quote".to_string())) } else { Ok(quotes) }
+    if quotes.is_empty() {
+        Err(invalid("it holds no quote".to_string()))
+    } else {
+        Ok(quotes)
+    }
 }
 
 fn invalid(message: String) -> io::Error {
@@ -102,21 +111,34 @@ mod tests {
 
     #[test]
     fn every_built_in_quote_fits() {
-        assert!(BUILT_IN.iter().all(|quote| quote.len() <= MAX_BYTES && quote.ends_with("\r\n")));
+        assert!(
+            BUILT_IN
+                .iter()
+                .all(|quote| quote.len() <= MAX_BYTES && quote.ends_with("\r\n"))
+        );
     }
 
     #[test]
     fn a_file_of_quotes_is_split_at_percent_lines() {
-        assert_eq!(parse("one\n%\ntwo\nlines\n%\n\n%\n").unwrap(), ["one\r\n", "two\r\nlines\r\n"]);
+        assert_eq!(
+            parse("one\n%\ntwo\nlines\n%\n\n%\n").unwrap(),
+            ["one\r\n", "two\r\nlines\r\n"]
+        );
         assert_eq!(parse("alone").unwrap(), ["alone\r\n"]);
     }
 
     #[test]
     fn an_empty_file_and_a_long_quote_are_refused_by_name() {
-        assert_eq!(parse("%\n%\n").unwrap_err().to_string(), "it holds no quote");
+        assert_eq!(
+            parse("%\n%\n").unwrap_err().to_string(),
+            "it holds no quote"
+        );
         let long = format!("short\n%\n{}\n", "x".repeat(511));
         let message = parse(&long).unwrap_err().to_string();
-        assert!(message.starts_with("the quote at line 3 has 513 bytes"), "{message}");
+        assert!(
+            message.starts_with("the quote at line 3 has 513 bytes"),
+            "{message}"
+        );
         assert_eq!(parse(&"x".repeat(510)).unwrap()[0].len(), 512);
     }
 }

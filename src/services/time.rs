@@ -20,7 +20,9 @@ impl Handler for Time {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let now = SystemTime::now();
         // A clock set before 1970 is set wrong; it answers 1970.
-        let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since_1970 = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         say(cx, &seconds(since_1970.as_secs()))
     }
 
@@ -41,7 +43,10 @@ mod tests {
     #[test]
     fn the_examples_of_the_rfc_and_the_wrap_of_2036() {
         assert_eq!(u32::from_be_bytes(seconds(0)), 2_208_988_800);
-        assert_eq!(u32::from_be_bytes(seconds(2_398_291_200 - 2_208_988_800)), 2_398_291_200);
+        assert_eq!(
+            u32::from_be_bytes(seconds(2_398_291_200 - 2_208_988_800)),
+            2_398_291_200
+        );
         assert_eq!(u32::from_be_bytes(seconds(2_085_978_495)), u32::MAX);
         assert_eq!(u32::from_be_bytes(seconds(2_085_978_496)), 0);
     }

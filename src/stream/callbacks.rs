@@ -12,7 +12,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 impl Stream {
     /// What comes before and with new input, where the turn is no plain one.
     #[inline(never)]
-    pub(super) fn catch_up(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
+    pub(super) fn catch_up(
+        &mut self,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         self.begin(cx);
         if let Err(end) = self.notify(handler, cx) {
             return self.keep(cx.gathered.input(), Err(end), cx);
@@ -23,7 +27,11 @@ impl Stream {
         let offer = self.can.has(Readiness::WOKEN);
         self.can.remove(Readiness::WOKEN);
         if !cx.held.input().is_empty() {
-            return if offer || !cx.gathered.input().is_empty() { self.offer_held(handler, cx) } else { Ok(()) };
+            return if offer || !cx.gathered.input().is_empty() {
+                self.offer_held(handler, cx)
+            } else {
+                Ok(())
+            };
         }
         match cx.gathered.input() {
             [] => Ok(()),
@@ -44,7 +52,11 @@ impl Stream {
 
     /// The callbacks that need no input: opened, timers that are due, all output left.
     #[inline(never)]
-    pub(super) fn notify(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
+    pub(super) fn notify(
+        &mut self,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         let due = std::mem::take(&mut self.due);
         if due == Due::Open {
             self.tell(Callback::Open, handler, cx)?;
@@ -61,7 +73,12 @@ impl Stream {
 
     /// A callback that says all by its name, where it is not the usual `on_drain`.
     #[inline(never)]
-    pub(super) fn tell(&mut self, what: Callback, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
+    pub(super) fn tell(
+        &mut self,
+        what: Callback,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         self.call_apart(what, cx, |cx| match what {
             Callback::Open => handler.on_open(cx),
             Callback::Drain => handler.on_drain(cx),
@@ -96,9 +113,18 @@ impl Stream {
     }
 
     /// What became of a callback; and does what it asked for.
-    fn called<R>(&mut self, result: std::thread::Result<io::Result<R>>, cx: &mut Context<'_>) -> Result<R, End> {
-        let Ok(result) = result else { return Err(Reason::Panic.into()) };
-        let value = result.map_err(|error| End { reason: Reason::Handler, error: Some(error) })?;
+    fn called<R>(
+        &mut self,
+        result: std::thread::Result<io::Result<R>>,
+        cx: &mut Context<'_>,
+    ) -> Result<R, End> {
+        let Ok(result) = result else {
+            return Err(Reason::Panic.into());
+        };
+        let value = result.map_err(|error| End {
+            reason: Reason::Handler,
+            error: Some(error),
+        })?;
         match cx.intent {
             Intent::Stay => {}
             Intent::HalfClose => self.half_close(),
@@ -121,7 +147,11 @@ impl Stream {
 
     /// Offers what was just read.
     #[inline(always)]
-    pub(super) fn offer_new(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
+    pub(super) fn offer_new(
+        &mut self,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         self.can.remove(Readiness::WOKEN);
         let input = cx.gathered.input();
         if input.is_empty() {
@@ -133,7 +163,9 @@ impl Stream {
         }
         match self.call(cx, |cx| handler.on_data(cx, input)) {
             Ok(consumed) if consumed == input.len() => Ok(()),
-            Ok(consumed) if consumed > input.len() => self.keep(input, Err(consumed_more(consumed, input.len())), cx),
+            Ok(consumed) if consumed > input.len() => {
+                self.keep(input, Err(consumed_more(consumed, input.len())), cx)
+            }
             result => self.keep(input, result, cx),
         }
     }
@@ -141,7 +173,8 @@ impl Stream {
     /// Offers what was left over, and behind it what was just read.
     fn offer_held(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
         let held = cx.held.hold();
-        held.input.push(cx.gathered.input(), cx.common.config.input_max_bytes);
+        held.input
+            .push(cx.gathered.input(), cx.common.config.input_max_bytes);
         let input = std::mem::take(&mut held.input);
         let result = self.offer(input.as_slice(), handler, cx);
         cx.held.hold().input = input;
@@ -160,12 +193,21 @@ impl Stream {
         }
         let discarded = &mut cx.held.hold().discarded;
         *discarded += input.len() as u64;
-        if *discarded > cx.common.config.linger_max_bytes { Err(Reason::Limit.into()) } else { Ok(()) }
+        if *discarded > cx.common.config.linger_max_bytes {
+            Err(Reason::Limit.into())
+        } else {
+            Ok(())
+        }
     }
 
     /// Keeps what the handler did not consume, unless nobody will ask for it again.
     #[inline(never)]
-    fn keep(&self, input: &[u8], result: Result<usize, End>, cx: &mut Context<'_>) -> Result<(), End> {
+    fn keep(
+        &self,
+        input: &[u8],
+        result: Result<usize, End>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         let rest = &input[*result.as_ref().unwrap_or(&0)..];
         if !rest.is_empty() {
             let held = cx.held.hold();
@@ -179,14 +221,27 @@ impl Stream {
     }
 
     #[inline(never)]
-    fn offer(&mut self, input: &[u8], handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<usize, End> {
+    fn offer(
+        &mut self,
+        input: &[u8],
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<usize, End> {
         let consumed = self.call_apart(Callback::Data, cx, |cx| handler.on_data(cx, input))?;
-        if consumed > input.len() { Err(consumed_more(consumed, input.len())) } else { Ok(consumed) }
+        if consumed > input.len() {
+            Err(consumed_more(consumed, input.len()))
+        } else {
+            Ok(consumed)
+        }
     }
 
     /// Tells of the peer's end, once everything before it was offered and the handler has had room to answer it: what it
     /// then still leaves lying, it leaves for good.
-    pub(super) fn tell_eof(&mut self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> Result<(), End> {
+    pub(super) fn tell_eof(
+        &mut self,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<(), End> {
         if self.phase != Phase::Open || self.input != Input::Ended {
             return Ok(());
         }
@@ -201,5 +256,8 @@ impl Stream {
 #[cold]
 fn consumed_more(consumed: usize, offered: usize) -> End {
     let message = format!("on_data consumed {consumed} bytes of {offered}");
-    End { reason: Reason::Handler, error: Some(io::Error::other(message)) }
+    End {
+        reason: Reason::Handler,
+        error: Some(io::Error::other(message)),
+    }
 }

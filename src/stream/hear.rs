@@ -36,7 +36,9 @@ impl Stream {
         match held.get() {
             None => self.read(buffer, endpoint, id, common),
             Some(held) if self.has_place(held, &common.config) => {
-                let most = buffer.len().min(common.config.input_max_bytes - held.input.len());
+                let most = buffer
+                    .len()
+                    .min(common.config.input_max_bytes - held.input.len());
                 self.read(&mut buffer[..most], endpoint, id, common)
             }
             Some(_) => Ok(0),
@@ -50,11 +52,18 @@ impl Stream {
     pub(super) fn has_place(&self, held: &Held, config: &Config) -> bool {
         matches!(self.phase, Phase::Finishing | Phase::Lingering)
             || held.input.is_empty()
-            || held.input.len() < config.input_max_bytes && held.output.len() < config.output_max_bytes
+            || held.input.len() < config.input_max_bytes
+                && held.output.len() < config.output_max_bytes
     }
 
     /// One read; 0 says there is no more for now.
-    fn read(&mut self, buffer: &mut [u8], endpoint: &impl Endpoint, id: Id, common: &Common) -> io::Result<usize> {
+    fn read(
+        &mut self,
+        buffer: &mut [u8],
+        endpoint: &impl Endpoint,
+        id: Id,
+        common: &Common,
+    ) -> io::Result<usize> {
         match endpoint.read(buffer, common.told(id)) {
             Ok(0) => Ok(self.heard_the_end()),
             Ok(count) => {
@@ -74,7 +83,10 @@ impl Stream {
     #[cold]
     fn filled(&self, count: usize, id: Id, common: &Common) {
         if count == common.config.turn_budget_bytes {
-            common.eyes.tell(|| Event::Spent { id, budget: Budget::Bytes });
+            common.eyes.tell(|| Event::Spent {
+                id,
+                budget: Budget::Bytes,
+            });
         }
     }
 

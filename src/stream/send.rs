@@ -56,7 +56,12 @@ impl Stream {
 
     /// One send of all that was written. What the socket refused is held.
     #[inline(always)]
-    fn send(&mut self, endpoint: &impl Endpoint, common: &Common, cx: &mut Context<'_>) -> Result<Sent, End> {
+    fn send(
+        &mut self,
+        endpoint: &impl Endpoint,
+        common: &Common,
+        cx: &mut Context<'_>,
+    ) -> Result<Sent, End> {
         let output = cx.gathered.as_slice();
         if output.is_empty() {
             return Ok(Sent::Nothing);
@@ -74,10 +79,17 @@ impl Stream {
     /// The rest is held. A short send filled the socket's buffer, and the kernel has noted that somebody waits for room in it: the
     /// edge will come, and trying again now would only cost a call.
     #[cold]
-    fn sent_in_part(&mut self, result: io::Result<usize>, cx: &mut Context<'_>) -> Result<Sent, End> {
+    fn sent_in_part(
+        &mut self,
+        result: io::Result<usize>,
+        cx: &mut Context<'_>,
+    ) -> Result<Sent, End> {
         let sent = self.took(result, cx.common)?;
         let rest = &cx.gathered.as_slice()[sent.count()..];
-        cx.held.hold().output.push(rest, cx.common.config.output_max_bytes);
+        cx.held
+            .hold()
+            .output
+            .push(rest, cx.common.config.output_max_bytes);
         cx.gathered.clear();
         Ok(sent)
     }
@@ -99,7 +111,11 @@ impl Stream {
         };
         self.can.remove(Readiness::WRITABLE);
         self.count_sent(count, common);
-        Ok(if count > 0 { Sent::Part(count) } else { Sent::Nothing })
+        Ok(if count > 0 {
+            Sent::Part(count)
+        } else {
+            Sent::Nothing
+        })
     }
 
     /// One send where the turn is no plain one: what is held goes first.
@@ -111,11 +127,18 @@ impl Stream {
         cx: &mut Context<'_>,
     ) -> Result<bool, End> {
         self.tell_eof(handler, cx)?;
-        let sent =
-            if cx.held.output().is_empty() { self.send(endpoint, cx.common, cx)? } else { self.send_held(endpoint, cx)? };
+        let sent = if cx.held.output().is_empty() {
+            self.send(endpoint, cx.common, cx)?
+        } else {
+            self.send_held(endpoint, cx)?
+        };
         if let (Sent::All(count), Phase::Open) = (sent, self.phase) {
             if self.is_drained(count, cx.common) {
-                cx.room = if cx.intent == Intent::Stay { cx.common.config.output_max_bytes } else { 0 };
+                cx.room = if cx.intent == Intent::Stay {
+                    cx.common.config.output_max_bytes
+                } else {
+                    0
+                };
                 self.tell(Callback::Drain, handler, cx)?;
                 cx.hold_gathered();
             }

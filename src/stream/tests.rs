@@ -29,8 +29,17 @@ enum Step {
     Later,
 }
 
-const STEPS: [Step; 9] =
-    [Step::Data(1), Step::Data(3), Step::Split, Step::Fin, Step::Reset, Step::Take(1), Step::Take(9), Step::Wake, Step::Later];
+const STEPS: [Step; 9] = [
+    Step::Data(1),
+    Step::Data(3),
+    Step::Split,
+    Step::Fin,
+    Step::Reset,
+    Step::Take(1),
+    Step::Take(9),
+    Step::Wake,
+    Step::Later,
+];
 const LENGTH: u32 = 4;
 
 /// What the socket's own buffer takes.
@@ -60,7 +69,11 @@ struct Memory {
 impl Memory {
     fn interrupt(&mut self) -> io::Result<()> {
         self.interrupted = self.interrupting && !self.interrupted;
-        if self.interrupted { Err(ErrorKind::Interrupted.into()) } else { Ok(()) }
+        if self.interrupted {
+            Err(ErrorKind::Interrupted.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn room(&self) -> usize {
@@ -74,7 +87,11 @@ impl Memory {
         if count == 0 || !self.awaited || !std::mem::take(&mut self.refused) {
             return Readiness::default();
         }
-        if self.fin { Readiness::WRITABLE.and(Readiness::INPUT) } else { Readiness::WRITABLE }
+        if self.fin {
+            Readiness::WRITABLE.and(Readiness::INPUT)
+        } else {
+            Readiness::WRITABLE
+        }
     }
 }
 
@@ -86,11 +103,21 @@ impl Memory {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let Some(piece) = self.pieces.front_mut() else {
-            assert!(self.fin || self.more || self.scattered, "a read for nothing");
-            return if self.fin { Ok(0) } else { Err(ErrorKind::WouldBlock.into()) };
+            assert!(
+                self.fin || self.more || self.scattered,
+                "a read for nothing"
+            );
+            return if self.fin {
+                Ok(0)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            };
         };
         let count = buffer.len().min(piece.len());
-        buffer.iter_mut().zip(piece.drain(..count)).for_each(|(place, byte)| *place = byte);
+        buffer
+            .iter_mut()
+            .zip(piece.drain(..count))
+            .for_each(|(place, byte)| *place = byte);
         self.pieces.retain(|piece| !piece.is_empty());
         self.reads += count;
         self.more = count == buffer.len();
@@ -99,7 +126,10 @@ impl Memory {
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         assert!(!self.shut, "written after the FIN");
-        assert!(!self.refused || self.reset, "written again before there was room");
+        assert!(
+            !self.refused || self.reset,
+            "written again before there was room"
+        );
         self.interrupt()?;
         self.writes += 1;
         if self.reset {
@@ -108,7 +138,11 @@ impl Memory {
         let count = bytes.len().min(self.room());
         self.wire.extend(&bytes[..count]);
         self.refused |= count < bytes.len();
-        if count == 0 { Err(ErrorKind::WouldBlock.into()) } else { Ok(count) }
+        if count == 0 {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            Ok(count)
+        }
     }
 }
 
@@ -122,7 +156,10 @@ impl Endpoint for RefCell<Memory> {
     }
 
     fn shutdown_write(&self, _: Told<'_>) -> io::Result<()> {
-        assert!(!std::mem::replace(&mut self.borrow_mut().shut, true), "two FINs");
+        assert!(
+            !std::mem::replace(&mut self.borrow_mut().shut, true),
+            "two FINs"
+        );
         Ok(())
     }
 }
@@ -218,7 +255,11 @@ impl Handler for Probe {
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         assert!(self.opened == 1 && !self.finished && !input.is_empty());
-        assert_eq!(input, &self.sent_by_peer[self.consumed..self.consumed + input.len()], "lost or offered twice");
+        assert_eq!(
+            input,
+            &self.sent_by_peer[self.consumed..self.consumed + input.len()],
+            "lost or offered twice"
+        );
         self.offers += 1;
         self.offered_at = (self.written.len(), cx.room());
         let count = match self.style {
@@ -334,11 +375,16 @@ impl Bench {
     /// Lets a step happen, and the connection have every turn that it then has coming.
     fn step(&mut self, step: Step) {
         let edge = self.happen(step);
-        let mut due = self.stream.deadline(&self.held, &self.common.config).is_some_and(|at| at <= self.common.now);
+        let mut due = self
+            .stream
+            .deadline(&self.held, &self.common.config)
+            .is_some_and(|at| at <= self.common.now);
         self.noted.add(edge);
         let mut turns = 0;
         while self.end.is_none()
-            && (due || self.noted != Readiness::default() || self.stream.wants_turn(&self.held, &self.common.config))
+            && (due
+                || self.noted != Readiness::default()
+                || self.stream.wants_turn(&self.held, &self.common.config))
         {
             due = false;
             self.turn();
@@ -393,16 +439,37 @@ impl Bench {
     fn turn(&mut self) {
         let (reads, writes) = (self.memory.borrow().reads, self.memory.borrow().writes);
         let full = self.held.output().len() == self.common.config.output_max_bytes;
-        let stuck = full && !self.held.input().is_empty() && !self.probe.finished && !self.probe.half_closed;
+        let stuck = full
+            && !self.held.input().is_empty()
+            && !self.probe.finished
+            && !self.probe.half_closed;
         let noted = self.noted.take();
-        let (offers, offerable) = (self.probe.offers, noted.has(Readiness::WOKEN) || self.stream.can.has(Readiness::WOKEN));
+        let (offers, offerable) = (
+            self.probe.offers,
+            noted.has(Readiness::WOKEN) || self.stream.can.has(Readiness::WOKEN),
+        );
         let (id, common) = (Id::new(0, 0), &self.common);
-        let heard = self.stream.hear(noted, &self.memory, id, &self.held, common, &mut self.buffer);
+        let heard = self.stream.hear(
+            noted,
+            &self.memory,
+            id,
+            &self.held,
+            common,
+            &mut self.buffer,
+        );
         let count = *heard.as_ref().unwrap_or(&0);
         let gathered = Gathered::new(&self.buffer[..count], &mut self.gathered);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         let mut nobody = Nobody;
-        let mut cx = Context::new(id, &peer, common, None, &mut self.held, gathered, &mut nobody);
+        let mut cx = Context::new(
+            id,
+            &peer,
+            common,
+            None,
+            &mut self.held,
+            gathered,
+            &mut nobody,
+        );
         let result = match heard {
             Ok(_) => self.stream.answer(&self.memory, &mut self.probe, &mut cx),
             Err(error) => Err(self.stream.fail(error, &mut self.probe, &mut cx)),
@@ -410,20 +477,36 @@ impl Bench {
         if result.is_err() {
             cx.gathered.settle();
         }
-        assert!(self.memory.borrow().reads - reads <= self.common.config.turn_budget_bytes, "over the budget");
-        assert!(!stuck || self.memory.borrow().reads == reads, "read while output was full and input lay unconsumed");
-        assert!(self.memory.borrow().writes - writes <= 1, "a turn sends once");
+        assert!(
+            self.memory.borrow().reads - reads <= self.common.config.turn_budget_bytes,
+            "over the budget"
+        );
+        assert!(
+            !stuck || self.memory.borrow().reads == reads,
+            "read while output was full and input lay unconsumed"
+        );
+        assert!(
+            self.memory.borrow().writes - writes <= 1,
+            "a turn sends once"
+        );
         assert!(self.held.output().len() <= self.common.config.output_max_bytes);
         assert!(self.held.input().len() <= self.common.config.input_max_bytes);
         let new = self.memory.borrow().reads > reads;
-        assert!(self.probe.offers == offers || new || offerable, "offered again for nothing");
-        let rests = !self.stream.wants_turn(&self.held, &self.common.config) && self.stream.can.has(Readiness::WRITABLE);
+        assert!(
+            self.probe.offers == offers || new || offerable,
+            "offered again for nothing"
+        );
+        let rests = !self.stream.wants_turn(&self.held, &self.common.config)
+            && self.stream.can.has(Readiness::WRITABLE);
         assert!(rests || !matches!(result, Ok(true)), "left lying");
         if let Err(end) = result {
             self.end = Some(end.reason);
             self.check_receipt(end);
         } else {
-            assert!(self.gathered.is_empty(), "left for another connection to send");
+            assert!(
+                self.gathered.is_empty(),
+                "left for another connection to send"
+            );
             if self.stream.must_await_writable() {
                 // Asking reports present readiness too.
                 self.memory.borrow_mut().awaited = true;
@@ -441,11 +524,19 @@ impl Bench {
     }
 
     fn check_receipt(&mut self, end: End) {
-        let closed = self.stream.close(end, self.common.now, &self.held, &mut self.gathered);
+        let closed = self
+            .stream
+            .close(end, self.common.now, &self.held, &mut self.gathered);
         assert_eq!(closed.sent as usize, self.memory.borrow().wire.len());
-        assert_eq!((closed.sent + closed.unsent) as usize, self.probe.written.len());
+        assert_eq!(
+            (closed.sent + closed.unsent) as usize,
+            self.probe.written.len()
+        );
         assert_eq!(closed.received as usize, self.memory.borrow().reads);
-        assert_eq!(closed.discarded as usize, self.memory.borrow().reads - self.probe.consumed);
+        assert_eq!(
+            closed.discarded as usize,
+            self.memory.borrow().reads - self.probe.consumed
+        );
     }
 
     /// Nothing is queued any more: then nothing may be possible either.
@@ -456,40 +547,72 @@ impl Bench {
         let (output, input) = (self.held.output().len(), self.held.input().len());
         if output > 0 {
             assert!(
-                self.memory.borrow().room() == 0 && self.memory.borrow().awaited && self.memory.borrow().refused,
+                self.memory.borrow().room() == 0
+                    && self.memory.borrow().awaited
+                    && self.memory.borrow().refused,
                 "output lies still"
             );
         }
-        let unread = !self.memory.borrow().pieces.is_empty() || self.memory.borrow().fin && self.stream.input == Input::Open;
+        let unread = !self.memory.borrow().pieces.is_empty()
+            || self.memory.borrow().fin && self.stream.input == Input::Open;
         if unread || self.memory.borrow().reset {
-            let full =
-                output == self.common.config.output_max_bytes && input > 0 || input == self.common.config.input_max_bytes;
+            let full = output == self.common.config.output_max_bytes && input > 0
+                || input == self.common.config.input_max_bytes;
             // A reset is found by the next read or write; only a handler that will not consume leaves none to make.
             let found = !self.memory.borrow().reset || input > 0;
             assert!(full && found && !self.probe.finished, "input lies still");
         }
         if output == 0 && !self.probe.finished {
-            assert_eq!(self.probe.drained_at, self.probe.written.len(), "not told that all has left");
-            let heard = input == 0 || self.probe.offered_at == (self.probe.written.len(), self.common.config.output_max_bytes);
+            assert_eq!(
+                self.probe.drained_at,
+                self.probe.written.len(),
+                "not told that all has left"
+            );
+            let heard = input == 0
+                || self.probe.offered_at
+                    == (
+                        self.probe.written.len(),
+                        self.common.config.output_max_bytes,
+                    );
             assert!(heard, "not offered again when all had left");
         }
         if self.stream.input != Input::Open && input == 0 {
-            assert_eq!(self.probe.eofs + usize::from(self.probe.finished && self.probe.eofs == 0), 1, "the end is not told");
+            assert_eq!(
+                self.probe.eofs + usize::from(self.probe.finished && self.probe.eofs == 0),
+                1,
+                "the end is not told"
+            );
         }
     }
 
     /// A peer that reads everything and closes: whatever happened before, this must come to its end.
     fn conclude(&mut self) {
         for _ in 0..60 {
-            [Step::Take(9), Step::Fin, Step::Take(9), Step::Wake, Step::Later].into_iter().for_each(|step| self.step(step));
+            [
+                Step::Take(9),
+                Step::Fin,
+                Step::Take(9),
+                Step::Wake,
+                Step::Later,
+            ]
+            .into_iter()
+            .for_each(|step| self.step(step));
         }
         let style = self.probe.style;
         let end = self.end.unwrap_or_else(|| panic!("never ends"));
         match end {
             Reason::Finished => {
-                assert_eq!(self.memory.borrow().wire, self.probe.written, "the answer is whole");
-                assert!(self.memory.borrow().fin && self.memory.borrow().pieces.is_empty(), "closed with unread input");
-                let heard_out = style != Style::Half || self.probe.consumed == self.probe.sent_by_peer.len();
+                assert_eq!(
+                    self.memory.borrow().wire,
+                    self.probe.written,
+                    "the answer is whole"
+                );
+                assert!(
+                    self.memory.borrow().fin && self.memory.borrow().pieces.is_empty(),
+                    "closed with unread input"
+                );
+                let heard_out =
+                    style != Style::Half || self.probe.consumed == self.probe.sent_by_peer.len();
                 assert!(heard_out, "closed before all was consumed");
             }
             Reason::Reset => assert!(self.memory.borrow().reset),
@@ -497,7 +620,11 @@ impl Bench {
             other => panic!("{other}"),
         }
         if style == Style::Echo && end == Reason::Finished {
-            assert_eq!(self.memory.borrow().wire, self.probe.sent_by_peer, "the echo is whole");
+            assert_eq!(
+                self.memory.borrow().wire,
+                self.probe.sent_by_peer,
+                "the echo is whole"
+            );
         }
     }
 }
@@ -521,9 +648,14 @@ fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
     for (length, interrupting) in [(LENGTH, false), (LENGTH - 1, true)] {
         for config in sizes() {
             // A pair must fit, or it can never be answered.
-            for style in STYLES.into_iter().filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2) {
+            for style in STYLES
+                .into_iter()
+                .filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2)
+            {
                 for number in 0..STEPS.len().pow(length) {
-                    let steps: Vec<Step> = (0..length).map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()]).collect();
+                    let steps: Vec<Step> = (0..length)
+                        .map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()])
+                        .collect();
                     converse(style, &steps, &config, interrupting);
                 }
             }
@@ -539,5 +671,8 @@ fn converse(style: Style, steps: &[Step], config: &Config, interrupting: bool) {
         steps.iter().for_each(|&step| bench.step(step));
         bench.conclude();
     });
-    assert!(told.is_ok(), "{style:?} {steps:?} {config:?}, interrupted: {interrupting}");
+    assert!(
+        told.is_ok(),
+        "{style:?} {steps:?} {config:?}, interrupted: {interrupting}"
+    );
 }

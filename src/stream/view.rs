@@ -10,7 +10,13 @@ use crate::timers::Tick;
 use std::net::SocketAddr;
 
 impl Stream {
-    pub(crate) fn view(&self, id: Id, peer: SocketAddr, held: &Holding, now: Tick) -> ConnectionView {
+    pub(crate) fn view(
+        &self,
+        id: Id,
+        peer: SocketAddr,
+        held: &Holding,
+        now: Tick,
+    ) -> ConnectionView {
         let state = match (self.phase, self.output, self.input) {
             (Phase::Finishing | Phase::Lingering, ..) => State::Finishing,
             (_, Output::Ending | Output::Ended, _) => State::HalfClosed,

@@ -21,7 +21,10 @@ pub struct Running {
 
 impl Running {
     /// Starts a reactor; `setup` runs on its thread, before the loop, and what it returns is returned.
-    pub fn start<T: Send + 'static>(config: Config, setup: impl FnOnce(&mut Reactor) -> T + Send + 'static) -> (Running, T) {
+    pub fn start<T: Send + 'static>(
+        config: Config,
+        setup: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+    ) -> (Running, T) {
         let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut reactor = Reactor::new(config).unwrap();
@@ -31,13 +34,24 @@ impl Running {
             reactor.stats()
         });
         let (handle, made) = receiver.recv_timeout(PATIENCE).unwrap();
-        (Running { handle, thread: Some(thread) }, made)
+        (
+            Running {
+                handle,
+                thread: Some(thread),
+            },
+            made,
+        )
     }
 
     /// Runs a closure on the loop and returns what it returned.
-    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Reactor) -> T + Send + 'static) -> T {
+    pub fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Reactor) -> T + Send + 'static,
+    ) -> T {
         let (sender, receiver) = mpsc::channel();
-        let posted = self.handle.post(move |reactor: &mut Reactor| sender.send(question(reactor)).unwrap());
+        let posted = self
+            .handle
+            .post(move |reactor: &mut Reactor| sender.send(question(reactor)).unwrap());
         assert!(posted.is_ok(), "the reactor is gone");
         receiver.recv_timeout(PATIENCE).unwrap()
     }
@@ -70,7 +84,10 @@ impl Drop for Running {
         let _ = self.handle.stop();
         if let Some(thread) = self.thread.take() {
             let result = thread.join();
-            assert!(result.is_ok() || std::thread::panicking(), "the reactor's thread panicked");
+            assert!(
+                result.is_ok() || std::thread::panicking(),
+                "the reactor's thread panicked"
+            );
         }
     }
 }
@@ -118,22 +135,42 @@ impl Program {
         words.extend(args);
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).env("RUST_LOG", log);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let stderr = child.stderr.take();
         let lines: Vec<String> = stdout.lines().take(count).map(Result::unwrap).collect();
         let listening = lines.iter().map(|line| announced(line)).collect();
-        Program { child, listening, stderr }
+        Program {
+            child,
+            listening,
+            stderr,
+        }
     }
 
     /// `doorkeeper serve ARGS` with quiet logs.
     pub fn serve(args: &[&str]) -> Program {
-        Program::start(&[], args, "warn", args.iter().filter(|arg| !arg.starts_with("--") && arg.contains('=')).count())
+        Program::start(
+            &[],
+            args,
+            "warn",
+            args.iter()
+                .filter(|arg| !arg.starts_with("--") && arg.contains('='))
+                .count(),
+        )
     }
 
     /// The address of the service announced by this name.
     pub fn address(&self, service: &str) -> SocketAddr {
-        self.listening.iter().find(|(name, _)| name == service).unwrap().1
+        self.listening
+            .iter()
+            .find(|(name, _)| name == service)
+            .unwrap()
+            .1
     }
 
     pub fn pid(&self) -> u32 {
@@ -162,15 +199,22 @@ impl Drop for Program {
 
 fn announced(line: &str) -> (String, SocketAddr) {
     let words: Vec<&str> = line.split(' ').collect();
-    assert!(words.len() == 3 && words[0] == "listening", "not an announcement: {line}");
+    assert!(
+        words.len() == 3 && words[0] == "listening",
+        "not an announcement: {line}"
+    );
     (words[1].to_string(), words[2].parse().unwrap())
 }
 
 /// Whether an outside program is there. Says loudly if not, and fails where nothing may be missing.
 pub fn have(tool: &str) -> bool {
-    let found = std::env::var_os("PATH").is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(tool).is_file()));
+    let found = std::env::var_os("PATH")
+        .is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(tool).is_file()));
     if !found {
-        assert!(std::env::var_os("CI").is_none(), "{tool} is missing, and CI is set");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "{tool} is missing, and CI is set"
+        );
         eprintln!("\n*** NOT TESTED: {tool} is missing ***\n");
     }
     found
@@ -185,10 +229,22 @@ pub fn alone(test: &str, wrapper: &[&str]) -> bool {
     }
     let own = std::env::current_exe().unwrap();
     let mut words: Vec<&OsStr> = wrapper.iter().map(OsStr::new).collect();
-    words.extend([own.as_os_str(), OsStr::new(test), OsStr::new("--exact"), OsStr::new("--nocapture")]);
-    let output = Command::new(words[0]).args(&words[1..]).env(MARK, "1").output().unwrap();
+    words.extend([
+        own.as_os_str(),
+        OsStr::new(test),
+        OsStr::new("--exact"),
+        OsStr::new("--nocapture"),
+    ]);
+    let output = Command::new(words[0])
+        .args(&words[1..])
+        .env(MARK, "1")
+        .output()
+        .unwrap();
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{text}"
+    );
     false
 }

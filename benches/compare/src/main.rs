@@ -52,13 +52,25 @@ pub struct Options {
 }
 
 fn options() -> Result<Option<Options>> {
-    let mut options =
-        Options { rounds: 7, closer: 14, seconds: 1, only: vec![], servers: vec![], weights: true, again: false, keep: false };
+    let mut options = Options {
+        rounds: 7,
+        closer: 14,
+        seconds: 1,
+        only: vec![],
+        servers: vec![],
+        weights: true,
+        again: false,
+        keep: false,
+    };
     let mut parser = Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Arg::Long("rounds") => options.rounds = number(&mut parser, "--rounds", 1..=1000)? as usize,
-            Arg::Long("closer") => options.closer = number(&mut parser, "--closer", 0..=1000)? as usize,
+            Arg::Long("rounds") => {
+                options.rounds = number(&mut parser, "--rounds", 1..=1000)? as usize
+            }
+            Arg::Long("closer") => {
+                options.closer = number(&mut parser, "--closer", 0..=1000)? as usize
+            }
             Arg::Long("seconds") => options.seconds = number(&mut parser, "--seconds", 1..=60)?,
             Arg::Long("only") => {
                 let name = parser.value()?.string()?;
@@ -66,9 +78,16 @@ fn options() -> Result<Option<Options>> {
                 options.only.push(name);
             }
             Arg::Long("servers") => {
-                let names: Vec<String> = parser.value()?.string()?.split(',').map(str::to_string).collect();
+                let names: Vec<String> = parser
+                    .value()?
+                    .string()?
+                    .split(',')
+                    .map(str::to_string)
+                    .collect();
                 let all: Vec<&str> = Peer::all().iter().map(|peer| peer.name).collect();
-                names.iter().try_for_each(|name| known("--servers", name, &all))?;
+                names
+                    .iter()
+                    .try_for_each(|name| known("--servers", name, &all))?;
                 options.servers = names;
             }
             Arg::Long("no-weights") => options.weights = false,
@@ -90,7 +109,14 @@ fn options() -> Result<Option<Options>> {
 fn number(parser: &mut Parser, option: &str, bounds: RangeInclusive<u32>) -> Result<u32> {
     let word = parser.value()?.string()?;
     let parsed = word.parse().ok().filter(|number| bounds.contains(number));
-    parsed.ok_or_else(|| format!("{option} {word}: must be a whole number from {} to {}", bounds.start(), bounds.end()).into())
+    parsed.ok_or_else(|| {
+        format!(
+            "{option} {word}: must be a whole number from {} to {}",
+            bounds.start(),
+            bounds.end()
+        )
+        .into()
+    })
 }
 
 fn known(option: &str, name: &str, all: &[&str]) -> Result<()> {
@@ -102,7 +128,11 @@ fn known(option: &str, name: &str, all: &[&str]) -> Result<()> {
 
 /// The root of the project.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders up").to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("two folders up")
+        .to_path_buf()
 }
 
 fn main() -> ExitCode {
@@ -122,7 +152,11 @@ fn run() -> Result<()> {
     };
     let folder = root().join("docs/performance");
     let file = folder.join("results.json");
-    let results = if options.again { serde_json::from_str(&std::fs::read_to_string(&file)?)? } else { measured(&options)? };
+    let results = if options.again {
+        serde_json::from_str(&std::fs::read_to_string(&file)?)?
+    } else {
+        measured(&options)?
+    };
     let tables = tables::markdown(&results);
     if options.keep {
         print!("{tables}");
@@ -140,11 +174,16 @@ fn measured(options: &Options) -> Result<Value> {
     let load = peers::build_load()?;
     let mut missing = Vec::new();
     let mut found = Vec::new();
-    for peer in Peer::all().into_iter().filter(|peer| peer.is_wanted(options)) {
+    for peer in Peer::all()
+        .into_iter()
+        .filter(|peer| peer.is_wanted(options))
+    {
         match peer.build() {
             Ok(()) => found.push(peer),
             Err(error) if peer.name == peers::YARDSTICK => {
-                return Err(format!("{}, which all others are compared with: {error}", peer.name).into());
+                return Err(
+                    format!("{}, which all others are compared with: {error}", peer.name).into(),
+                );
             }
             Err(error) => {
                 eprintln!("MISSING: {}: {error}", peer.name);

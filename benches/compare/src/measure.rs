@@ -17,8 +17,14 @@ pub const SCENARIOS: [(&str, &str); 12] = [
     ("64 B × 10000", "--connections 10000"),
     ("16 KiB × 64", "--connections 64 --size 16384"),
     ("1 MiB × 4", "--connections 4 --size 1048576"),
-    ("pipelined lines", "--connections 64 --size 32 --pipeline 16 --lines"),
-    ("connect-echo-close", "--mode connect --connections 64 --source-addresses MANY"),
+    (
+        "pipelined lines",
+        "--connections 64 --size 32 --pipeline 16 --lines",
+    ),
+    (
+        "connect-echo-close",
+        "--mode connect --connections 64 --source-addresses MANY",
+    ),
     ("idle", "--mode idle --connections 10000"),
     ("50 pingers", "--connections 50"),
     ("flood", "--connections 50 --flooders 4"),
@@ -26,13 +32,23 @@ pub const SCENARIOS: [(&str, &str); 12] = [
 ];
 
 /// Those with a figure to reach, which are run more often, on the servers that the figure is about.
-pub const CLOSER: [&str; 6] = ["64 B × 64", "64 B × 1000", "64 B × 10000", "16 KiB × 64", "1 MiB × 4", "connect-echo-close"];
+pub const CLOSER: [&str; 6] = [
+    "64 B × 64",
+    "64 B × 1000",
+    "64 B × 10000",
+    "16 KiB × 64",
+    "1 MiB × 4",
+    "connect-echo-close",
+];
 pub const CLOSE: [&str; 4] = ["epoll", "epoll-64", "doorkeeper", "tokio"];
 
 /// Each has ports of its own. With one, a second's connections are as many as there are ports, and what is measured is how soon the
 /// kernel gives one back.
 fn many_addresses() -> String {
-    (2..=33).map(|last| format!("127.0.0.{last}")).collect::<Vec<_>>().join(",")
+    (2..=33)
+        .map(|last| format!("127.0.0.{last}"))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 pub fn all(options: &Options, peers: &[Peer], load: &Path) -> Result<Vec<Value>> {
@@ -40,9 +56,15 @@ pub fn all(options: &Options, peers: &[Peer], load: &Path) -> Result<Vec<Value>>
     let rounds = options.rounds + options.closer;
     for round in 0..rounds {
         let is_closer = round >= options.rounds;
-        let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
-        let peers: Vec<&Peer> = peers.iter().filter(|peer| !is_closer || CLOSE.contains(&peer.name)).collect();
-        let scenarios = SCENARIOS.into_iter().filter(|(name, _)| wanted(name) && (!is_closer || CLOSER.contains(name)));
+        let wanted =
+            |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+        let peers: Vec<&Peer> = peers
+            .iter()
+            .filter(|peer| !is_closer || CLOSE.contains(&peer.name))
+            .collect();
+        let scenarios = SCENARIOS
+            .into_iter()
+            .filter(|(name, _)| wanted(name) && (!is_closer || CLOSER.contains(name)));
         for (scenario, args) in scenarios {
             // Another begins in each round, so that no server always follows the same one.
             for turn in 0..peers.len() {
@@ -77,7 +99,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 impl Running {
     fn new(command: &mut Command) -> Result<Running> {
         let child = command.stdout(Stdio::piped()).spawn();
-        let child = child.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
+        let child =
+            child.map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let (ended, end) = channel();
         let pid = child.id().to_string();
         std::thread::spawn(move || {
@@ -85,7 +108,11 @@ impl Running {
                 let _ = Command::new("kill").args(["-KILL", &pid]).status();
             }
         });
-        Ok(Running { child, address: String::new(), _ended: ended })
+        Ok(Running {
+            child,
+            address: String::new(),
+            _ended: ended,
+        })
     }
 
     fn lines(&mut self) -> impl Iterator<Item = std::io::Result<String>> + use<> {
@@ -105,7 +132,10 @@ pub fn start(command: &mut Command) -> Result<Running> {
     let mut running = Running::new(command.stderr(Stdio::null()))?;
     let line = running.lines().next();
     let line = line.ok_or("the server ended at once")??;
-    running.address = line.strip_prefix("listening ").ok_or("the server does not say where it listens")?.to_string();
+    running.address = line
+        .strip_prefix("listening ")
+        .ok_or("the server does not say where it listens")?
+        .to_string();
     Ok(running)
 }
 
@@ -125,7 +155,15 @@ fn one(peer: &Peer, args: &str, seconds: u32, load: &Path, processor: usize) -> 
     let pid = server.child.id();
     let memory = memory_now(pid)?;
     let mut command = pinned(1 - processor, load);
-    command.args(["bench", &server.address, "--json", "--warm-up", "300ms", "--duration", &format!("{seconds}s")]);
+    command.args([
+        "bench",
+        &server.address,
+        "--json",
+        "--warm-up",
+        "300ms",
+        "--duration",
+        &format!("{seconds}s"),
+    ]);
     command.args(args.replace("MANY", &many_addresses()).split(' '));
     let mut running = Running::new(command.stderr(Stdio::piped()))?;
     let mut complaints = running.child.stderr.take().expect("a pipe");
@@ -143,11 +181,15 @@ fn one(peer: &Peer, args: &str, seconds: u32, load: &Path, processor: usize) -> 
     let mut said = String::new();
     complaints.read_to_string(&mut said)?;
     let status = running.child.wait()?;
-    let Some(report) = report else { return Err(format!("the load: {status}: {}", said.trim()).into()) };
+    let Some(report) = report else {
+        return Err(format!("the load: {status}: {}", said.trim()).into());
+    };
     let report: Value = serde_json::from_str(&report)?;
     let number = |name: &str| report[name].as_f64().unwrap_or(0.0);
     let (requests, connections) = (number("requests"), number("connections"));
-    let whole = report["errors"].as_object().is_some_and(|errors| errors.is_empty());
+    let whole = report["errors"]
+        .as_object()
+        .is_some_and(|errors| errors.is_empty());
     Ok(json!({
         "rate": number("requests_per_second"),
         "cpu_ns": (requests > 0.0).then(|| (after - before) as f64 / requests),
@@ -168,7 +210,11 @@ fn cpu(pid: u32) -> Result<u64> {
     let mut total = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        total += text.split_whitespace().next().ok_or("schedstat is empty")?.parse::<u64>()?;
+        total += text
+            .split_whitespace()
+            .next()
+            .ok_or("schedstat is empty")?
+            .parse::<u64>()?;
     }
     Ok(total)
 }
@@ -176,7 +222,10 @@ fn cpu(pid: u32) -> Result<u64> {
 /// What a process has written to and shares with nobody, in bytes.
 fn memory_now(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:")).ok_or("smaps_rollup says nothing")?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Private_Dirty:"))
+        .ok_or("smaps_rollup says nothing")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }
 
@@ -184,7 +233,10 @@ fn memory_now(pid: u32) -> Result<u64> {
 pub fn machine() -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
-    let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("");
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("");
     json!({
         "processor": model.trim_start_matches([' ', '\t', ':']),
         "processors": std::thread::available_parallelism().map_or(0, usize::from),

@@ -26,15 +26,24 @@ pub fn all(peers: &[Peer]) -> Result<Value> {
         eprintln!("weighing {}", peer.name);
         let mut weight = Map::new();
         if WEIGHED.contains(&peer.name) {
-            weight.insert("bytes_over_empty".into(), json!(std::fs::metadata(peer.program())?.len() - empty));
-            weight.insert("crates".into(), json!(crates(&format!("peer-{}", peer.name))?));
+            weight.insert(
+                "bytes_over_empty".into(),
+                json!(std::fs::metadata(peer.program())?.len() - empty),
+            );
+            weight.insert(
+                "crates".into(),
+                json!(crates(&format!("peer-{}", peer.name))?),
+            );
             weight.insert("build_seconds".into(), builds[peer.name].clone());
         }
         if peer.name == "doorkeeper" {
             weight.insert("crates_of_the_library".into(), json!(crates("doorkeeper")?));
         }
         for (name, connections) in [("instructions_1", 1), ("instructions_64", 64)] {
-            let count = slope(|rounds| instructions(&peer.program(), rounds, connections), connections);
+            let count = slope(
+                |rounds| instructions(&peer.program(), rounds, connections),
+                connections,
+            );
             weight.insert(name.into(), told(peer, "instructions", count));
         }
         let count = slope(|rounds| calls(&peer.program(), rounds), 1);
@@ -57,7 +66,11 @@ fn told(peer: &Peer, what: &str, count: Result<f64>) -> Value {
 
 /// What one message more costs.
 fn slope(cost: impl Fn(usize) -> Result<u64>, connections: usize) -> Result<f64> {
-    let (few, many) = if connections == 1 { (500, 1500) } else { (20, 60) };
+    let (few, many) = if connections == 1 {
+        (500, 1500)
+    } else {
+        (20, 60)
+    };
     let (less, more) = (cost(few)?, cost(many)?);
     Ok((more as f64 - less as f64) / ((many - few) * connections) as f64)
 }
@@ -89,12 +102,19 @@ fn talk(address: &str, rounds: usize, connections: usize) -> Result<()> {
     Ok(())
 }
 
-fn report_of(mut server: Running, mut talk: impl FnMut(&str) -> Result<()>, report: &Path) -> Result<String> {
+fn report_of(
+    mut server: Running,
+    mut talk: impl FnMut(&str) -> Result<()>,
+    report: &Path,
+) -> Result<String> {
     let talked = talk(&server.address);
     // The tool ends with what it watches, and then writes its report. Whatever came of the talk, neither may stay.
     let id = server.child.id();
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-    let watched = children.split_whitespace().next().map_or(id.to_string(), str::to_string);
+    let watched = children
+        .split_whitespace()
+        .next()
+        .map_or(id.to_string(), str::to_string);
     Command::new("kill").args(["-TERM", &watched]).status()?;
     server.child.wait()?;
     let text = std::fs::read_to_string(report);
@@ -106,9 +126,19 @@ fn report_of(mut server: Running, mut talk: impl FnMut(&str) -> Result<()>, repo
 fn instructions(program: &Path, rounds: usize, connections: usize) -> Result<u64> {
     let report = std::env::temp_dir().join(format!("compare-callgrind-{}", std::process::id()));
     let mut command = Command::new("valgrind");
-    command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", report.display())).arg(program);
-    let text = report_of(start(command.arg("127.0.0.1:0"))?, |address| talk(address, rounds, connections), &report)?;
-    let total = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    command
+        .arg("--tool=callgrind")
+        .arg(format!("--callgrind-out-file={}", report.display()))
+        .arg(program);
+    let text = report_of(
+        start(command.arg("127.0.0.1:0"))?,
+        |address| talk(address, rounds, connections),
+        &report,
+    )?;
+    let total = text.lines().find_map(|line| {
+        line.strip_prefix("totals: ")
+            .or(line.strip_prefix("summary: "))
+    });
     Ok(total.ok_or("callgrind counted nothing")?.trim().parse()?)
 }
 
@@ -116,21 +146,37 @@ fn calls(program: &Path, rounds: usize) -> Result<u64> {
     let report = std::env::temp_dir().join(format!("compare-strace-{}", std::process::id()));
     let mut command = Command::new("strace");
     command.args(["-f", "-qq", "-o"]).arg(&report).arg(program);
-    let text = report_of(start(command.arg("127.0.0.1:0"))?, |address| talk(address, rounds, 1), &report)?;
+    let text = report_of(
+        start(command.arg("127.0.0.1:0"))?,
+        |address| talk(address, rounds, 1),
+        &report,
+    )?;
     // A call that another thread's interrupts is on two lines, and the second says so.
-    Ok(text.lines().filter(|line| line.contains('(') && !line.contains(" resumed>")).count() as u64)
+    Ok(text
+        .lines()
+        .filter(|line| line.contains('(') && !line.contains(" resumed>"))
+        .count() as u64)
 }
 
 /// How many crates a package brings, itself not counted.
 fn crates(package: &str) -> Result<usize> {
     let mut command = Command::new("cargo");
-    command.args(["tree", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p", package]);
+    command.args([
+        "tree", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p", package,
+    ]);
     let output = command.current_dir(root().join("benches")).output()?;
     if !output.status.success() {
-        return Err(format!("cargo tree of {package}: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
+        return Err(format!(
+            "cargo tree of {package}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )
+        .into());
     }
     let text = String::from_utf8(output.stdout)?;
-    let names: BTreeSet<&str> = text.lines().filter_map(|line| line.split(' ').next()).collect();
+    let names: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
     Ok(names.len().saturating_sub(1))
 }
 
@@ -139,7 +185,11 @@ fn builds(peers: &[Peer]) -> Result<Map<String, Value>> {
     let mut best: Map<String, Value> = Map::new();
     let target = root().join("benches/target/cold");
     for _ in 0..BUILDS {
-        for name in peers.iter().map(|peer| peer.name).filter(|name| WEIGHED.contains(name)) {
+        for name in peers
+            .iter()
+            .map(|peer| peer.name)
+            .filter(|name| WEIGHED.contains(name))
+        {
             eprintln!("building {name} from nothing");
             if target.exists() {
                 std::fs::remove_dir_all(&target)?;
@@ -147,7 +197,10 @@ fn builds(peers: &[Peer]) -> Result<Map<String, Value>> {
             let begin = Instant::now();
             build_rust(name, &target)?;
             let took = begin.elapsed().as_secs_f64();
-            let before = best.get(name).and_then(Value::as_f64).unwrap_or(f64::INFINITY);
+            let before = best
+                .get(name)
+                .and_then(Value::as_f64)
+                .unwrap_or(f64::INFINITY);
             best.insert(name.into(), json!(took.min(before)));
         }
     }

@@ -36,7 +36,8 @@ fn main() -> Result<()> {
     println!("listening {}", listener.local_addr()?);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
     let (mut streams, mut buffer) = (Slab::new(), vec![0; 65_536]);
     loop {
         poll.poll(&mut events, None)?;
@@ -45,7 +46,11 @@ fn main() -> Result<()> {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
                     let place = streams.vacant_entry();
-                    poll.registry().register(&mut stream, Token(place.key()), Interest::READABLE)?;
+                    poll.registry().register(
+                        &mut stream,
+                        Token(place.key()),
+                        Interest::READABLE,
+                    )?;
                     place.insert(stream);
                 }
             } else if let Some(stream) = streams.get_mut(event.token().0)

@@ -23,17 +23,20 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_string());
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        let listener = TcpListener::bind(address).await?;
-        println!("listening {}", listener.local_addr()?);
-        let house = Arc::new(Semaphore::new(20_000));
-        loop {
-            let place = house.clone().acquire_owned().await.expect("never closed");
-            let (stream, _) = listener.accept().await?;
-            tokio::spawn(async move {
-                let _place = place;
-                echo(stream).await
-            });
-        }
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(async {
+            let listener = TcpListener::bind(address).await?;
+            println!("listening {}", listener.local_addr()?);
+            let house = Arc::new(Semaphore::new(20_000));
+            loop {
+                let place = house.clone().acquire_owned().await.expect("never closed");
+                let (stream, _) = listener.accept().await?;
+                tokio::spawn(async move {
+                    let _place = place;
+                    echo(stream).await
+                });
+            }
+        })
 }

@@ -17,12 +17,15 @@ async fn echo(mut stream: TcpStream) -> std::io::Result<()> {
 
 fn main() -> std::io::Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_string());
-    tokio::runtime::Builder::new_current_thread().enable_io().build()?.block_on(async {
-        let listener = TcpListener::bind(address).await?;
-        println!("listening {}", listener.local_addr()?);
-        loop {
-            let (stream, _) = listener.accept().await?;
-            tokio::spawn(echo(stream));
-        }
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?
+        .block_on(async {
+            let listener = TcpListener::bind(address).await?;
+            println!("listening {}", listener.local_addr()?);
+            loop {
+                let (stream, _) = listener.accept().await?;
+                tokio::spawn(echo(stream));
+            }
+        })
 }
