@@ -23,10 +23,9 @@ fn main() -> Result<()> {
         .unwrap_or("127.0.0.1:7007".to_string())
         .parse()
         .map_err(Error::other)?;
-    let mut reactor = Reactor::new(Config {
-        idle_timeout: Some(Duration::from_secs(60)),
-        ..Config::default()
-    })?;
+    let mut config = Config::default();
+    config.idle_timeout = Some(Duration::from_secs(60));
+    let mut reactor = Reactor::new(config)?;
     let id = reactor.listen(address, |_peer| Some(Echo))?;
     let address = reactor.local_addr(id)?;
     let udp = UdpSocket::bind(address)?;

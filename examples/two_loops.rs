@@ -30,10 +30,8 @@ fn start(address: SocketAddr) -> Result<Loop> {
     let (sender, started) = channel();
     let thread = std::thread::spawn(move || {
         let mut reactor = Reactor::new(Config::default())?;
-        let options = ListenOptions {
-            reuse_port: true,
-            ..ListenOptions::default()
-        };
+        let mut options = ListenOptions::default();
+        options.reuse_port = true;
         let id = reactor.listen_with(address, &options, |_peer| Some(Echo))?;
         let _ = sender.send((reactor.handle(), reactor.local_addr(id)?));
         reactor.run()?;
@@ -70,7 +68,7 @@ fn main() -> Result<()> {
     for each in [&first, &second] {
         let _ = each
             .handle
-            .post(|reactor: &mut Reactor| reactor.drain(Duration::from_secs(5)));
+            .post(|reactor: &mut Reactor| reactor.shutdown(Duration::from_secs(5)));
     }
     println!(
         "served {} and {}",

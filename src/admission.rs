@@ -1,6 +1,6 @@
 //! When to accept.
 
-use crate::observe::Door;
+use crate::observe::ListenerState;
 use crate::timers::Tick;
 use std::time::Duration;
 
@@ -85,12 +85,12 @@ impl Admission {
     }
 
     /// What to tell of it.
-    pub(crate) fn door(&self) -> Door {
+    pub(crate) fn door(&self) -> ListenerState {
         match self.state {
-            State::Open => Door::Open,
-            State::Full => Door::Full,
-            State::Backoff(_) => Door::Backoff,
-            State::Draining => Door::Draining,
+            State::Open => ListenerState::Accepting,
+            State::Full => ListenerState::Full,
+            State::Backoff(_) => ListenerState::Backoff,
+            State::Draining => ListenerState::ShuttingDown,
         }
     }
 

@@ -10,10 +10,12 @@ use std::time::Duration;
 /// use doorkeeper::Config;
 /// use std::time::Duration;
 ///
-/// let config = Config { idle_timeout: Some(Duration::from_secs(60)), ..Config::default() };
+/// let mut config = Config::default();
+/// config.idle_timeout = Some(Duration::from_secs(60));
 /// # assert_eq!(config.max_connections, 10_000);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Config {
     /// At how many open connections, accepted and outgoing ones together, nothing more is accepted: newcomers stay in the
     /// kernel's waiting room until someone leaves. Outgoing ones are counted but never refused: that the program asks for them
@@ -109,6 +111,7 @@ fn invalid(message: &str) -> io::Error {
 ///
 /// The defaults suit a server that may be restarted at any time and shares its port with nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ListenOptions {
     /// The size of the waiting room: how many connection requests the kernel queues before this program has accepted them
     /// ([listen(2)]). Linux clamps it to `net.core.somaxconn` and admits one more than it says. Default 1,024.
@@ -150,6 +153,7 @@ impl Default for ListenOptions {
 
 /// How one outgoing connection is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConnectOptions {
     /// How long it may take; `None`, the default, is [`Config::connect_timeout`].
     pub timeout: Option<Duration>,

@@ -6,7 +6,7 @@ use crate::handler::{Closed, Handler, Reason};
 use crate::id::Id;
 use crate::net::{Poller, TcpStream, Told};
 use crate::readiness::Readiness;
-use crate::snapshot::{ConnectionView, State};
+use crate::snapshot::{ConnectionState, ConnectionView};
 use crate::timers::Tick;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ impl Dial {
         ConnectionView {
             id,
             peer: self.address,
-            state: State::Connecting,
+            state: ConnectionState::Connecting,
             readable: false,
             writable: false,
             pending_in: 0,

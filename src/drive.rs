@@ -298,7 +298,7 @@ impl Reactor {
     fn log_end(&mut self, id: Id, peer: SocketAddr, closed: &Closed) {
         match closed.reason {
             Reason::Panic => self.count_panic("a handler"),
-            Reason::Handler => {
+            Reason::HandlerError => {
                 if let Some(suppressed) = self.troubles.handler.pass(self.common.now) {
                     log::warn!(
                         "connection {id} with {peer}: handler error{}{}",
@@ -366,10 +366,10 @@ impl Reactor {
             let over = listener.admission.stopped(stop, self.common.now);
             let state = listener.admission.door();
             if state != before {
-                self.common.eyes.tell(|| Event::Admission { id, state });
+                self.common.eyes.tell(|| Event::ListenerState { id, state });
             }
             if stop == Stop::Budget {
-                self.common.eyes.tell(|| Event::Spent {
+                self.common.eyes.tell(|| Event::BudgetSpent {
                     id,
                     budget: Budget::Accept,
                 });
@@ -491,7 +491,7 @@ impl Reactor {
     pub(crate) fn drain_listener(&mut self, id: Id) {
         if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
             listener.admission.drain();
-            self.common.eyes.tell(|| Event::Admission {
+            self.common.eyes.tell(|| Event::ListenerState {
                 id,
                 state: listener.admission.door(),
             });

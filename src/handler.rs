@@ -12,7 +12,7 @@ pub struct TimerKey(pub u64);
 
 /// One side of one conversation. The reactor calls it; it never blocks.
 ///
-/// A callback that returns an error ends its connection with [`Reason::Handler`], one that panics with [`Reason::Panic`]:
+/// A callback that returns an error ends its connection with [`Reason::HandlerError`], one that panics with [`Reason::Panic`]:
 /// at once, and what it had not yet sent is dropped. Nobody else is affected.
 ///
 /// ```
@@ -137,21 +137,21 @@ pub enum Reason {
     /// Any other error of the socket; [`Closed::error`] is it.
     Io,
     /// No byte moved for [`Config::idle_timeout`](crate::Config::idle_timeout).
-    Idle,
+    IdleTimeout,
     /// Finished, but the peer did not close within [`Config::linger_timeout`](crate::Config::linger_timeout).
-    Linger,
+    LingerTimeout,
     /// Finished, but the peer sent more than [`Config::linger_max_bytes`](crate::Config::linger_max_bytes) after that.
-    Limit,
+    LingerLimit,
     /// The handler called [`Context::abort`].
     Aborted,
     /// Someone else called `close` with this connection's id.
     Closed,
     /// A callback returned an error; [`Closed::error`] is it.
-    Handler,
+    HandlerError,
     /// A callback panicked.
     Panic,
     /// The reactor was dropped.
-    Stopped,
+    ReactorDropped,
     /// Nobody listens there, or the peer would not have us (ECONNREFUSED); also where the kernel joined the socket to itself.
     Refused,
     /// No answer: not within the time for connecting, or not to what was sent (ETIMEDOUT).
@@ -170,14 +170,14 @@ impl Reason {
         Reason::Finished,
         Reason::Reset,
         Reason::Io,
-        Reason::Idle,
-        Reason::Linger,
-        Reason::Limit,
+        Reason::IdleTimeout,
+        Reason::LingerTimeout,
+        Reason::LingerLimit,
         Reason::Aborted,
         Reason::Closed,
-        Reason::Handler,
+        Reason::HandlerError,
         Reason::Panic,
-        Reason::Stopped,
+        Reason::ReactorDropped,
         Reason::Refused,
         Reason::TimedOut,
         Reason::Unreachable,
@@ -193,14 +193,14 @@ impl fmt::Display for Reason {
             Reason::Finished => "finished",
             Reason::Reset => "reset by peer",
             Reason::Io => "input/output error",
-            Reason::Idle => "idle",
-            Reason::Linger => "peer did not close in time",
-            Reason::Limit => "peer sent too much after the end",
+            Reason::IdleTimeout => "idle",
+            Reason::LingerTimeout => "peer did not close in time",
+            Reason::LingerLimit => "peer sent too much after the end",
             Reason::Aborted => "aborted",
             Reason::Closed => "closed",
-            Reason::Handler => "handler error",
+            Reason::HandlerError => "handler error",
             Reason::Panic => "handler panicked",
-            Reason::Stopped => "reactor stopped",
+            Reason::ReactorDropped => "reactor stopped",
             Reason::Refused => "refused",
             Reason::TimedOut => "timed out",
             Reason::Unreachable => "unreachable",
@@ -216,7 +216,7 @@ impl fmt::Display for Reason {
 pub struct Closed {
     /// Why it ended.
     pub reason: Reason,
-    /// The error behind the reason, where there is one: that of the system, of [`Reason::Handler`], or what it was that timed
+    /// The error behind the reason, where there is one: that of the system, of [`Reason::HandlerError`], or what it was that timed
     /// out.
     pub error: Option<io::Error>,
     /// Bytes read from the peer, the discarded ones included.

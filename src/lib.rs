@@ -40,7 +40,7 @@
 //!
 //! # Watching it run
 //! [`Reactor::observe`] tells an [`Observer`] every system call and what it came to, every turn and every callback;
-//! [`Reactor::snapshot`] shows everything there is; [`Reactor::waiting`] how full a waiting room is;
+//! [`Reactor::snapshot`] shows everything there is; [`Reactor::accept_queue`] how full a waiting room is;
 //! [`Config::stall_warning`] names a callback that holds the loop. While nobody watches, nothing is computed.
 //!
 //! # Features
@@ -89,11 +89,11 @@ pub use handler::{Callback, Closed, Handler, Reason, Service, TimerKey};
 pub use id::Id;
 /// The poller below, in the version whose sources [`Reactor::watch`] takes.
 pub use mio;
-pub use observe::{Budget, Call, Door, Event, Observer};
+pub use observe::{Budget, Call, Event, ListenerState, Observer};
 pub use reactor::Reactor;
-pub use snapshot::{ConnectionView, ListenerView, Snapshot, State};
+pub use snapshot::{ConnectionState, ConnectionView, ListenerView, Snapshot};
 pub use stats::Stats;
-pub use waiting::{Overflows, Waiting};
+pub use waiting::{AcceptQueue, Overflows};
 pub use watch::Next;
 
 /// The README's example compiles.

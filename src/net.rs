@@ -7,7 +7,7 @@ use crate::id::{Id, WAKER};
 use crate::observe::{Call, Event, Eyes};
 use crate::readiness::Readiness;
 use crate::timers::Tick;
-use crate::waiting::{self, Waiting};
+use crate::waiting::{self, AcceptQueue};
 pub(crate) use mio::Interest;
 use mio::event::Event as PollEvent;
 pub(crate) use mio::event::Source as EventSource;
@@ -200,7 +200,7 @@ impl TcpListener {
         self.0.local_addr()
     }
 
-    pub(crate) fn waiting(&self) -> Option<Waiting> {
+    pub(crate) fn accept_queue(&self) -> Option<AcceptQueue> {
         waiting::ask(SockRef::from(&self.0))
     }
 
@@ -222,8 +222,8 @@ impl TcpListener {
             .0
             .accept()
             .map(|(stream, peer)| (TcpStream(stream), peer));
-        let entered = result.as_ref().ok().map(|&(_, peer)| (peer, next));
-        told.tell(|| Call::Accept { entered }, || result.as_ref().map(|_| 0));
+        let accepted = result.as_ref().ok().map(|&(_, peer)| (peer, next));
+        told.tell(|| Call::Accept { accepted }, || result.as_ref().map(|_| 0));
         result
     }
 }
@@ -320,11 +320,11 @@ impl TcpStream {
         if let Some(local) = options.local {
             told.done(|| Call::Bind { address: local }, bind_local(&socket, local))?;
         }
-        let result = match socket.connect(&address.into()) {
-            Err(error) if is_in_progress(&error) => Ok(()),
-            result => result,
-        };
-        told.done(|| Call::Connect { address }, result)?;
+        let connected = socket.connect(&address.into());
+        match told.done(|| Call::Connect { address }, connected) {
+            Err(error) if is_in_progress(&error) => {}
+            result => result?,
+        }
         Ok(TcpStream(mio::net::TcpStream::from_std(socket.into())))
     }
 

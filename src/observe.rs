@@ -22,7 +22,7 @@ pub trait Observer {
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A turn of the loop begins: the poller has returned.
-    Turn {
+    TurnStart {
         /// Its number, as in [`Stats::turns`](crate::Stats::turns).
         number: u64,
         /// How long the loop slept.
@@ -33,7 +33,7 @@ pub enum Event<'a> {
         queued: usize,
     },
     /// The turn is over. Until the next begins, nothing of the reactor runs.
-    Rest {
+    TurnEnd {
         /// The number of the turn.
         number: u64,
     },
@@ -46,7 +46,7 @@ pub enum Event<'a> {
         /// There is room to write, or a connection is established.
         writable: bool,
         /// The peer's end, an error, or urgent data: a read will tell.
-        scattered: bool,
+        undrained: bool,
     },
     /// The poller told of a source that is closed by now. Nobody hears of it.
     Stale {
@@ -54,7 +54,7 @@ pub enum Event<'a> {
         id: Id,
     },
     /// A deadline has passed: of a handler's timer, an idle connection, a call, a listener that backed off.
-    Due {
+    DeadlinePassed {
         /// Whose.
         id: Id,
     },
@@ -68,7 +68,7 @@ pub enum Event<'a> {
         result: Result<usize, &'a io::Error>,
     },
     /// A handler, or a service, was called.
-    Handled {
+    Callback {
         /// Whose: a service is called by its listener.
         id: Id,
         /// The other end of that connection.
@@ -79,18 +79,18 @@ pub enum Event<'a> {
         took: Duration,
     },
     /// A turn ended because its budget was spent; there is more to do in the next.
-    Spent {
+    BudgetSpent {
         /// Whose turn.
         id: Id,
         /// Of which budget.
         budget: Budget,
     },
     /// A listener changed its mind.
-    Admission {
+    ListenerState {
         /// Which.
         id: Id,
         /// What it does from now on.
-        state: Door,
+        state: ListenerState,
     },
 }
 
@@ -123,7 +123,7 @@ pub enum Call<'a> {
     /// accept4(2).
     Accept {
         /// Who was let in, and the id it has if the service takes it.
-        entered: Option<(SocketAddr, Id)>,
+        accepted: Option<(SocketAddr, Id)>,
     },
     /// recv(2).
     Read {
@@ -158,25 +158,25 @@ pub enum Budget {
 /// What a listener does, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Door {
+pub enum ListenerState {
     /// It lets in whoever comes.
-    Open,
+    Accepting,
     /// It lets nobody in: [`Config::max_connections`](crate::Config::max_connections) are open.
     Full,
     /// It lets nobody in for a while: out of descriptors or memory.
     Backoff,
     /// It lets in those who wait, and then closes.
-    Draining,
+    ShuttingDown,
 }
 
 /// Prints what the door is like, in lower case.
-impl fmt::Display for Door {
+impl fmt::Display for ListenerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Door::Open => "open",
-            Door::Full => "full house",
-            Door::Backoff => "backing off",
-            Door::Draining => "draining",
+            ListenerState::Accepting => "accepting",
+            ListenerState::Full => "full",
+            ListenerState::Backoff => "backing off",
+            ListenerState::ShuttingDown => "shutting down",
         })
     }
 }
@@ -274,7 +274,7 @@ impl Eyes {
 
     #[cold]
     fn timed(&self, took: Duration, callback: Callback, Whose { id, peer, others }: Whose) {
-        self.tell(|| Event::Handled {
+        self.tell(|| Event::Callback {
             id,
             peer,
             callback,

@@ -19,7 +19,7 @@ use crate::stats::Stats;
 use crate::stream::Stream;
 use crate::throttle::Throttle;
 use crate::timers::{Tick, Timers};
-use crate::waiting::{self, Waiting};
+use crate::waiting::{self, AcceptQueue};
 use crate::watch::{Next, Pair};
 use std::fmt;
 use std::io;
@@ -155,7 +155,7 @@ impl Reactor {
     ///
     /// # Errors
     /// Those of fcntl(2), setsockopt(2) and the poller.
-    pub fn adopt(
+    pub fn adopt_listener(
         &mut self,
         listener: std::net::TcpListener,
         service: impl Service + 'static,
@@ -293,9 +293,9 @@ impl Reactor {
 
     /// How many wait in a listener's waiting room, and how many fit, as the kernel has it. `None` if the id names no listener, or
     /// the system does not tell (all but Linux).
-    pub fn waiting(&self, listener: Id) -> Option<Waiting> {
+    pub fn accept_queue(&self, listener: Id) -> Option<AcceptQueue> {
         match self.sources.get(listener)? {
-            Source::Listener(found) => found.socket.waiting(),
+            Source::Listener(found) => found.socket.accept_queue(),
             _ => None,
         }
     }
@@ -307,7 +307,7 @@ impl Reactor {
             listeners: Vec::new(),
             connections: Vec::new(),
             queued: self.sources.queued(),
-            timers: self.timers.len(),
+            deadlines: self.timers.len(),
             next_deadline: self.next_tick().map(|tick| tick.since(now)),
             stats: self.stats(),
             overflows: waiting::overflows(),
@@ -368,7 +368,7 @@ impl Reactor {
     /// Begins to shut down: every listener lets in those who already wait and closes, open connections go on, and
     /// [`run`](Reactor::run) returns when the last has ended or `patience` has passed. Those still open then are closed when
     /// the reactor is dropped.
-    pub fn drain(&mut self, patience: Duration) {
+    pub fn shutdown(&mut self, patience: Duration) {
         self.drain_until = Some(self.common.clock.now().after(patience));
         for id in self.sources.listeners.clone() {
             self.drain_listener(id);
@@ -422,7 +422,7 @@ impl Reactor {
     }
 
     /// Turns until [`Handle::stop`], [`Context::stop`](crate::Context::stop), or the end of a
-    /// [`drain`](Reactor::drain).
+    /// [`drain`](Reactor::shutdown).
     ///
     /// # Errors
     /// Those of the poller; every other failure belongs to one connection, one listener or one call. And where a callback calls it,
@@ -486,7 +486,7 @@ impl Reactor {
         self.apply();
         self.reap();
         let number = self.stats.turns;
-        self.common.eyes.tell(move || Event::Rest { number });
+        self.common.eyes.tell(move || Event::TurnEnd { number });
         Ok(())
     }
 
@@ -508,7 +508,7 @@ impl Reactor {
         let this = &*self;
         self.common.eyes.tell(move || {
             let (number, slept) = (this.stats.turns, this.common.now.since(before));
-            Event::Turn {
+            Event::TurnStart {
                 number,
                 slept,
                 events: this.poller.notes().count(),
@@ -572,7 +572,7 @@ impl Reactor {
     fn expire(&mut self) {
         while let Some(slot) = self.timers.pop_due(self.common.now) {
             if let Some(id) = self.sources.mark_due(slot) {
-                self.common.eyes.tell(|| Event::Due { id });
+                self.common.eyes.tell(|| Event::DeadlinePassed { id });
             }
         }
     }
@@ -613,12 +613,12 @@ impl Reactor {
     }
 }
 
-/// Closes everything; each handler is told [`Reason::Stopped`].
+/// Closes everything; each handler is told [`Reason::ReactorDropped`].
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.sources.ending = true;
         for id in self.sources.ids() {
-            self.close_now(id, Reason::Stopped);
+            self.close_now(id, Reason::ReactorDropped);
         }
         self.mailbox.close();
     }
@@ -646,7 +646,7 @@ impl AsFd for Reactor {
 }
 
 fn ready(id: Id, noted: Readiness) -> Event<'static> {
-    let [readable, writable, scattered] = [
+    let [readable, writable, undrained] = [
         Readiness::READABLE,
         Readiness::WRITABLE,
         Readiness::SCATTERED,
@@ -656,7 +656,7 @@ fn ready(id: Id, noted: Readiness) -> Event<'static> {
         id,
         readable,
         writable,
-        scattered,
+        undrained,
     }
 }
 
@@ -692,7 +692,7 @@ mod tests {
         reactor.common.now = Tick::default().after(52 * second);
         let left = reactor.time_left().unwrap();
         assert!((50 * second..60 * second).contains(&left), "{left:?}");
-        reactor.drain(20 * second);
+        reactor.shutdown(20 * second);
         let left = reactor.time_left().unwrap();
         assert!((10 * second..20 * second).contains(&left), "{left:?}");
     }

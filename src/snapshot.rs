@@ -1,9 +1,9 @@
 //! The whole reactor at one moment, as data.
 
 use crate::id::Id;
-use crate::observe::Door;
+use crate::observe::ListenerState;
 use crate::stats::Stats;
-use crate::waiting::{Overflows, Waiting};
+use crate::waiting::{AcceptQueue, Overflows};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Snapshot {
     /// How many ids are queued for the next turn.
     pub queued: usize,
     /// How many deadlines are armed, and how far away the next is.
-    pub timers: usize,
+    pub deadlines: usize,
     /// How far away the earliest of these is, at the last turn.
     pub next_deadline: Option<Duration>,
     /// What was counted.
@@ -36,9 +36,9 @@ pub struct ListenerView {
     /// Where it listens; `None` if the system would not say.
     pub address: Option<SocketAddr>,
     /// Whether it lets anyone in.
-    pub door: Door,
+    pub state: ListenerState,
     /// Its waiting room, where the system tells.
-    pub waiting: Option<Waiting>,
+    pub accept_queue: Option<AcceptQueue>,
 }
 
 /// One connection.
@@ -50,7 +50,7 @@ pub struct ConnectionView {
     /// The other end.
     pub peer: SocketAddr,
     /// How far it is.
-    pub state: State,
+    pub state: ConnectionState,
     /// There is more to read than was read.
     pub readable: bool,
     /// The socket takes output, as far as is known.
@@ -72,7 +72,7 @@ pub struct ConnectionView {
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum State {
+pub enum ConnectionState {
     /// Being established.
     Connecting,
     /// Open both ways, as far as is known.
@@ -86,14 +86,14 @@ pub enum State {
 }
 
 /// Prints the state in lower case.
-impl std::fmt::Display for State {
+impl std::fmt::Display for ConnectionState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
-            State::Connecting => "connecting",
-            State::Open => "open",
-            State::PeerEnded => "peer ended",
-            State::HalfClosed => "half-closed",
-            State::Finishing => "finishing",
+            ConnectionState::Connecting => "connecting",
+            ConnectionState::Open => "open",
+            ConnectionState::PeerEnded => "peer ended",
+            ConnectionState::HalfClosed => "half-closed",
+            ConnectionState::Finishing => "finishing",
         })
     }
 }

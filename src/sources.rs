@@ -58,12 +58,12 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(crate) fn view(&self, id: Id) -> ListenerView {
-        let (address, waiting) = (self.socket.local_addr().ok(), self.socket.waiting());
+        let (address, accept_queue) = (self.socket.local_addr().ok(), self.socket.accept_queue());
         ListenerView {
             id,
             address,
-            door: self.admission.door(),
-            waiting,
+            state: self.admission.door(),
+            accept_queue,
         }
     }
 }

@@ -203,9 +203,9 @@ impl Stream {
             self.active = cx.common.now;
         } else if self.is_over(cx.common) {
             return Err(if lingers {
-                Reason::Linger
+                Reason::LingerTimeout
             } else {
-                Reason::Idle
+                Reason::IdleTimeout
             }
             .into());
         }

@@ -5,7 +5,7 @@
 
 /// A listener's waiting room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
+pub struct AcceptQueue {
     /// How many connections are established and not yet accepted.
     pub depth: u32,
     /// The backlog, as the system clamped it. Linux lets one more in than it says.
@@ -42,7 +42,7 @@ pub(crate) fn overflows() -> Option<Overflows> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn ask<S>(_: S) -> Option<Waiting> {
+pub(crate) fn ask<S>(_: S) -> Option<AcceptQueue> {
     None
 }
 
@@ -51,7 +51,7 @@ pub(crate) use linux::ask;
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::Waiting;
+    use super::AcceptQueue;
     use socket2::{Domain, Protocol, SockRef, Socket, Type};
     use std::io::{Read, Write};
     use std::net::SocketAddr;
@@ -71,7 +71,7 @@ mod linux {
     const ANSWER: usize = 72;
 
     /// Asks for the listeners on this socket's port, and finds this very socket among them by its cookie.
-    pub(crate) fn ask(listener: SockRef<'_>) -> Option<Waiting> {
+    pub(crate) fn ask(listener: SockRef<'_>) -> Option<AcceptQueue> {
         let (cookie, address) = (
             listener.cookie().ok()?,
             listener.local_addr().ok()?.as_socket()?,
@@ -101,7 +101,7 @@ mod linux {
                     && u64::from(number(message, 44)?) | u64::from(number(message, 48)?) << 32
                         == cookie
                 {
-                    return Some(Waiting {
+                    return Some(AcceptQueue {
                         depth: number(message, 56)?,
                         limit: number(message, 60)?,
                     });

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{PATIENCE, alone, client, have, read_all, read_exactly};
+use common::{PATIENCE, alone, client, have, read_all, read_exactly, set};
 use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Reactor, Reason};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
@@ -139,17 +139,15 @@ fn full_house() -> (SocketAddr, Socket, TcpStream) {
 }
 
 fn within(timeout: Duration) -> ConnectOptions {
-    ConnectOptions {
-        timeout: Some(timeout),
-        ..ConnectOptions::default()
-    }
+    set(|options: &mut ConnectOptions| {
+        options.timeout = Some(timeout);
+    })
 }
 
 fn from(local: SocketAddr) -> ConnectOptions {
-    ConnectOptions {
-        local: Some(local),
-        ..ConnectOptions::default()
-    }
+    set(|options: &mut ConnectOptions| {
+        options.local = Some(local);
+    })
 }
 
 /// Has a call fail, and tells why: `on_close` alone is heard.
@@ -217,10 +215,9 @@ fn nobody_there_is_refused() {
 #[test]
 fn no_call_is_given_up_for_an_answer_that_was_not_yet_taken() {
     let (_listener, address) = listener();
-    let mut reactor = Reactor::new(Config {
-        events_per_turn: 1,
-        ..Config::default()
-    })
+    let mut reactor = Reactor::new(set(|config: &mut Config| {
+        config.events_per_turn = 1;
+    }))
     .unwrap();
     let diary = Diary::default();
     let wait = Duration::from_millis(100);
@@ -256,10 +253,9 @@ fn a_full_waiting_room_times_out_when_asked_to() {
         (ErrorKind::TimedOut, "no answer within 500 ms".into())
     );
     // The same limit for all of a reactor's calls; one of them has its own.
-    let config = Config {
-        connect_timeout: wait,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.connect_timeout = wait;
+    });
     let (mut reactor, [usual, own]) = (
         Reactor::new(config).unwrap(),
         [Diary::default(), Diary::default()],
@@ -425,8 +421,8 @@ fn a_call_can_be_ended_before_it_is_answered() {
     assert_eq!(
         diary.take(),
         [
-            Heard::Closed(Reason::Stopped),
-            Heard::Closed(Reason::Stopped)
+            Heard::Closed(Reason::ReactorDropped),
+            Heard::Closed(Reason::ReactorDropped)
         ]
     );
 }
@@ -545,7 +541,7 @@ impl Handler for Stubborn {
             ..*self
         };
         if cx.connect(self.address, again).is_err() {
-            assert_eq!(closed.reason, Reason::Stopped);
+            assert_eq!(closed.reason, Reason::ReactorDropped);
             self.tries.set(u32::MAX);
         }
     }
@@ -681,10 +677,9 @@ fn no_local_port_left_and_no_way_there_are_told_apart() {
     }
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 4);
     for local in [None, Some("127.0.0.1:0".parse().unwrap())] {
-        let options = ConnectOptions {
-            local,
-            ..ConnectOptions::default()
-        };
+        let options = set(|options: &mut ConnectOptions| {
+            options.local = local;
+        });
         assert_eq!(
             failure(address, &options).0,
             Reason::NoLocalPort,

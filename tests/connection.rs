@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, Running, client, echo, read_all, read_exactly};
+use common::{PATIENCE, Running, client, echo, read_all, read_exactly, set};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -109,12 +109,11 @@ fn figures(closed: &Receipt) -> (Reason, u64, u64, u64, u64) {
 }
 
 fn small() -> Config {
-    Config {
-        turn_budget_bytes: 7,
-        input_max_bytes: 16,
-        output_max_bytes: 5,
-        ..Config::default()
-    }
+    set(|config: &mut Config| {
+        config.turn_budget_bytes = 7;
+        config.input_max_bytes = 16;
+        config.output_max_bytes = 5;
+    })
 }
 
 /// Bytes that show any loss, repetition or change of order.
@@ -222,10 +221,9 @@ fn static_bytes_arrive_whole_and_in_order_however_slowly_they_are_read() {
     let pieces: &'static [u8] = pattern(TOTAL).leak();
     for config in [
         Config::default(),
-        Config {
-            output_max_bytes: 3000,
-            ..Config::default()
-        },
+        set(|config: &mut Config| {
+            config.output_max_bytes = 3000;
+        }),
     ] {
         let (_running, address) = Running::start(config, move |reactor| {
             let service = move |_| Some(Library { at: 0, pieces });
@@ -336,10 +334,9 @@ fn fill(stream: &mut TcpStream) -> usize {
 #[test]
 fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     let idle_timeout = Duration::from_millis(300);
-    let config = Config {
-        idle_timeout: Some(idle_timeout),
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.idle_timeout = Some(idle_timeout);
+    });
     let (_running, address, receipts) = serve(config, NOTHING, ECHO);
     let mut stream = client(address);
     let start = Instant::now();
@@ -354,16 +351,15 @@ fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
         quiet.elapsed()
     );
     let closed = receipt(&receipts);
-    assert_eq!(closed.reason, Reason::Idle);
+    assert_eq!(closed.reason, Reason::IdleTimeout);
     assert!(closed.age >= 2 * idle_timeout, "{:?}", closed.age);
 }
 
 #[test]
 fn a_peer_that_never_closes_is_left_after_linger_timeout() {
-    let config = Config {
-        linger_timeout: Duration::from_millis(50),
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.linger_timeout = Duration::from_millis(50);
+    });
     let bye: Act = |cx, _| {
         cx.write(b"bye");
         cx.finish();
@@ -373,16 +369,15 @@ fn a_peer_that_never_closes_is_left_after_linger_timeout() {
     let mut stream = client(address);
     assert_eq!(read_all(&mut stream).unwrap(), b"bye");
     let closed = receipt(&receipts);
-    assert_eq!(figures(&closed), (Reason::Linger, 0, 3, 0, 0));
+    assert_eq!(figures(&closed), (Reason::LingerTimeout, 0, 3, 0, 0));
     assert!(closed.age >= Duration::from_millis(50));
 }
 
 #[test]
 fn a_peer_that_sends_on_and_on_is_left_after_linger_max() {
-    let config = Config {
-        linger_max_bytes: 1 << 20,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.linger_max_bytes = 1 << 20;
+    });
     let (_running, address, receipts) = serve(
         config,
         |cx, _| {
@@ -400,7 +395,7 @@ fn a_peer_that_sends_on_and_on_is_left_after_linger_max() {
         "{error}"
     );
     let closed = receipt(&receipts);
-    assert_eq!(closed.reason, Reason::Limit);
+    assert_eq!(closed.reason, Reason::LingerLimit);
     assert!(
         (1 << 20..(1 << 20) + 70_000).contains(&closed.discarded),
         "{}",
@@ -454,7 +449,7 @@ fn a_handler_error_and_a_panic_cut_off_their_own_connection_visibly() {
         cx.write(b"half");
         panic!("on purpose")
     };
-    for (act, reason) in [(fail, Reason::Handler), (panic, Reason::Panic)] {
+    for (act, reason) in [(fail, Reason::HandlerError), (panic, Reason::Panic)] {
         let (running, address, receipts) = serve(Config::default(), NOTHING, act);
         let mut stream = client(address);
         stream.write_all(b"x").unwrap();
@@ -466,7 +461,7 @@ fn a_handler_error_and_a_panic_cut_off_their_own_connection_visibly() {
         assert_eq!(figures(&closed), (reason, 1, 0, 4, 1));
         assert_eq!(
             closed.error.map(|error| error.1),
-            (reason == Reason::Handler).then(|| "no such thing".into())
+            (reason == Reason::HandlerError).then(|| "no such thing".into())
         );
         let stats = running.stats();
         assert_eq!(
@@ -483,7 +478,7 @@ fn a_handler_that_claims_too_much_is_told_so() {
     let mut stream = client(address);
     stream.write_all(b"abc").unwrap();
     let closed = receipt(&receipts);
-    assert_eq!(figures(&closed), (Reason::Handler, 3, 0, 0, 3));
+    assert_eq!(figures(&closed), (Reason::HandlerError, 3, 0, 0, 3));
     assert_eq!(closed.error.unwrap().1, "on_data consumed 4 bytes of 3");
 }
 
@@ -524,7 +519,9 @@ fn static_bytes_that_never_left_are_on_the_receipt_of_a_reset() {
 #[test]
 fn input_that_a_failing_on_open_never_saw_is_on_the_receipt() {
     let fails: [(Reason, Act); 3] = [
-        (Reason::Handler, |_, _| Err(io::Error::other("on purpose"))),
+        (Reason::HandlerError, |_, _| {
+            Err(io::Error::other("on purpose"))
+        }),
         (Reason::Panic, |_, _| panic!("on purpose")),
         (Reason::Aborted, |cx, _| {
             cx.abort();
@@ -571,7 +568,10 @@ fn closed_by_id_and_stopped_with_the_reactor_are_told_apart() {
     running.await_stats(|stats| stats.open == 1);
     running.stop();
     assert_eq!(read_all(&mut second).unwrap(), b"");
-    assert_eq!(figures(&receipt(&receipts)), (Reason::Stopped, 0, 0, 0, 0));
+    assert_eq!(
+        figures(&receipt(&receipts)),
+        (Reason::ReactorDropped, 0, 0, 0, 0)
+    );
 }
 
 #[test]

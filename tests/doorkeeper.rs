@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, Running, client, echo, have, read_all, read_exactly};
+use common::{PATIENCE, Running, client, echo, have, read_all, read_exactly, set};
 use doorkeeper::{Config, Context, Handler, ListenOptions, Reactor, Reason};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Write};
@@ -88,10 +88,9 @@ fn the_backlog_asked_for_reaches_the_kernel() {
     for backlog in [0, 1, 5, 300, 1000] {
         let (_reactor, address) = still(
             Config::default(),
-            &ListenOptions {
-                backlog,
-                ..ListenOptions::default()
-            },
+            &set(|options: &mut ListenOptions| {
+                options.backlog = backlog;
+            }),
         );
         assert_eq!(waiting_room(address), (0, backlog));
     }
@@ -102,10 +101,9 @@ fn the_backlog_asked_for_reaches_the_kernel() {
 fn a_thousand_connect_at_once_without_a_second_syn() {
     let (_reactor, address) = still(
         Config::default(),
-        &ListenOptions {
-            backlog: 1000,
-            ..ListenOptions::default()
-        },
+        &set(|options: &mut ListenOptions| {
+            options.backlog = 1000;
+        }),
     );
     let begin = Instant::now();
     let sockets: Vec<Socket> = (0..1000)
@@ -133,10 +131,9 @@ fn a_thousand_connect_at_once_without_a_second_syn() {
 
 #[test]
 fn a_storm_of_arrivals_takes_turns_with_open_connections() {
-    let config = Config {
-        accept_budget: 3,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.accept_budget = 3;
+    });
     let (mut reactor, address) = still(config, &ListenOptions::default());
     let mut open = client(address);
     turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
@@ -159,10 +156,9 @@ fn a_storm_of_arrivals_takes_turns_with_open_connections() {
 
 #[test]
 fn at_max_connections_newcomers_wait_outside_until_someone_leaves() {
-    let config = Config {
-        max_connections: 2,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.max_connections = 2;
+    });
     let (mut reactor, address) = still(config, &ListenOptions::default());
     let mut inside = [client(address), client(address)];
     turn_until(&mut reactor, |reactor| reactor.stats().open == 2);
@@ -189,10 +185,9 @@ fn at_max_connections_newcomers_wait_outside_until_someone_leaves() {
 fn accepted_sockets_are_nonblocking_close_on_exec_and_without_delay() {
     use rustix::fs::OFlags;
     for no_delay in [true, false] {
-        let options = ListenOptions {
-            no_delay,
-            ..ListenOptions::default()
-        };
+        let options = set(|options: &mut ListenOptions| {
+            options.no_delay = no_delay;
+        });
         let (mut reactor, address) = still(Config::default(), &options);
         let stream = client(address);
         turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
@@ -332,10 +327,9 @@ fn all_of_ipv6_and_all_of_ipv4_listen_side_by_side() {
 fn a_dual_stack_listener_shows_an_ipv4_peer_as_ipv4() {
     let (_running, (port, peers)) = Running::start(Config::default(), |reactor| {
         let (sender, peers): (_, Receiver<SocketAddr>) = channel();
-        let options = ListenOptions {
-            ipv6_only: false,
-            ..ListenOptions::default()
-        };
+        let options = set(|options: &mut ListenOptions| {
+            options.ipv6_only = false;
+        });
         let service = move |peer| sender.send(peer).map(|()| Echo).ok();
         let id = reactor
             .listen_with("[::]:0".parse().unwrap(), &options, service)
@@ -352,10 +346,9 @@ fn a_dual_stack_listener_shows_an_ipv4_peer_as_ipv4() {
 
 #[test]
 fn reuse_port_lets_two_reactors_share_a_port_and_only_if_both_ask() {
-    let options = ListenOptions {
-        reuse_port: true,
-        ..ListenOptions::default()
-    };
+    let options = set(|options: &mut ListenOptions| {
+        options.reuse_port = true;
+    });
     let (_first, address) = still(Config::default(), &options);
     let mut second = Reactor::new(Config::default()).unwrap();
     second
@@ -372,7 +365,7 @@ fn an_adopted_listener_is_made_nonblocking() {
     let address = listener.local_addr().unwrap();
     let mut early = client(address);
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    reactor.adopt(listener, |_| Some(Echo)).unwrap();
+    reactor.adopt_listener(listener, |_| Some(Echo)).unwrap();
     early.write_all(b"early").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
     assert_eq!(read_exactly(&mut early, 5), b"early");
@@ -434,17 +427,16 @@ fn ten_thousand_resets_leave_nothing_behind() {
 #[test]
 fn drain_lets_in_those_who_wait_and_then_closes_the_door() {
     let (mut reactor, address) = still(
-        Config {
-            accept_budget: 1,
-            ..Config::default()
-        },
+        set(|config: &mut Config| {
+            config.accept_budget = 1;
+        }),
         &ListenOptions::default(),
     );
     let mut waiting: Vec<TcpStream> = (0..5).map(|_| client(address)).collect();
     waiting
         .iter_mut()
         .for_each(|stream| stream.write_all(b"in time").unwrap());
-    reactor.drain(PATIENCE);
+    reactor.shutdown(PATIENCE);
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 35);
     assert!(TcpStream::connect(address).is_err());
     for stream in &mut waiting {

@@ -482,7 +482,7 @@ fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
         .unwrap();
     let address = reactor.local_addr(id).unwrap();
     let inherited = TcpListener::bind("127.0.0.1:0").unwrap();
-    reactor.adopt(inherited, |_| Some(Echo)).unwrap();
+    reactor.adopt_listener(inherited, |_| Some(Echo)).unwrap();
     // Accepted, connected, adopted; on their way; not even begun.
     let outside: Vec<TcpStream> = (0..3)
         .map(|_| TcpStream::connect(address).unwrap())
@@ -514,7 +514,7 @@ fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
     assert!(told.borrow().is_empty());
     drop(reactor);
     drop((outside, elsewhere, far, post));
-    assert_eq!(*told.borrow(), [Reason::Stopped; 10]);
+    assert_eq!(*told.borrow(), [Reason::ReactorDropped; 10]);
     assert_eq!(
         Rc::strong_count(&told),
         1,

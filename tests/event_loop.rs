@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{PATIENCE, Running, client, echo, read_all, read_exactly};
+use common::{PATIENCE, Running, client, echo, read_all, read_exactly, set};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -294,10 +294,9 @@ fn a_panic_in_on_close_is_caught_and_counted() {
 
 #[test]
 fn a_turn_gives_each_connection_its_budget_and_no_more() {
-    let config = Config {
-        turn_budget_bytes: 10,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.turn_budget_bytes = 10;
+    });
     let mut stage = Stage::new(config, |_, _| Ok(()));
     let mut streams = [stage.enter(), stage.enter(), stage.enter()];
     streams
@@ -402,11 +401,10 @@ fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
     let (idle_timeout, linger_timeout) =
         (Some(Duration::from_secs(3600)), Duration::from_millis(20));
     let mut stage = Stage::new(
-        Config {
-            idle_timeout,
-            linger_timeout,
-            ..Config::default()
-        },
+        set(|config: &mut Config| {
+            config.idle_timeout = idle_timeout;
+            config.linger_timeout = linger_timeout;
+        }),
         |cx, what| {
             match what {
                 "data go" => cx.set_timer(TimerKey(1), Duration::from_millis(10)),
@@ -439,11 +437,10 @@ fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
 /// One event a turn, and everybody's deadline has passed: those whose input is still in the kernel are not idle.
 #[test]
 fn nobody_is_given_up_for_an_event_that_was_not_yet_taken() {
-    let config = Config {
-        idle_timeout: Some(Duration::from_millis(100)),
-        events_per_turn: 1,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.idle_timeout = Some(Duration::from_millis(100));
+        config.events_per_turn = 1;
+    });
     let mut stage = Stage::new(config, |_, _| Ok(()));
     let mut streams: Vec<TcpStream> = (0..5).map(|_| stage.enter()).collect();
     streams
@@ -460,10 +457,9 @@ fn nobody_is_given_up_for_an_event_that_was_not_yet_taken() {
 /// The deadline is left alone by messages: the loop wakes for it once, not once a message.
 #[test]
 fn idle_timeouts_wake_the_loop_once_a_period() {
-    let config = Config {
-        idle_timeout: Some(Duration::from_millis(100)),
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.idle_timeout = Some(Duration::from_millis(100));
+    });
     let mut stage = Stage::new(config, |_, _| Ok(()));
     let mut stream = stage.enter();
     let (start, turns, mut messages) = (Instant::now(), stage.reactor.stats().turns, 0);
@@ -484,10 +480,9 @@ fn idle_timeouts_wake_the_loop_once_a_period() {
 fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
     let ids: Rc<RefCell<Vec<Id>>> = Rc::default();
     let shared = Rc::clone(&ids);
-    let config = Config {
-        output_max_bytes: 8,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.output_max_bytes = 8;
+    });
     let mut stage = Stage::new(config, move |cx, what| {
         match what {
             "open" => shared.borrow_mut().push(cx.id()),
@@ -687,10 +682,9 @@ fn dropping_the_reactor_closes_everything_and_tells_each_handler() {
 #[test]
 fn a_turn_of_no_length_does_not_sleep_and_deadlines_are_told() {
     let mut stage = Stage::new(
-        Config {
-            idle_timeout: Some(Duration::from_secs(60)),
-            ..Config::default()
-        },
+        set(|config: &mut Config| {
+            config.idle_timeout = Some(Duration::from_secs(60));
+        }),
         |_, _| Ok(()),
     );
     stage.settle();
@@ -712,52 +706,45 @@ fn limits_of_zero_are_refused_by_name() {
     let wrong = [
         (
             "max_connections",
-            Config {
-                max_connections: 0,
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.max_connections = 0;
+            }),
         ),
         (
             "accept_budget",
-            Config {
-                accept_budget: 0,
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.accept_budget = 0;
+            }),
         ),
         (
             "turn_budget_bytes",
-            Config {
-                turn_budget_bytes: 0,
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.turn_budget_bytes = 0;
+            }),
         ),
         (
             "input_max_bytes",
-            Config {
-                input_max_bytes: 0,
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.input_max_bytes = 0;
+            }),
         ),
         (
             "output_max_bytes",
-            Config {
-                output_max_bytes: 0,
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.output_max_bytes = 0;
+            }),
         ),
         (
             "events_per_turn",
-            Config {
-                events_per_turn: 0,
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.events_per_turn = 0;
+            }),
         ),
         (
             "idle_timeout",
-            Config {
-                idle_timeout: Some(Duration::ZERO),
-                ..Config::default()
-            },
+            set(|config: &mut Config| {
+                config.idle_timeout = Some(Duration::ZERO);
+            }),
         ),
     ];
     for (name, config) in wrong {

@@ -84,7 +84,7 @@ fn an_error_of_accept_costs_nobody_else_their_place() {
     for error in ["ECONNABORTED", "EINTR", "EPROTO", "EPERM", "ENETDOWN"] {
         let traced = Traced::start(
             &[&format!("accept4:error={error}:when=2")],
-            &["echo=:0", "--drain-timeout", "0s"],
+            &["echo=:0", "--shutdown-timeout", "0s"],
         );
         all_are_served(traced.address(), 5);
         let log = traced.log();
@@ -99,7 +99,7 @@ fn an_error_of_accept_that_does_not_end_is_backed_off_from() {
     }
     let traced = Traced::start(
         &["accept4:error=EPROTO:when=1..200"],
-        &["echo=:0", "--drain-timeout", "0s"],
+        &["echo=:0", "--shutdown-timeout", "0s"],
     );
     all_are_served(traced.address(), 3);
     assert!(traced.log().contains("accept:"));
@@ -113,7 +113,7 @@ fn running_out_of_descriptors_or_memory_forgets_nobody() {
     for error in ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"] {
         let traced = Traced::start(
             &[&format!("accept4:error={error}:when=2..4")],
-            &["echo=:0", "--drain-timeout", "0s"],
+            &["echo=:0", "--shutdown-timeout", "0s"],
         );
         all_are_served(traced.address(), 5);
         traced.log();
@@ -127,7 +127,7 @@ fn a_poller_that_is_interrupted_goes_on() {
     }
     let traced = Traced::start(
         &["epoll_wait:error=EINTR:when=2+2"],
-        &["echo=:0", "--drain-timeout", "0s"],
+        &["echo=:0", "--shutdown-timeout", "0s"],
     );
     for _ in 0..20 {
         all_are_served(traced.address(), 3);
@@ -165,7 +165,7 @@ fn a_socket_that_cannot_be_watched_is_closed_and_no_other() {
     }
     let traced = Traced::start(
         &["epoll_ctl:error=ENOSPC:when=4"],
-        &["echo=:0", "--drain-timeout", "0s"],
+        &["echo=:0", "--shutdown-timeout", "0s"],
     );
     let mut results: Vec<bool> = Vec::new();
     for _ in 0..4 {
@@ -197,7 +197,7 @@ fn cpu_time(pid: u32) -> f64 {
 
 #[test]
 fn starved_of_descriptors_it_waits_quietly_and_then_serves_everyone() {
-    let mut program = Program::start(&[], &["echo=:0", "--drain-timeout", "0s"], "warn", 1);
+    let mut program = Program::start(&[], &["echo=:0", "--shutdown-timeout", "0s"], "warn", 1);
     let pid = Pid::from_child(&program.child);
     let limit = |count| Rlimit {
         current: Some(count),
@@ -279,7 +279,7 @@ fn no_write_to_a_peer_that_is_gone_raises_sigpipe() {
     ];
     let mut program = Program::start(
         &wrapper,
-        &["chargen=:0", "echo=:0", "--drain-timeout", "0s"],
+        &["chargen=:0", "echo=:0", "--shutdown-timeout", "0s"],
         "off",
         2,
     );

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Program, client, echo, have};
+use common::{Program, client, echo, have, set};
 use doorkeeper::{Config, Context, Handler, Reactor};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::HashMap;
@@ -44,10 +44,9 @@ fn reactor<H: Handler + 'static>(config: Config, handler: fn() -> H) -> (Reactor
 #[test]
 fn a_message_allocates_nothing() {
     let (mut reactor, address) = reactor(
-        Config {
-            idle_timeout: Some(Duration::from_secs(60)),
-            ..Config::default()
-        },
+        set(|config: &mut Config| {
+            config.idle_timeout = Some(Duration::from_secs(60));
+        }),
         || Echo,
     );
     let mut stream = client(address);
@@ -104,7 +103,13 @@ fn count_calls<T>(talk: impl FnOnce(SocketAddr) -> T) -> HashMap<String, usize> 
     ];
     let mut program = Program::start(
         &wrapper,
-        &["echo=:0", "--idle-timeout", "1h", "--drain-timeout", "0s"],
+        &[
+            "echo=:0",
+            "--idle-timeout",
+            "1h",
+            "--shutdown-timeout",
+            "0s",
+        ],
         "off",
         1,
     );
@@ -202,11 +207,10 @@ const SERVER: &str = "DOORKEEPER_TEST_SERVER";
 
 /// The other half of the test below: not a test by itself.
 fn be_the_server() {
-    let config = Config {
-        idle_timeout: Some(Duration::from_secs(600)),
-        max_connections: 20_000,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.idle_timeout = Some(Duration::from_secs(600));
+        config.max_connections = 20_000;
+    });
     let (mut reactor, address) = reactor(config, || Lines);
     println!("\nport {}", address.port());
     // Ends with its parent: the standard input is a pipe from it.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, client};
+use common::{PATIENCE, client, set};
 use doorkeeper::{Config, Context, Handler, ListenOptions, Reactor};
 use log::{LevelFilter, Log, Metadata, Record};
 use std::io::{self, Write};
@@ -61,18 +61,16 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
         .parse()
         .unwrap();
     let any = "127.0.0.1:0".parse().unwrap();
-    let asked = ListenOptions {
-        backlog: somaxconn,
-        ..ListenOptions::default()
-    };
+    let asked = set(|options: &mut ListenOptions| {
+        options.backlog = somaxconn;
+    });
     reactor
         .listen_with(any, &asked, |_| Some(Careless))
         .unwrap();
     assert!(lines("WARN").is_empty());
-    let too_much = ListenOptions {
-        backlog: somaxconn + 1,
-        ..ListenOptions::default()
-    };
+    let too_much = set(|options: &mut ListenOptions| {
+        options.backlog = somaxconn + 1;
+    });
     let listener = reactor
         .listen_with(any, &too_much, |_| Some(Careless))
         .unwrap();
@@ -91,9 +89,9 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
     for round in 0..500 {
         let mut stream = client(address);
         stream.write_all(b"x\r\nINFO all is well\x1b[2J").unwrap();
-        let before = reactor.stats().closed(doorkeeper::Reason::Handler);
+        let before = reactor.stats().closed(doorkeeper::Reason::HandlerError);
         assert_eq!(before, round);
-        while reactor.stats().closed(doorkeeper::Reason::Handler) == before {
+        while reactor.stats().closed(doorkeeper::Reason::HandlerError) == before {
             assert!(start.elapsed() < PATIENCE);
             reactor.turn(Some(Duration::from_millis(5))).unwrap();
         }
@@ -142,10 +140,9 @@ impl Handler for Sleepy {
 }
 
 fn who_holds_the_loop_is_named() {
-    let config = Config {
-        stall_warning: Some(Duration::from_millis(50)),
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.stall_warning = Some(Duration::from_millis(50));
+    });
     let mut reactor = Reactor::new(config).unwrap();
     let id = reactor
         .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Sleepy))

@@ -214,7 +214,7 @@ fn a_daytime_a_full_house_and_a_full_waiting_room_are_told() {
     // Linux lets one more in than the backlog says.
     let story = told.until(": 2 of 1");
     assert!(
-        story.iter().any(|line| line == "the door: full house"),
+        story.iter().any(|line| line == "the listener: full"),
         "{story:#?}"
     );
     drop(first);
@@ -243,7 +243,7 @@ fn running_out_of_descriptors_is_told() {
     );
     let mut told = Told { program, lines };
     let streams: Vec<TcpStream> = (0..30).map(|_| client(address)).collect();
-    let story = told.until("the door: backing off");
+    let story = told.until("the listener: backing off");
     assert!(
         story
             .iter()
@@ -251,7 +251,7 @@ fn running_out_of_descriptors_is_told() {
         "{story:#?}"
     );
     drop(streams);
-    told.until("the door: open");
+    told.until("the listener: accepting");
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn a_refused_connect_is_told() {
                 .join(" ")
         })
         .collect();
-    let connect = format!("connect({nobody}) = ok");
+    let connect = format!("connect({nobody}) = EINPROGRESS");
     let wanted = [
         "socket() = ok",
         &connect,
@@ -356,7 +356,7 @@ fn the_narrated_calls_are_the_traced_calls() {
         "echo=127.0.0.1:0",
         "daytime=127.0.0.1:0",
         "--narrate=json",
-        "--drain-timeout",
+        "--shutdown-timeout",
         "0s",
     ];
     let mut program = Program::start(&wrapper, &args, "off", 2);

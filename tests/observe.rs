@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{PATIENCE, client, have};
+use common::{PATIENCE, client, have, set};
 use doorkeeper::{
-    Call, Callback, Closed, Config, Context, Door, Event, Handler, Id, ListenOptions, Observer,
-    Reactor, Reason, State, Waiting,
+    AcceptQueue, Call, Callback, Closed, Config, ConnectionState, Context, Event, Handler, Id,
+    ListenOptions, ListenerState, Observer, Reactor, Reason,
 };
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -47,10 +47,10 @@ impl Observer for Diary {
                     Call::Bind { .. } => "bind".to_string(),
                     Call::Listen { backlog } => format!("listen({backlog})"),
                     Call::Connect { .. } => "connect".to_string(),
-                    Call::Accept { entered } => {
+                    Call::Accept { accepted } => {
                         format!(
                             "accept({})",
-                            entered.map_or(String::new(), |(_, id)| id.to_string())
+                            accepted.map_or(String::new(), |(_, id)| id.to_string())
                         )
                     }
                     Call::Read { length, bytes } => format!("read({length}, {bytes:?})"),
@@ -62,8 +62,8 @@ impl Observer for Diary {
                 };
                 format!("call {id} {call} {result}")
             }
-            Event::Handled { id, callback, .. } => format!("handled {id} {callback}"),
-            Event::Admission { id, state } => format!("door {id} {state}"),
+            Event::Callback { id, callback, .. } => format!("handled {id} {callback}"),
+            Event::ListenerState { id, state } => format!("listener {id} {state}"),
             other => format!("{other:?}"),
         };
         self.0.borrow_mut().push(line);
@@ -102,10 +102,9 @@ fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
 
 #[test]
 fn the_calls_of_a_conversation_are_told_in_their_order() {
-    let (mut reactor, diary, _, address) = watched(Config {
-        observed_bytes: 3,
-        ..Config::default()
-    });
+    let (mut reactor, diary, _, address) = watched(set(|config: &mut Config| {
+        config.observed_bytes = 3;
+    }));
     assert_eq!(
         diary.calls(),
         ["0.0 socket 0", "0.0 bind 0", "0.0 listen(1024) 0"]
@@ -154,7 +153,7 @@ fn a_call_outward_is_told_too_and_so_is_its_failure() {
     };
     let order = [
         "call 0.0 socket 0",
-        "call 0.0 connect 0",
+        "call 0.0 connect InProgress",
         "call 0.0 error ConnectionRefused",
         "handled 0.0 on_close",
         "call 0.0 close 0",
@@ -165,11 +164,10 @@ fn a_call_outward_is_told_too_and_so_is_its_failure() {
 
 #[test]
 fn handlers_doors_and_budgets_are_told() {
-    let config = Config {
-        max_connections: 1,
-        turn_budget_bytes: 4,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.max_connections = 1;
+        config.turn_budget_bytes = 4;
+    });
     let (mut reactor, diary, _, address) = watched(config);
     let mut first = client(address);
     let second = client(address);
@@ -181,7 +179,7 @@ fn handlers_doors_and_budgets_are_told() {
         "handled 1.1 on_open",
         "handled 1.1 on_data",
         "handled 1.1 on_drain",
-        "door 0.0 full house",
+        "listener 0.0 full",
     ] {
         assert!(
             story.iter().any(|line| line == wanted),
@@ -191,7 +189,7 @@ fn handlers_doors_and_budgets_are_told() {
     assert!(
         story
             .iter()
-            .any(|line| line.contains("Spent") && line.contains("Bytes")),
+            .any(|line| line.contains("BudgetSpent") && line.contains("Bytes")),
         "{story:?}"
     );
     drop(first);
@@ -243,7 +241,7 @@ fn an_observer_that_panics_is_removed_and_nobody_else_notices() {
 }
 
 /// What `ss -ltn` says of the listener on this port.
-fn ss(address: SocketAddr) -> Option<Waiting> {
+fn ss(address: SocketAddr) -> Option<AcceptQueue> {
     let output = Command::new("ss")
         .args(["-Hltn", &format!("src = {address}")])
         .output()
@@ -253,7 +251,7 @@ fn ss(address: SocketAddr) -> Option<Waiting> {
         .split_whitespace()
         .skip(1)
         .map(|word| word.parse().ok());
-    Some(Waiting {
+    Some(AcceptQueue {
         depth: words.next()??,
         limit: words.next()??,
     })
@@ -265,32 +263,34 @@ fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
         return;
     }
     let mut reactor = Reactor::new(Config::default()).unwrap();
-    let options = ListenOptions {
-        backlog: 5,
-        reuse_port: true,
-        ..ListenOptions::default()
-    };
+    let options = set(|options: &mut ListenOptions| {
+        options.backlog = 5;
+        options.reuse_port = true;
+    });
     for local in ["127.0.0.1:0", "[::1]:0"] {
         let id = reactor
             .listen_with(local.parse().unwrap(), &options, |_| Some(Echo))
             .unwrap();
         let address = reactor.local_addr(id).unwrap();
-        assert_eq!(reactor.waiting(id), Some(Waiting { depth: 0, limit: 5 }));
+        assert_eq!(
+            reactor.accept_queue(id),
+            Some(AcceptQueue { depth: 0, limit: 5 })
+        );
         let guests: Vec<TcpStream> = (0..3).map(|_| client(address)).collect();
-        let told = reactor.waiting(id);
+        let told = reactor.accept_queue(id);
         assert_eq!(
             (told, told),
-            (Some(Waiting { depth: 3, limit: 5 }), ss(address))
+            (Some(AcceptQueue { depth: 3, limit: 5 }), ss(address))
         );
         reactor.set_backlog(id, 77).unwrap();
         assert_eq!(
-            (reactor.waiting(id), ss(address)),
+            (reactor.accept_queue(id), ss(address)),
             (
-                Some(Waiting {
+                Some(AcceptQueue {
                     depth: 3,
                     limit: 77
                 }),
-                Some(Waiting {
+                Some(AcceptQueue {
                     depth: 3,
                     limit: 77
                 })
@@ -300,29 +300,31 @@ fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
         let other = reactor
             .listen_with(address, &options, |_| Some(Echo))
             .unwrap();
-        assert_eq!(reactor.waiting(other), Some(Waiting { depth: 0, limit: 5 }));
+        assert_eq!(
+            reactor.accept_queue(other),
+            Some(AcceptQueue { depth: 0, limit: 5 })
+        );
         reactor.close(other);
         turn_until(&mut reactor, |reactor| {
             reactor
-                .waiting(id)
+                .accept_queue(id)
                 .is_some_and(|waiting| waiting.depth == 0)
         });
         assert_eq!(
             reactor.set_backlog(other, 9).unwrap_err().kind(),
             ErrorKind::NotFound
         );
-        assert_eq!(reactor.waiting(other), None);
+        assert_eq!(reactor.accept_queue(other), None);
         drop(guests);
     }
 }
 
 #[test]
 fn a_snapshot_shows_everything_there_is() {
-    let config = Config {
-        idle_timeout: Some(Duration::from_secs(60)),
-        max_connections: 2,
-        ..Config::default()
-    };
+    let config = set(|config: &mut Config| {
+        config.idle_timeout = Some(Duration::from_secs(60));
+        config.max_connections = 2;
+    });
     let (mut reactor, _, listener, address) = watched(config);
     let mut first = client(address);
     let _second = client(address);
@@ -338,12 +340,19 @@ fn a_snapshot_shows_everything_there_is() {
         panic!("{snapshot:?}")
     };
     assert_eq!(
-        (view.id, view.address, view.door),
-        (listener, Some(address), Door::Full)
+        (view.id, view.address, view.state),
+        (listener, Some(address), ListenerState::Full)
     );
-    assert_eq!(view.waiting.map(|waiting| waiting.depth), Some(1));
-    let states: Vec<State> = snapshot.connections.iter().map(|view| view.state).collect();
-    assert_eq!(states, [State::Open, State::Open, State::Connecting]);
+    assert_eq!(view.accept_queue.map(|queue| queue.depth), Some(1));
+    let states: Vec<ConnectionState> = snapshot.connections.iter().map(|view| view.state).collect();
+    assert_eq!(
+        states,
+        [
+            ConnectionState::Open,
+            ConnectionState::Open,
+            ConnectionState::Connecting
+        ]
+    );
     let busy = &snapshot.connections[0];
     assert_eq!(
         (busy.peer, busy.received, busy.sent),
@@ -360,7 +369,7 @@ fn a_snapshot_shows_everything_there_is() {
     );
     assert!(busy.idle <= busy.age && busy.age < PATIENCE);
     assert_eq!(
-        (snapshot.queued, snapshot.timers, snapshot.stats),
+        (snapshot.queued, snapshot.deadlines, snapshot.stats),
         (1, 2, reactor.stats())
     );
     assert!(
@@ -394,10 +403,9 @@ fn states_and_pending_bytes_are_shown_as_they_change() {
             Ok(())
         }
     }
-    let mut reactor = Reactor::new(Config {
-        linger_timeout: PATIENCE,
-        ..Config::default()
-    })
+    let mut reactor = Reactor::new(set(|config: &mut Config| {
+        config.linger_timeout = PATIENCE;
+    }))
     .unwrap();
     let id = reactor
         .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Lazy))
@@ -416,18 +424,18 @@ fn states_and_pending_bytes_are_shown_as_they_change() {
         views.len() == 5
             && views[2].pending_out > 0
             && !views[2].writable
-            && views[4].state == State::PeerEnded
+            && views[4].state == ConnectionState::PeerEnded
     });
     let views = reactor.snapshot().connections;
-    let states: Vec<State> = views.iter().map(|view| view.state).collect();
+    let states: Vec<ConnectionState> = views.iter().map(|view| view.state).collect();
     assert_eq!(
         states,
         [
-            State::HalfClosed,
-            State::Finishing,
-            State::Open,
-            State::Open,
-            State::PeerEnded
+            ConnectionState::HalfClosed,
+            ConnectionState::Finishing,
+            ConnectionState::Open,
+            ConnectionState::Open,
+            ConnectionState::PeerEnded
         ]
     );
     assert_eq!(
@@ -457,7 +465,7 @@ fn an_observer_learns_how_long_each_callback_took() {
     struct Longest(Rc<RefCell<(Duration, Option<Callback>)>>);
     impl Observer for Longest {
         fn event(&mut self, event: &Event<'_>) {
-            if let Event::Handled { callback, took, .. } = event {
+            if let Event::Callback { callback, took, .. } = event {
                 let mut longest = self.0.borrow_mut();
                 if *took > longest.0 {
                     *longest = (*took, Some(*callback));

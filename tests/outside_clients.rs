@@ -23,7 +23,7 @@ fn on_own_ports() -> Program {
     let args: Vec<&str> = args
         .iter()
         .map(String::as_str)
-        .chain(["--utc", "--drain-timeout=0s"])
+        .chain(["--utc", "--shutdown-timeout=0s"])
         .collect();
     Program::start(&[], &args, "off", 6)
 }

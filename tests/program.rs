@@ -63,7 +63,7 @@ fn help_and_version_are_for_people_and_succeed() {
     for (args, words) in [
         (&["--help"][..], "Usage: doorkeeper COMMAND"),
         (&["-h"], "serve echo, discard"),
-        (&["serve", "--help"], "--drain-timeout DUR"),
+        (&["serve", "--help"], "--shutdown-timeout DUR"),
         (&["connect", "--help"], "--no-half-close"),
         (&["bench", "--help"], "--source-addresses LIST"),
         (&["story", "--help"], "show every call"),
@@ -182,8 +182,8 @@ fn wrong_usage_is_told_in_one_line_with_status_2() {
             &["--idle-timeout 0", "none"],
         ),
         (
-            &["serve", "--drain-timeout", "soon"],
-            &["--drain-timeout soon", "30s"],
+            &["serve", "--shutdown-timeout", "soon"],
+            &["--shutdown-timeout soon", "30s"],
         ),
     ] {
         let message = refusal(args, 2);
@@ -336,7 +336,7 @@ fn both_signals_end_it_with_status_0_and_a_word_in_the_log() {
 
 #[test]
 fn after_a_signal_open_connections_finish_and_new_ones_are_refused() {
-    let mut program = Program::start(&[], &["echo=:0", "--drain-timeout", "1h"], "info", 1);
+    let mut program = Program::start(&[], &["echo=:0", "--shutdown-timeout", "1h"], "info", 1);
     let address = program.address("echo");
     let mut stream = client(address);
     assert_eq!(echo(&mut stream, b"before"), b"before");
@@ -351,7 +351,7 @@ fn after_a_signal_open_connections_finish_and_new_ones_are_refused() {
 
 #[test]
 fn the_drain_timeout_ends_those_who_stay() {
-    let mut program = Program::serve(&["echo=:0", "--drain-timeout", "50ms"]);
+    let mut program = Program::serve(&["echo=:0", "--shutdown-timeout", "50ms"]);
     let mut stream = client(program.address("echo"));
     assert_eq!(echo(&mut stream, b"here"), b"here");
     signal(&program, Signal::TERM);
@@ -361,7 +361,7 @@ fn the_drain_timeout_ends_those_who_stay() {
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let mut program = Program::start(&[], &["echo=:0", "--drain-timeout", "1h"], "info", 1);
+    let mut program = Program::start(&[], &["echo=:0", "--shutdown-timeout", "1h"], "info", 1);
     let mut stream = client(program.address("echo"));
     assert_eq!(echo(&mut stream, b"here"), b"here");
     signal(&program, Signal::INT);

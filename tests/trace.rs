@@ -111,7 +111,7 @@ fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
         "echo=127.0.0.1:0",
         "--trace",
         file.0.to_str().unwrap(),
-        "--drain-timeout=0s",
+        "--shutdown-timeout=0s",
     ]);
     talk(&program);
     kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();

@@ -55,6 +55,15 @@ struct Load<'a> {
     show_at: Option<Instant>,
 }
 
+/// The book of the connections that are measured.
+fn book(options: &Bench) -> Rc<Book> {
+    if options.lines {
+        Book::of_lines(options.size)
+    } else {
+        Book::of_noise()
+    }
+}
+
 pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     let plot = options.plot.as_deref().map(Plot::create).transpose()?;
     let address = address(options)?;
@@ -69,16 +78,10 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     }
     let cannot_start =
         |error: io::Error| Failure::failed(format_args!("cannot start the loop: {error}"));
-    let mut reactor = Reactor::new(Config {
-        max_connections: wanted,
-        ..Config::default()
-    })
-    .map_err(cannot_start)?;
-    let measured = if options.lines {
-        Book::of_lines(options.size)
-    } else {
-        Book::of_noise()
-    };
+    let mut config = Config::default();
+    config.max_connections = wanted;
+    let mut reactor = Reactor::new(config).map_err(cannot_start)?;
+    let measured = book(options);
     let (flood, mutes) = (Book::of_noise(), Book::of_noise());
     let requests = Rc::new(requests(options, &measured));
     let floods = Rc::new(Requests {
@@ -292,12 +295,11 @@ impl Load<'_> {
         let sources = &self.options.sources;
         let local =
             (!sources.is_empty()).then(|| SocketAddr::new(sources[number % sources.len()], 0));
+        let mut options = ConnectOptions::default();
+        options.local = local;
         Target {
             address: self.address,
-            options: ConnectOptions {
-                local,
-                ..ConnectOptions::default()
-            },
+            options,
         }
     }
 

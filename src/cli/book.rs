@@ -178,7 +178,7 @@ impl Book {
     /// A connection has ended although it should not have.
     pub(crate) fn ended(&self, closed: &Closed) {
         self.failed(match (&closed.reason, &closed.error) {
-            (Reason::Handler | Reason::Io, Some(error)) => error.to_string(),
+            (Reason::HandlerError | Reason::Io, Some(error)) => error.to_string(),
             (reason, _) => reason.to_string(),
         });
     }

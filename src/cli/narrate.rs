@@ -137,7 +137,7 @@ impl Narrator {
             }
             Call::Listen { backlog } => format!(",\"backlog\":{backlog}"),
             Call::Accept {
-                entered: Some((peer, id)),
+                accepted: Some((peer, id)),
             } => format!(",\"peer\":\"{peer}\",\"connection\":\"{id}\""),
             Call::Read { length, .. } | Call::Write { length, .. } => {
                 format!(",\"length\":{length}")
@@ -168,14 +168,14 @@ impl Observer for Narrator {
                     self.clients.retain(|client| client != id);
                 }
             }
-            Event::Admission { id, state } => {
+            Event::ListenerState { id, state } => {
                 let line = match self.form {
                     Form::Json => format!(
-                        "{{\"at\":{:.6},\"id\":\"{id}\",\"door\":\"{state}\"}}",
+                        "{{\"at\":{:.6},\"id\":\"{id}\",\"listener\":\"{state}\"}}",
                         self.teller.seconds()
                     ),
                     Form::Text => format!(
-                        "{:>11.6} {:<8} the door: {state}",
+                        "{:>11.6} {:<8} the listener: {state}",
                         self.teller.seconds(),
                         id.to_string()
                     ),
@@ -221,7 +221,7 @@ fn outcome(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
         (_, Err(error)) => kind(error),
         (
             Call::Accept {
-                entered: Some((_, id)),
+                accepted: Some((_, id)),
             },
             Ok(_),
         ) => id.to_string(),
@@ -232,7 +232,7 @@ fn outcome(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
 
 /// The error's name, of those that a socket may meet; else its number.
 fn kind(error: &io::Error) -> String {
-    const NAMES: [(Errno, &str); 14] = [
+    const NAMES: [(Errno, &str); 15] = [
         (Errno::ACCESS, "EACCES"),
         (Errno::ADDRINUSE, "EADDRINUSE"),
         (Errno::ADDRNOTAVAIL, "EADDRNOTAVAIL"),
@@ -241,6 +241,7 @@ fn kind(error: &io::Error) -> String {
         (Errno::CONNREFUSED, "ECONNREFUSED"),
         (Errno::CONNRESET, "ECONNRESET"),
         (Errno::HOSTUNREACH, "EHOSTUNREACH"),
+        (Errno::INPROGRESS, "EINPROGRESS"),
         (Errno::MFILE, "EMFILE"),
         (Errno::NETUNREACH, "ENETUNREACH"),
         (Errno::NFILE, "ENFILE"),
@@ -269,16 +270,21 @@ fn meaning(call: &Call<'_>, result: Result<usize, &io::Error>) -> String {
         (Call::Accept { .. }, Err(_)) if blocked => "the waiting room is empty",
         (Call::Read { .. }, Err(_)) if blocked => "nothing more has come yet",
         (Call::Write { .. }, Err(_)) if blocked => "the kernel takes no more for now",
+        (Call::Connect { .. }, Err(error))
+            if Errno::from_io_error(error) == Some(Errno::INPROGRESS) =>
+        {
+            "a request is on its way to the server's queue"
+        }
         (_, Err(error)) => return error.to_string().escape_debug().to_string(),
         (Call::Socket { .. }, Ok(_)) => "an endpoint, without an address yet",
         (Call::Bind { .. }, Ok(_)) => "it has its address",
         (Call::Listen { backlog }, Ok(_)) => {
             return format!("the doorkeeper is at the door; {backlog} may wait");
         }
-        (Call::Connect { .. }, Ok(_)) => "a request is on its way to the server's queue",
+        (Call::Connect { .. }, Ok(_)) => "connected at once",
         (Call::SocketError, Ok(_)) => "connected: in the server's queue, if not yet accepted",
-        (Call::Accept { entered }, Ok(_)) => {
-            let peer = entered.map_or(String::new(), |(peer, _)| format!(", {peer},"));
+        (Call::Accept { accepted }, Ok(_)) => {
+            let peer = accepted.map_or(String::new(), |(peer, _)| format!(", {peer},"));
             return format!("the first in line{peer} is let in on a socket of its own");
         }
         (Call::Read { .. }, Ok(0)) => "the peer has ended: no more will come",

@@ -18,7 +18,7 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
     let mut watchers = options.watching.start(&mut reactor)?;
     let (announcement, listeners) = listen_all(&mut reactor, &options, &quotes)?;
-    await_signals(&mut reactor, options.drain_timeout)
+    await_signals(&mut reactor, options.shutdown_timeout)
         .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
     print(&announcement)?;
     let ran = match &mut watchers {
@@ -138,7 +138,7 @@ fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
                 log::info!(
                     "{name}: no more are let in; open connections have {patience:?} to finish"
                 );
-                reactor.drain(patience);
+                reactor.shutdown(patience);
             }
         },
     )

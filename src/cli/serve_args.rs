@@ -38,7 +38,8 @@ Options:
   --output-max BYTES    unsent bytes a connection may hold [65536]
   --idle-timeout DUR    close a connection after this long without a byte;
                         `none` never does [none]
-  --drain-timeout DUR   how long open connections may go on after the first
+  --shutdown-timeout DUR
+                        how long open connections may go on after the first
                         SIGINT or SIGTERM; a second ends them at once [5s]
   --quotes FILE         quotes for qotd, separated by lines of a single %
                         [a few built in]
@@ -66,7 +67,7 @@ pub(crate) struct Serve {
     pub(crate) listen: ListenOptions,
     /// `None`: as many as the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
-    pub(crate) drain_timeout: Duration,
+    pub(crate) shutdown_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
     pub(crate) watching: Watching,
@@ -74,15 +75,14 @@ pub(crate) struct Serve {
 
 impl Default for Serve {
     fn default() -> Serve {
+        let mut config = Config::default();
+        config.stall_warning = Some(Duration::from_millis(100));
         Serve {
             listeners: Vec::new(),
-            config: Config {
-                stall_warning: Some(Duration::from_millis(100)),
-                ..Config::default()
-            },
+            config,
             listen: ListenOptions::default(),
             max_connections: None,
-            drain_timeout: Duration::from_secs(5),
+            shutdown_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
             watching: Watching::default(),
@@ -151,8 +151,8 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
                 serve.config.output_max_bytes = number(parser, "--output-max", 1)?
             }
             Arg::Long("idle-timeout") => serve.config.idle_timeout = idle_timeout(parser)?,
-            Arg::Long("drain-timeout") => {
-                serve.drain_timeout = duration(&value(parser)?, "--drain-timeout")?
+            Arg::Long("shutdown-timeout") => {
+                serve.shutdown_timeout = duration(&value(parser)?, "--shutdown-timeout")?
             }
             Arg::Long("quotes") => {
                 serve.quotes = Some(parser.value().map_err(Failure::usage)?.into())

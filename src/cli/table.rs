@@ -11,12 +11,12 @@ pub(crate) fn log(snapshot: &Snapshot) {
         listeners,
         connections,
         queued,
-        timers,
+        deadlines,
         stats,
         ..
     } = snapshot;
     log::info!(
-        "{} listeners, {} connections, {queued} queued, {timers} deadlines",
+        "{} listeners, {} connections, {queued} queued, {deadlines} deadlines",
         listeners.len(),
         connections.len()
     );
@@ -24,13 +24,13 @@ pub(crate) fn log(snapshot: &Snapshot) {
         let address = listener
             .address
             .map_or("?".to_string(), |address| address.to_string());
-        let waiting = listener.waiting.map_or("?".to_string(), |waiting| {
-            format!("{} of {}", waiting.depth, waiting.limit)
+        let waiting = listener.accept_queue.map_or("?".to_string(), |queue| {
+            format!("{} of {}", queue.depth, queue.limit)
         });
         log::info!(
             "listener {:<8} {address:<24} waiting {waiting:<12} {}",
             listener.id.to_string(),
-            listener.door
+            listener.state
         );
     }
     let mut sorted: Vec<&ConnectionView> = connections.iter().collect();

@@ -128,7 +128,7 @@ impl Tracer {
         match (call, result) {
             (
                 Call::Accept {
-                    entered: Some((peer, id)),
+                    accepted: Some((peer, id)),
                 },
                 Ok(_),
             ) => self.begin(*id, "connection", &format!("\"peer\":\"{peer}\"")),
@@ -158,8 +158,8 @@ impl Tracer {
 impl Observer for Tracer {
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Turn { events, .. } => self.turn = (*events, self.now()),
-            Event::Rest { number } => {
+            Event::TurnStart { events, .. } => self.turn = (*events, self.now()),
+            Event::TurnEnd { number } => {
                 let (events, begin) = self.turn;
                 self.slice(
                     "turn",
@@ -168,7 +168,7 @@ impl Observer for Tracer {
                     &format!("\"number\":{number},\"events\":{events}"),
                 );
             }
-            Event::Handled {
+            Event::Callback {
                 id, callback, took, ..
             } => {
                 let now = self.now();

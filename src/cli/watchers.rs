@@ -4,7 +4,7 @@ use super::Failure;
 use super::narrate::{Form, Narration, Narrator};
 use super::teller::Teller;
 use super::trace::{self, TraceFile, Tracer};
-use doorkeeper::{Event, Id, Observer, Reactor, Waiting};
+use doorkeeper::{AcceptQueue, Event, Id, Observer, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ impl Watchers {
 
     fn look(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
         for &(id, address) in listeners {
-            let Some(Waiting { depth, limit }) = reactor.waiting(id) else {
+            let Some(AcceptQueue { depth, limit }) = reactor.accept_queue(id) else {
                 continue;
             };
             let before = self.rooms.insert(id, (depth, limit));

@@ -122,7 +122,7 @@ impl Stream {
             return Err(Reason::Panic.into());
         };
         let value = result.map_err(|error| End {
-            reason: Reason::Handler,
+            reason: Reason::HandlerError,
             error: Some(error),
         })?;
         match cx.intent {
@@ -194,7 +194,7 @@ impl Stream {
         let discarded = &mut cx.held.hold().discarded;
         *discarded += input.len() as u64;
         if *discarded > cx.common.config.linger_max_bytes {
-            Err(Reason::Limit.into())
+            Err(Reason::LingerLimit.into())
         } else {
             Ok(())
         }
@@ -257,7 +257,7 @@ impl Stream {
 fn consumed_more(consumed: usize, offered: usize) -> End {
     let message = format!("on_data consumed {consumed} bytes of {offered}");
     End {
-        reason: Reason::Handler,
+        reason: Reason::HandlerError,
         error: Some(io::Error::other(message)),
     }
 }

@@ -83,7 +83,7 @@ impl Stream {
     #[cold]
     fn filled(&self, count: usize, id: Id, common: &Common) {
         if count == common.config.turn_budget_bytes {
-            common.eyes.tell(|| Event::Spent {
+            common.eyes.tell(|| Event::BudgetSpent {
                 id,
                 budget: Budget::Bytes,
             });

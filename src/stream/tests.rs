@@ -616,7 +616,7 @@ impl Bench {
                 assert!(heard_out, "closed before all was consumed");
             }
             Reason::Reset => assert!(self.memory.borrow().reset),
-            Reason::Handler => assert_eq!(style, Style::Failing),
+            Reason::HandlerError => assert_eq!(style, Style::Failing),
             other => panic!("{other}"),
         }
         if style == Style::Echo && end == Reason::Finished {

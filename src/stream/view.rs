@@ -5,7 +5,7 @@ use crate::held::Holding;
 use crate::id::Id;
 use crate::phase::{Input, Output, Phase};
 use crate::readiness::Readiness;
-use crate::snapshot::{ConnectionView, State};
+use crate::snapshot::{ConnectionState, ConnectionView};
 use crate::timers::Tick;
 use std::net::SocketAddr;
 
@@ -18,10 +18,10 @@ impl Stream {
         now: Tick,
     ) -> ConnectionView {
         let state = match (self.phase, self.output, self.input) {
-            (Phase::Finishing | Phase::Lingering, ..) => State::Finishing,
-            (_, Output::Ending | Output::Ended, _) => State::HalfClosed,
-            (_, Output::Open, Input::Ended | Input::Told) => State::PeerEnded,
-            (_, Output::Open, _) => State::Open,
+            (Phase::Finishing | Phase::Lingering, ..) => ConnectionState::Finishing,
+            (_, Output::Ending | Output::Ended, _) => ConnectionState::HalfClosed,
+            (_, Output::Open, Input::Ended | Input::Told) => ConnectionState::PeerEnded,
+            (_, Output::Open, _) => ConnectionState::Open,
         };
         ConnectionView {
             id,

@@ -248,3 +248,10 @@ pub fn alone(test: &str, wrapper: &[&str]) -> bool {
     );
     false
 }
+
+/// A default value with some fields set: `set(|config: &mut Config| config.backlog = 5)`.
+pub fn set<T: Default>(change: impl FnOnce(&mut T)) -> T {
+    let mut value = T::default();
+    change(&mut value);
+    value
+}

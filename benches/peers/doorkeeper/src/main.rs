@@ -14,12 +14,10 @@ impl Handler for Echo {
 
 fn main() -> Result<()> {
     let address = std::env::args().nth(1).unwrap_or("127.0.0.1:0".to_string());
-    let idle_timeout = Some(Duration::from_secs(600));
-    let mut reactor = Reactor::new(Config {
-        idle_timeout,
-        max_connections: 20_000,
-        ..Config::default()
-    })?;
+    let mut config = Config::default();
+    config.idle_timeout = Some(Duration::from_secs(600));
+    config.max_connections = 20_000;
+    let mut reactor = Reactor::new(config)?;
     let id = reactor.listen(address.parse().map_err(Error::other)?, |_peer| Some(Echo))?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
