@@ -220,7 +220,7 @@ fn a_server_that_closes_or_is_not_there_is_told_of() {
     });
     let text = fault(address, "--connections 3 --mode connect");
     assert!(
-        text.contains("the server closed before the echo was whole"),
+        text.contains("the server closed before the echo was complete"),
         "{text}"
     );
     let nobody = TcpListener::bind("127.0.0.1:0")
@@ -268,13 +268,13 @@ fn a_server_that_never_answers_is_told_of() {
     ] {
         assert_eq!(
             fault(address, args),
-            "doorkeeper: no request was answered while it was counted\n",
+            "doorkeeper: no request was answered during the measurement\n",
             "{args}"
         );
     }
     assert_eq!(
         fault(address, "--connections 3 --mode idle"),
-        "doorkeeper: requests without an answer all the while: 3\n"
+        "doorkeeper: requests without an answer during the whole measurement: 3\n"
     );
     let served = Arc::new(AtomicUsize::new(0));
     let (address, _) = server(move |mut stream| {
@@ -286,7 +286,7 @@ fn a_server_that_never_answers_is_told_of() {
     });
     assert_eq!(
         fault(address, "--connections 3 --pipeline 2"),
-        "doorkeeper: requests without an answer all the while: 2\n"
+        "doorkeeper: requests without an answer during the whole measurement: 2\n"
     );
 }
 
@@ -350,7 +350,7 @@ fn what_was_counted_until_an_interruption_is_reported() {
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert_eq!(
         text,
-        "doorkeeper: interrupted before anything was counted\n"
+        "doorkeeper: interrupted before the measurement began\n"
     );
 }
 
@@ -376,15 +376,15 @@ fn what_makes_no_sense_is_wrong_usage() {
         ("--warm-up 99999999999years", "--warm-up 99999999999years: "),
         (
             "--duration 0s",
-            "--duration 0 would count nothing; it must be longer",
+            "--duration 0 would measure nothing; it must be longer",
         ),
         (
             "--mode read --size 64",
-            "--size and --lines tell of requests, and --mode read sends none",
+            "--size and --lines describe requests, and --mode read sends none",
         ),
         (
             "--mode read --lines",
-            "--size and --lines tell of requests, and --mode read sends none",
+            "--size and --lines describe requests, and --mode read sends none",
         ),
         (
             "--mode idle --plot x.svg",

@@ -474,7 +474,7 @@ fn wrong_words_are_told_what_would_be_right() {
             "`7` after 127.0.0.1: there is one HOST:PORT; a port follows a colon",
         ),
         (&["[::1]:x"], "`x` is not a port"),
-        (&[":0"], "must be from 1 to 65535"),
+        (&[":0"], "the port must be from 1 to 65535"),
         (&["::1:7"], "an IPv6 address stands in brackets"),
         (&["-4", "-6", ":7"], "-4 and -6 exclude each other"),
         (

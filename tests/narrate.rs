@@ -1,11 +1,12 @@
-//! The story the program tells of itself, line by line, against what happened.
+//! The story of `--narrate` and `story`, line by line, against what happened.
 
 mod common;
 
 use common::{PATIENCE, Program, client, echo, have, read_all, read_exactly};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use socket2::SockRef;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{ChildStderr, Command, Stdio};
@@ -15,17 +16,17 @@ fn terminate(program: &Program) {
     kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
 }
 
-/// A narrated server, and what it tells.
-struct Told {
+/// A narrated server and its story.
+struct Narrated {
     program: Program,
     lines: BufReader<ChildStderr>,
 }
 
-impl Told {
-    fn serve(args: &[&str]) -> Told {
+impl Narrated {
+    fn serve(args: &[&str]) -> Narrated {
         let mut program = Program::start(&[], args, "error", 1);
         let lines = BufReader::new(program.stderr.take().unwrap());
-        Told { program, lines }
+        Narrated { program, lines }
     }
 
     fn address(&self) -> SocketAddr {
@@ -39,7 +40,7 @@ impl Told {
             let mut line = String::new();
             assert!(
                 self.lines.read_line(&mut line).unwrap() > 0,
-                "never told {words:?}: {story:#?}"
+                "no line has {words:?}: {story:#?}"
             );
             story.push(
                 line.split_whitespace()
@@ -77,7 +78,7 @@ fn the_story_is_the_whole_diagram_in_two_columns() {
     let text = String::from_utf8(output.stdout).unwrap();
     let (mut server, mut client) = (Vec::new(), Vec::new());
     for line in text.lines() {
-        let (left, right) = (line[..38].trim(), line[38..76].trim());
+        let (left, right) = (line[..38].trim(), line[38..78].trim());
         assert!(
             left.is_empty() != right.is_empty() || left == "server",
             "{line}"
@@ -122,55 +123,55 @@ fn the_story_is_the_whole_diagram_in_two_columns() {
 }
 
 #[test]
-fn an_echo_a_half_close_and_a_reset_are_told_as_they_happen() {
-    let mut told = Told::serve(&["echo=127.0.0.1:0", "--narrate"]);
+fn an_echo_a_half_close_and_a_reset_are_narrated_as_they_happen() {
+    let mut narrated = Narrated::serve(&["echo=127.0.0.1:0", "--narrate"]);
     let begin = [
         "socket() = ok",
         "bind(127.0.0.1:0) = ok",
-        "listen(1024) = ok the doorkeeper",
-        "accept() = EAGAIN the waiting room is empty",
+        "listen(1024) = ok the listener is open; its accept queue has the limit 1024",
+        "accept() = EAGAIN the accept queue is empty",
     ];
-    assert_story(&told.until("EAGAIN"), &begin);
-    let mut stream = client(told.address());
-    let mut story = told.until("is let in");
-    let room = format!("the waiting room of {}: ", told.address());
+    assert_story(&narrated.until("EAGAIN"), &begin);
+    let mut stream = client(narrated.address());
+    let mut story = narrated.until("accepted 127.0.0.1:");
+    let queue = format!("accept queue of {}: ", narrated.address());
     assert_story(
         &story,
         &[
-            &format!("{room}1 of 1024"),
+            &format!("{queue}1 of 1024"),
             &format!(
-                "accept() = 2.2 the first in line, {}",
+                "accept() = 2.2 accepted {} on a new socket",
                 stream.local_addr().unwrap()
             ),
         ],
     );
     assert_eq!(echo(&mut stream, b"hello"), b"hello");
-    story = told.until("write(5)");
+    story = narrated.until("write(5)");
     assert_story(
         &story,
         &[
             "accept() = EAGAIN",
-            &format!("{room}0 of 1024"),
-            "read(65536) = 5 5 bytes have come",
+            &format!("{queue}0 of 1024"),
+            "read(65536) = 5 5 bytes received",
             "write(5) = 5 5 bytes",
         ],
     );
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream).unwrap(), b"");
     assert_story(
-        &told.until("close()"),
+        &narrated.until("close()"),
         &[
-            "read(65536) = 0 the peer has ended",
-            "close() = ok the socket is gone",
+            "read(65536) = 0 the peer sends no more",
+            "close() = ok the socket is closed",
         ],
     );
-    let stream = client(told.address());
-    told.until("is let in");
+    let stream = client(narrated.address());
+    narrated.until("accepted 127.0.0.1:");
     SockRef::from(&stream)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
     drop(stream);
-    let story = told.until("close()");
+    let story = narrated.until("close()");
     let reset = &story[story.len() - 2..];
     assert_story(
         reset,
@@ -182,25 +183,25 @@ fn an_echo_a_half_close_and_a_reset_are_told_as_they_happen() {
 }
 
 #[test]
-fn a_daytime_a_full_house_and_a_full_waiting_room_are_told() {
-    let mut told = Told::serve(&["daytime=127.0.0.1:0", "--narrate"]);
-    let mut stream = client(told.address());
+fn a_daytime_the_connection_limit_and_a_full_accept_queue_are_narrated() {
+    let mut narrated = Narrated::serve(&["daytime=127.0.0.1:0", "--narrate"]);
+    let mut stream = client(narrated.address());
     assert_eq!(read_all(&mut stream).unwrap().len(), 26);
     drop(stream);
-    let story = told.until("close()");
+    let story = narrated.until("close()");
     let end = &story[story.len() - 4..];
     assert_story(
         end,
         &[
             "write(26) = 26",
-            "shutdown() = ok no more will come",
+            "shutdown() = ok this side sends no more",
             "read(65536) = 0 the peer",
             "close() = ok",
         ],
     );
-    drop(told);
+    drop(narrated);
 
-    let mut told = Told::serve(&[
+    let mut narrated = Narrated::serve(&[
         "echo=127.0.0.1:0",
         "--narrate",
         "--max-connections",
@@ -208,17 +209,17 @@ fn a_daytime_a_full_house_and_a_full_waiting_room_are_told() {
         "--backlog",
         "1",
     ]);
-    let mut first = client(told.address());
+    let mut first = client(narrated.address());
     assert_eq!(echo(&mut first, b"hello"), b"hello");
-    let _waiting = [client(told.address()), client(told.address())];
+    let _waiting = [client(narrated.address()), client(narrated.address())];
     // Linux lets one more in than the backlog says.
-    let story = told.until(": 2 of 1");
+    let story = narrated.until(": 2 of 1");
     assert!(
-        story.iter().any(|line| line == "the listener: full"),
+        story.iter().any(|line| line == "listener: full"),
         "{story:#?}"
     );
     drop(first);
-    let story = told.until("is let in");
+    let story = narrated.until("accepted 127.0.0.1:");
     assert!(
         story.iter().any(|line| line.starts_with("close()")),
         "{story:#?}"
@@ -226,7 +227,7 @@ fn a_daytime_a_full_house_and_a_full_waiting_room_are_told() {
 }
 
 #[test]
-fn running_out_of_descriptors_is_told() {
+fn running_out_of_descriptors_is_narrated() {
     if !have("prlimit") {
         return;
     }
@@ -241,9 +242,9 @@ fn running_out_of_descriptors_is_told() {
         BufReader::new(program.stderr.take().unwrap()),
         program.listening[0].1,
     );
-    let mut told = Told { program, lines };
+    let mut narrated = Narrated { program, lines };
     let streams: Vec<TcpStream> = (0..30).map(|_| client(address)).collect();
-    let story = told.until("the listener: backing off");
+    let story = narrated.until("listener: backing off");
     assert!(
         story
             .iter()
@@ -251,11 +252,11 @@ fn running_out_of_descriptors_is_told() {
         "{story:#?}"
     );
     drop(streams);
-    told.until("the listener: accepting");
+    narrated.until("listener: accepting");
 }
 
 #[test]
-fn a_refused_connect_is_told() {
+fn a_refused_connect_is_narrated() {
     let nobody = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -287,16 +288,9 @@ fn a_refused_connect_is_told() {
     assert_story(&story[..4], &wanted);
 }
 
-/// The value of a field of a line of the narration's JSON.
-fn field(line: &str, name: &str) -> Option<String> {
-    let rest = line.split_once(&format!("\"{name}\":"))?.1;
-    Some(rest.split([',', '}']).next()?.trim_matches('"').to_string())
-}
-
-/// The calls on sockets of a trace: each with what it returned, and no descriptors.
+/// The calls on internet sockets in the output of strace: each with its result, without descriptors.
 fn traced(trace: &str) -> Vec<String> {
-    let mut ours = HashMap::new();
-    let mut calls = Vec::new();
+    let (mut ours, mut calls) = (HashSet::new(), Vec::new());
     for line in trace.lines() {
         let Some((call, result)) = line.rsplit_once(" = ") else {
             continue;
@@ -308,50 +302,82 @@ fn traced(trace: &str) -> Vec<String> {
             continue;
         };
         let fd: String = args.chars().take_while(char::is_ascii_digit).collect();
-        let returned = result.split(' ').next().unwrap();
-        let mut told = |name: &str, result: &str| calls.push(format!("{name} {result}"));
-        let failed = returned == "-1";
-        let result = if failed {
-            result.split(' ').nth(1).unwrap()
-        } else {
-            returned
+        let mut words = result.split(' ');
+        let returned = words.next().unwrap();
+        let result = match returned {
+            "-1" => words.next().unwrap(),
+            returned => returned,
         };
+        let mut call = |name: &str, result: &str| calls.push(format!("{name} {result}"));
         match name {
             "socket" if args.starts_with("AF_INET") => {
-                ours.insert(returned.to_string(), ());
-                told("socket", "0");
+                ours.insert(returned.to_string());
+                call("socket", "0");
             }
-            "accept4" if failed => told("accept", result),
+            "accept4" if returned == "-1" => call("accept", result),
             "accept4" => {
-                ours.insert(returned.to_string(), ());
-                told("accept", "0");
+                ours.insert(returned.to_string());
+                call("accept", "0");
             }
-            "recvfrom" if ours.contains_key(&fd) => told("read", result),
-            "sendto" if ours.contains_key(&fd) => told("write", result),
-            "bind" | "listen" | "shutdown" if ours.contains_key(&fd) => told(name, result),
-            "close" if ours.remove(&fd).is_some() => told("close", result),
+            _ if !ours.contains(&fd) => {}
+            "recvfrom" => call("read", result),
+            "sendto" => call("write", result),
+            "bind" | "listen" | "connect" | "shutdown" => call(name, result),
+            // The call itself succeeds; the error of the connect stands between the brackets.
+            "getsockopt" if args.contains("SO_ERROR") => {
+                let value = args.split(['[', ']']).nth(1).unwrap();
+                call("getsockopt", value);
+            }
+            "close" => {
+                ours.remove(&fd);
+                call("close", result);
+            }
             _ => {}
         }
     }
     calls
 }
 
+/// The calls of a story in JSON, in the form of [`traced`].
+fn narrated(story: &str) -> Vec<String> {
+    let names = HashMap::from([
+        (11, "EAGAIN"),
+        (32, "EPIPE"),
+        (104, "ECONNRESET"),
+        (111, "ECONNREFUSED"),
+        (115, "EINPROGRESS"),
+    ]);
+    let lines = story
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["call"].is_string())
+        .map(|line| {
+            let name = line["call"].as_str().unwrap();
+            match line["errno"].as_i64() {
+                Some(errno) => format!("{name} {}", names[&errno]),
+                None => format!("{name} {}", line["result"]),
+            }
+        })
+        .collect()
+}
+
+/// A wrapper that traces a program's calls on sockets into a file, and takes the program with it when it is killed; `None` if a tool
+/// is missing.
+fn strace(path: &str) -> Option<Vec<&str>> {
+    let filter =
+        "trace=socket,bind,listen,accept4,connect,getsockopt,recvfrom,sendto,shutdown,close";
+    let tools = have("strace") && have("setpriv");
+    let words = ["strace", "-f", "-qq", "-e", filter, "-o", path];
+    tools.then(|| [&words[..], &["setpriv", "--pdeathsig", "KILL", "--"]].concat())
+}
+
 #[test]
 fn the_narrated_calls_are_the_traced_calls() {
-    if !have("strace") {
-        return;
-    }
     let path = std::env::temp_dir().join(format!("doorkeeper-narrate-{}", std::process::id()));
-    let filter = "trace=socket,bind,listen,accept4,recvfrom,sendto,shutdown,close";
-    let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        path.to_str().unwrap(),
-        "-e",
-        filter,
-    ];
+    let Some(wrapper) = strace(path.to_str().unwrap()) else {
+        return;
+    };
     let args = [
         "echo=127.0.0.1:0",
         "daytime=127.0.0.1:0",
@@ -398,22 +424,52 @@ fn the_narrated_calls_are_the_traced_calls() {
     program.wait();
     let trace = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let names = HashMap::from([("11", "EAGAIN"), ("104", "ECONNRESET"), ("32", "EPIPE")]);
-    let told: Vec<String> = story
-        .lines()
-        .filter_map(|line| {
-            let result = field(line, "result")
-                .or_else(|| field(line, "errno").map(|errno| names[errno.as_str()].to_string()))?;
-            Some(format!("{} {result}", field(line, "call")?))
-        })
-        .collect();
-    let traced = traced(&trace);
-    assert!(told.len() > 60, "{told:?}");
-    assert_eq!(told, traced, "{trace}");
+    let narrated = narrated(&story);
+    assert!(narrated.len() > 60, "{narrated:?}");
+    assert_eq!(narrated, traced(&trace), "{trace}");
+}
+
+/// The same of a client: an address that refuses, and one that answers.
+#[test]
+fn the_narrated_calls_of_a_client_are_the_traced_calls() {
+    let path = std::env::temp_dir().join(format!("doorkeeper-client-{}", std::process::id()));
+    let Some(wrapper) = strace(path.to_str().unwrap()) else {
+        return;
+    };
+    let program = Program::serve(&["daytime=127.0.0.1:0"]);
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for (address, status, seen) in [
+        (nobody, 1, "getsockopt ECONNREFUSED"),
+        (program.address("daytime"), 0, "read 26"),
+    ] {
+        let mut command = Command::new(wrapper[0]);
+        command
+            .args(&wrapper[1..])
+            .args([env!("CARGO_BIN_EXE_doorkeeper"), "connect"])
+            .args(["--narrate=json", &address.to_string()]);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let trace = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{output:?}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        let story: String = text
+            .lines()
+            .filter(|line| line.starts_with('{'))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let narrated = narrated(&story);
+        for call in ["socket 0", "connect EINPROGRESS", seen, "close 0"] {
+            assert!(narrated.contains(&call.to_string()), "{call}: {story}");
+        }
+        assert_eq!(narrated, traced(&trace), "{trace}");
+    }
 }
 
 #[test]
-fn a_blocked_reader_of_the_story_stalls_nobody_and_is_told_what_was_left_out() {
+fn a_blocked_reader_of_the_story_stalls_nobody_and_learns_how_many_lines_are_left_out() {
     let mut program = Program::start(&[], &["echo=127.0.0.1:0", "--narrate"], "error", 1);
     let mut stderr = program.stderr.take().unwrap();
     let mut stream = client(program.listening[0].1);
@@ -440,12 +496,12 @@ fn a_blocked_reader_of_the_story_stalls_nobody_and_is_told_what_was_left_out() {
     }
     let late = resident();
     assert!(late < early + 1024, "grew from {early} to {late} KiB");
-    // Once it reads again it is told how much it missed, and then what happens.
+    // When it reads again, a line says how many lines are missing there.
     let reader = std::thread::spawn(move || {
         let (mut text, mut piece) = (String::new(), [0; 4096]);
         while !text.contains("lines left out") {
             let count = stderr.read(&mut piece).unwrap();
-            assert!(count > 0, "never told");
+            assert!(count > 0, "no line counts them");
             text.push_str(&String::from_utf8_lossy(&piece[..count]));
         }
         text
@@ -491,17 +547,17 @@ fn a_signal_logs_a_table_of_everything() {
             < place(&quiet.local_addr().unwrap().to_string())
     );
     place("1 listeners, 2 connections");
-    place("waiting 0 of 1024");
+    place("accept queue 0 of 1024");
     terminate(&program);
 }
 
 #[test]
 fn bytes_of_a_peer_do_not_reach_the_terminal() {
-    let mut told = Told::serve(&["echo=127.0.0.1:0", "--narrate"]);
-    let mut stream = client(told.address());
+    let mut narrated = Narrated::serve(&["echo=127.0.0.1:0", "--narrate"]);
+    let mut stream = client(narrated.address());
     stream.write_all(b"\x1b[2J\x07secret").unwrap();
     assert_eq!(read_exactly(&mut stream, 11).len(), 11);
-    let story = told.until("write(11)").concat();
+    let story = narrated.until("write(11)").concat();
     assert!(
         !story.contains("secret") && !story.contains(|c: char| c.is_control()),
         "{story:?}"

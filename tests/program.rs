@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{PATIENCE, Program, client, echo, have, read_all};
+use common::{PATIENCE, Program, alone, client, echo, have, read_all};
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 
 /// Runs the program to its end.
@@ -66,7 +67,7 @@ fn help_and_version_are_for_people_and_succeed() {
         (&["serve", "--help"], "--shutdown-timeout DUR"),
         (&["connect", "--help"], "--no-half-close"),
         (&["bench", "--help"], "--source-addresses LIST"),
-        (&["story", "--help"], "show every call"),
+        (&["story", "--help"], "Usage: doorkeeper story"),
         (&["serve", "echo", "-h"], "Usage: doorkeeper serve"),
         (
             &["--version"],
@@ -149,7 +150,17 @@ fn wrong_usage_is_told_in_one_line_with_status_2() {
             &["--source-addresses a,b", "IP addresses"],
         ),
         (&["bench", ":7", "loud"], &["loud", "bench --help"]),
+        (&["bench", ":0"], &[":0: no server listens on port 0"]),
         (&["story", "aloud"], &["aloud", "no arguments"]),
+        (
+            &["--help=foo"],
+            &["unexpected argument for option '--help'", "foo"],
+        ),
+        (
+            &["--version", "x"],
+            &["x", "nothing follows --help or --version"],
+        ),
+        (&["serve", "-h", "echo"], &["echo", "nothing follows"]),
         (&["serve", "--nope"], &["--nope", "serve --help"]),
         (&["serve", "--backlog"], &["--backlog"]),
         (
@@ -297,8 +308,18 @@ fn a_closed_standard_output_is_a_failure_and_not_a_panic() {
     );
 }
 
+/// In a network of its own, where nobody else has these ports.
 #[test]
 fn without_arguments_all_six_listen_on_their_ports_plus_7000() {
+    if !have("unshare") || !have("ip") {
+        return;
+    }
+    let setup = "ip link set lo up && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "--map-root-user", "--net", "sh", "-ec", setup];
+    let name = "without_arguments_all_six_listen_on_their_ports_plus_7000";
+    if !alone(name, &wrapper) {
+        return;
+    }
     let program = Program::start(&[], &[], "warn", 6);
     let ports: Vec<String> = program
         .listening
@@ -327,8 +348,7 @@ fn both_signals_end_it_with_status_0_and_a_word_in_the_log() {
         assert_eq!(program.wait().code(), Some(0));
         let log = stderr(program);
         assert!(
-            log.contains(&format!("{name}: no more are let in"))
-                && log.contains("done: 0 accepted"),
+            log.contains(&format!("{name}: shutting down")) && log.contains("stopped: 0 accepted"),
             "{log}"
         );
     }
@@ -365,7 +385,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut stream = client(program.address("echo"));
     assert_eq!(echo(&mut stream, b"here"), b"here");
     signal(&program, Signal::INT);
-    await_log(&mut program, "SIGINT: no more are let in");
+    await_log(&mut program, "SIGINT: shutting down");
     signal(&program, Signal::INT);
     assert_eq!(program.wait().code(), Some(0));
 }
@@ -381,7 +401,8 @@ fn a_restart_binds_at_once_and_a_second_live_server_is_refused() {
     let argument = format!("daytime={address}");
     let message = refusal(&["serve", &argument], 1);
     assert!(
-        message.contains(&address.to_string()) && message.contains("another socket has port"),
+        message.contains(&address.to_string())
+            && message.contains("another socket listens on port"),
         "{message}"
     );
     signal(&first, Signal::TERM);
@@ -392,6 +413,27 @@ fn a_restart_binds_at_once_and_a_second_live_server_is_refused() {
             .unwrap()
             .len(),
         26
+    );
+}
+
+/// An earlier server that did not set SO_REUSEADDR leaves its port to connections in TIME_WAIT: no socket is there to stop.
+#[test]
+fn a_port_that_only_time_wait_holds_is_explained() {
+    let earlier = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = ([127, 0, 0, 1], 0).into();
+    earlier.bind(&any.into()).unwrap();
+    earlier.listen(1).unwrap();
+    let address = earlier.local_addr().unwrap().as_socket().unwrap();
+    let mut stream = client(address);
+    // The server closes first, so its side of the connection goes to TIME_WAIT.
+    drop(earlier.accept().unwrap());
+    assert_eq!(read_all(&mut stream).unwrap(), b"");
+    drop(stream);
+    drop(earlier);
+    let message = refusal(&["serve", &format!("echo={address}")], 1);
+    assert!(
+        message.contains("TIME_WAIT") && !message.contains("stop it"),
+        "{message}"
     );
 }
 
@@ -450,9 +492,7 @@ fn the_soft_limit_on_descriptors_is_raised_to_the_hard_one() {
         .collect();
     assert_eq!(files[3..5], ["200", "200"]);
     signal(&program, Signal::TERM);
-    assert!(
-        stderr(program).contains("200 open files allow 167 connections; at most 167 are let in")
-    );
+    assert!(stderr(program).contains("200 open files allow 167 connections; the limit is 167"));
 }
 
 #[test]

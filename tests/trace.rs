@@ -105,7 +105,7 @@ fn count(events: &[Value], name: &str, phase: &str) -> usize {
 }
 
 #[test]
-fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
+fn a_trace_shows_turns_callbacks_connections_and_accept_queues() {
     let file = File::new("whole");
     let mut program = Program::serve(&[
         "echo=127.0.0.1:0",
@@ -163,7 +163,7 @@ fn a_trace_shows_turns_callbacks_connections_and_waiting_rooms() {
         callbacks.iter().all(within),
         "a callback runs in a turn: {callbacks:?} {turns:?}"
     );
-    let room = format!("waiting room of {}", program.address("echo"));
+    let room = format!("accept queue of {}", program.address("echo"));
     assert!(
         events
             .iter()

@@ -1,7 +1,7 @@
-//! What the words of the command line mean: which command it is. Each command reads its own words.
+//! The first word of the command line: the command. Each command parses its own arguments.
 
 use super::Failure;
-use super::bench_args::{self, Bench};
+use super::bench::args::{self as bench_args, Bench};
 use super::connect_args::{self, Connect};
 use super::serve_args::{self, Serve};
 use lexopt::{Arg, Parser};
@@ -14,18 +14,33 @@ Usage: doorkeeper COMMAND [ARGUMENT]...
 
 Commands:
   serve      serve echo, discard, daytime, qotd, chargen and time
-  connect    join standard input and output to a server
-  bench      load a server, and measure how it answers
-  story      run a server and a client in one loop, and show every call
+  connect    connect standard input and output to a server
+  bench      load a server and measure its answers
+  story      run a server and a client in one loop and show every system call
 
 Options:
-  -h, --help       this text; `doorkeeper COMMAND --help` tells of a command
-  -V, --version    the version
+  -h, --help       show this text; `doorkeeper COMMAND --help` describes COMMAND
+  -V, --version    show the version
 
 Exit status: 0 done, 1 failed, 2 wrong usage.
 ";
 
-/// What the program is to do.
+const STORY_HELP: &str = "\
+Run a server and a client in one loop and show every system call of both.
+
+Usage: doorkeeper story
+
+The story is one line a call, in two columns: the server's calls and the
+client's. accept, read and write stand for the system calls accept4, recvfrom
+and sendto.
+
+Options:
+  -h, --help    show this text
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+";
+
+/// What the program does.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Print a text.
@@ -39,28 +54,21 @@ pub(crate) enum Command {
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
     let mut parser = Parser::from_args(words);
     match parser.next().map_err(Failure::usage)? {
-        Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Show(HELP.to_string())),
-        Some(Arg::Short('V') | Arg::Long("version")) => Ok(Command::Show(format!(
-            "doorkeeper {}\n",
-            env!("CARGO_PKG_VERSION")
-        ))),
+        Some(Arg::Short('h') | Arg::Long("help")) => show(&mut parser, HELP),
+        Some(Arg::Short('V') | Arg::Long("version")) => show(
+            &mut parser,
+            concat!("doorkeeper ", env!("CARGO_PKG_VERSION"), "\n"),
+        ),
         Some(Arg::Value(word)) if word == "serve" => serve_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "connect" => connect_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "bench" => bench_args::parse(&mut parser),
-        Some(Arg::Value(word)) if word == "story" => match parser.next().map_err(Failure::usage)? {
-            None => Ok(Command::Story),
-            Some(Arg::Short('h') | Arg::Long("help")) => Ok(Command::Show(HELP.to_string())),
-            Some(other) => Err(Failure::usage(format_args!(
-                "{}; `story` takes no arguments",
-                other.unexpected()
-            ))),
-        },
+        Some(Arg::Value(word)) if word == "story" => story(&mut parser),
         Some(Arg::Value(word)) => {
             let word = word.to_string_lossy();
-            let message =
+            let known =
                 "the commands are `serve`, `connect`, `bench` and `story`; see `doorkeeper --help`";
             Err(Failure::usage(format_args!(
-                "unknown command `{word}`; {message}"
+                "unknown command `{word}`; {known}"
             )))
         }
         Some(option) => Err(Failure::usage(format_args!(
@@ -70,5 +78,27 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Fa
         None => Err(Failure::usage(
             "a command is missing; try `doorkeeper serve`, or see `doorkeeper --help`",
         )),
+    }
+}
+
+/// The command that prints a text. Nothing may follow the option that asked for it.
+pub(crate) fn show(parser: &mut Parser, text: &str) -> Result<Command, Failure> {
+    match parser.next().map_err(Failure::usage)? {
+        None => Ok(Command::Show(text.to_string())),
+        Some(other) => Err(Failure::usage(format_args!(
+            "{}; nothing follows --help or --version",
+            other.unexpected()
+        ))),
+    }
+}
+
+fn story(parser: &mut Parser) -> Result<Command, Failure> {
+    match parser.next().map_err(Failure::usage)? {
+        None => Ok(Command::Story),
+        Some(Arg::Short('h') | Arg::Long("help")) => show(parser, STORY_HELP),
+        Some(other) => Err(Failure::usage(format_args!(
+            "{}; `story` takes no arguments",
+            other.unexpected()
+        ))),
     }
 }

@@ -1,10 +1,10 @@
 //! `doorkeeper connect`.
 //!
-//! The socket is on the loop. Standard input and output are not: a file is always ready and epoll refuses it, and a terminal
-//! made nonblocking is so for the shell too. So each has a thread that blocks, and holds no more than one chunk.
+//! The socket is on the loop. Standard input and output are not: epoll refuses a regular file (EPERM, epoll_ctl(2)), and O_NONBLOCK
+//! on a terminal would hold for the shell that shares it. So each has a thread that blocks and holds at most one chunk.
 
 use super::connect_args::Connect;
-use super::watchers::Watchers;
+use super::observe::Observers;
 use super::{Failure, logging};
 use doorkeeper::{Closed, Context, Handle, Handler, Id, Reactor, Reason, TimerKey};
 use std::cell::{Cell, RefCell};
@@ -15,40 +15,44 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-/// How much is read from standard input at once.
+/// Bytes read from standard input at once.
 const CHUNK: usize = 64 * 1024;
 
-/// How long standard input may give nothing once the server has ended.
-const GRACE: Duration = Duration::from_millis(500);
+/// How long standard input may give nothing after the server's end of output.
+const INPUT_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     logging::start();
     let addresses = options.addresses()?;
-    let mut reactor = Reactor::new(options.config.clone())
-        .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    let mut watchers = options.watching.start(&mut reactor)?;
+    let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
+    let mut observers = options.observation.start(&mut reactor)?;
     let mut failures = Vec::new();
     for address in addresses {
-        let ends = Ends::new();
+        let attempt = Attempt::new();
         let id = reactor
-            .connect_with(address, &options.connect, ends.handler)
+            .connect_with(address, &options.connect, attempt.handler)
             .map_err(|error| {
                 Failure::failed(format_args!("cannot connect to {address}: {error}"))
             })?;
-        run_loop(&mut reactor, &mut watchers)?;
-        if ends.fate.opened.get() {
+        run_loop(&mut reactor, &mut observers)?;
+        if attempt.progress.opened.get() {
             let pipes = Pipes {
                 id,
                 handle: reactor.handle(),
-                drained: ends.drained,
-                chunks: ends.chunks,
+                drained: attempt.drained,
+                chunks: attempt.chunks,
             };
-            return converse(reactor, watchers, pipes, &ends.fate, address, options);
+            return transfer(
+                reactor,
+                observers,
+                pipes,
+                &attempt.progress,
+                address,
+                options,
+            );
         }
-        failures.push(format!(
-            "{address}: {}",
-            ends.fate.ended.take().unwrap_or_default()
-        ));
+        let reason = attempt.progress.ended.take().unwrap_or_default();
+        failures.push(format!("{address}: {reason}"));
     }
     Err(Failure::failed(format_args!(
         "cannot connect to {}: {}",
@@ -57,76 +61,78 @@ pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     )))
 }
 
-fn run_loop(reactor: &mut Reactor, watchers: &mut Option<Watchers>) -> Result<(), Failure> {
-    let ran = match watchers {
-        Some(watchers) => watchers.run(reactor, &[]),
+fn run_loop(reactor: &mut Reactor, observers: &mut Option<Observers>) -> Result<(), Failure> {
+    let ran = match observers {
+        Some(observers) => observers.run(reactor, &[]),
         None => reactor.run(),
     };
-    ran.map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))
+    ran.map_err(Failure::poller)
 }
 
-/// From the connection's establishment to its end, and to the end of what it had for standard output.
-fn converse(
+/// Runs the established connection to its end, and standard output to the end of what was received.
+fn transfer(
     mut reactor: Reactor,
-    mut watchers: Option<Watchers>,
+    mut observers: Option<Observers>,
     pipes: Pipes,
-    fate: &Fate,
+    progress: &Progress,
     address: SocketAddr,
     options: &Connect,
 ) -> Result<(), Failure> {
-    let (troubles, trouble) = channel();
+    let (errors, error) = channel();
     let writer = pipes
-        .start(troubles, !options.no_half_close)
+        .start(errors, !options.no_half_close)
         .map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
-    if fate.ended.borrow().is_none() {
-        run_loop(&mut reactor, &mut watchers)?;
+    if progress.ended.borrow().is_none() {
+        run_loop(&mut reactor, &mut observers)?;
     }
-    // With the handler goes the only way to the writer, which writes what it still has and ends.
+    // Drops the handler, and with it the sender of chunks: the writer writes the rest and ends.
     drop(reactor);
     let written = writer.join().is_ok();
-    if let Ok(trouble) = trouble.try_recv() {
-        return Err(Failure::failed(trouble));
+    if let Ok(error) = error.try_recv() {
+        return Err(Failure::failed(error));
     }
-    match fate.ended.take() {
-        Some(why) if why != FINISHED => Err(Failure::failed(format_args!("{address}: {why}"))),
+    match progress.ended.take() {
+        Some(reason) if reason != FINISHED => {
+            Err(Failure::failed(format_args!("{address}: {reason}")))
+        }
         _ if written => Ok(()),
         _ => Err(Failure::failed("standard output was cut short")),
     }
 }
 
-/// What has become of the connection.
+/// What the handler has seen of its connection.
 #[derive(Default)]
-struct Fate {
+struct Progress {
     opened: Cell<bool>,
-    /// Why it ended, once it has.
+    /// The reason of the end, after the end.
     ended: RefCell<Option<String>>,
 }
 
 const FINISHED: &str = "finished";
 
-/// The handler, and what others hold of it.
-struct Ends {
+/// A connection attempt: the handler, and the other ends of its channels.
+struct Attempt {
     handler: Socket,
-    fate: Rc<Fate>,
+    progress: Rc<Progress>,
     drained: Receiver<()>,
     chunks: Receiver<Vec<u8>>,
 }
 
-impl Ends {
-    fn new() -> Ends {
+impl Attempt {
+    fn new() -> Attempt {
         let (drains, drained) = sync_channel(1);
-        let (sink, chunks) = sync_channel(1);
-        let fate = Rc::<Fate>::default();
+        let (output, chunks) = sync_channel(1);
+        let progress = Rc::<Progress>::default();
         let handler = Socket {
-            fate: Rc::clone(&fate),
+            progress: Rc::clone(&progress),
             drains,
-            sink,
+            output,
             peer_ended: false,
             output_max: 0,
         };
-        Ends {
+        Attempt {
             handler,
-            fate,
+            progress,
             drained,
             chunks,
         }
@@ -135,22 +141,24 @@ impl Ends {
 
 /// The connection's handler.
 struct Socket {
-    fate: Rc<Fate>,
-    /// Tells the reader that there is room again.
+    progress: Rc<Progress>,
+    /// Tells the reader of standard input that there is room again.
     drains: SyncSender<()>,
     /// Goes to standard output, one chunk at a time.
-    sink: SyncSender<Vec<u8>>,
-    /// The peer has ended, and all it sent is on its way to standard output.
+    output: SyncSender<Vec<u8>>,
+    /// The peer has half-closed.
     peer_ended: bool,
+    /// The room for output when nothing is pending.
     output_max: usize,
 }
 
 impl Socket {
+    /// Gives standard input time after the peer's end. A terminal gets none: its user sees that the server is done.
     fn wait_for_input(cx: &mut Context<'_>) {
         if io::stdin().is_terminal() {
             cx.finish();
         } else {
-            cx.set_timer(TimerKey(0), GRACE);
+            cx.set_timer(TimerKey(0), INPUT_PAUSE);
         }
     }
 }
@@ -158,14 +166,14 @@ impl Socket {
 impl Handler for Socket {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.output_max = cx.room();
-        self.fate.opened.set(true);
+        self.progress.opened.set(true);
         cx.stop();
         Ok(())
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        // Who wakes this connection when there is room is the writer.
-        if self.sink.try_send(input.to_vec()).is_err() {
+        // If the channel is full, the writer wakes this connection when it has taken a chunk.
+        if self.output.try_send(input.to_vec()).is_err() {
             return Ok(0);
         }
         if self.peer_ended {
@@ -175,7 +183,7 @@ impl Handler for Socket {
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // If it is full the reader has yet to hear of an earlier one, which is as good.
+        // If the channel is full, the reader has an earlier message to read, which says the same.
         let _ = self.drains.try_send(());
         if self.peer_ended && cx.unread() == 0 {
             Socket::wait_for_input(cx);
@@ -193,8 +201,8 @@ impl Handler for Socket {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         if cx.room() < self.output_max {
-            // A slow peer is not an idle input.
-            cx.set_timer(key, GRACE);
+            // Output is pending: the peer is slow, and standard input is not idle.
+            cx.set_timer(key, INPUT_PAUSE);
         } else {
             cx.finish();
         }
@@ -202,34 +210,28 @@ impl Handler for Socket {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        *self.fate.ended.borrow_mut() = Some(told(closed));
+        *self.progress.ended.borrow_mut() = Some(describe(closed));
         cx.stop();
     }
 }
 
-/// Why it ended, and what would help.
-fn told(closed: &Closed) -> String {
-    let advice = match closed.reason {
+/// The reason of the end, with the error and with advice.
+fn describe(closed: &Closed) -> String {
+    let error = closed
+        .error
+        .as_ref()
+        .map_or(String::new(), |error| format!(" ({error})"));
+    let reason = closed.reason;
+    let advice = match reason {
         Reason::Finished => return FINISHED.to_string(),
         Reason::Refused => "is the server running?",
         Reason::TimedOut | Reason::Unreachable => {
             "is the address right, and does a firewall let it pass?"
         }
         Reason::NoLocalPort => "is another connection using it, or are all of them in use?",
-        _ => {
-            return closed
-                .error
-                .as_ref()
-                .map_or(closed.reason.to_string(), |error| {
-                    format!("{} ({error})", closed.reason)
-                });
-        }
+        _ => return format!("{reason}{error}"),
     };
-    let error = closed
-        .error
-        .as_ref()
-        .map_or(String::new(), |error| format!(" ({error})"));
-    format!("{}{error}: {advice}", closed.reason)
+    format!("{reason}{error}: {advice}")
 }
 
 /// What the two threads need.
@@ -241,44 +243,38 @@ struct Pipes {
 }
 
 impl Pipes {
-    /// The reader is never waited for: it may be blocked in a read for ever.
-    fn start(self, troubles: Sender<String>, half_close: bool) -> io::Result<JoinHandle<()>> {
+    /// Starts both threads and returns the writer's. The reader is never joined, because it may be blocked in a read without end.
+    fn start(self, errors: Sender<String>, half_close: bool) -> io::Result<JoinHandle<()>> {
         let Pipes {
             id,
             handle,
             drained,
             chunks,
         } = self;
-        let (writer_handle, writer_troubles) = (handle.clone(), troubles.clone());
+        let (writer_handle, writer_errors) = (handle.clone(), errors.clone());
         let thread = |name: &str| Builder::new().name(name.to_string());
         thread("standard input").spawn(move || {
             if let Err(error) = read_all(&handle, id, &drained, half_close) {
-                complain(
-                    &handle,
-                    &troubles,
-                    format!("cannot read standard input: {error}"),
-                );
+                let error = format!("cannot read standard input: {error}");
+                report(&handle, &errors, error);
             }
         })?;
         thread("standard output").spawn(move || {
             if let Err(error) = write_all(&writer_handle, id, &chunks) {
-                complain(
-                    &writer_handle,
-                    &writer_troubles,
-                    format!("cannot write to standard output: {error}"),
-                );
+                let error = format!("cannot write to standard output: {error}");
+                report(&writer_handle, &writer_errors, error);
             }
         })
     }
 }
 
-/// Ends the loop; if it has ended already there is nobody to tell.
-fn complain(handle: &Handle, troubles: &Sender<String>, trouble: String) {
-    let _ = troubles.send(trouble);
+/// Stops the loop because of an error. If the loop has ended already, both calls fail and nothing is left to stop.
+fn report(handle: &Handle, errors: &Sender<String>, error: String) {
+    let _ = errors.send(error);
     let _ = handle.stop();
 }
 
-/// Standard input to the connection. It goes on once all was taken, so memory stays flat.
+/// Copies standard input to the connection. It reads the next chunk when the loop has taken the whole last one, so memory is bounded.
 fn read_all(handle: &Handle, id: Id, drained: &Receiver<()>, half_close: bool) -> io::Result<()> {
     let mut input = io::stdin().lock();
     loop {
@@ -305,7 +301,7 @@ fn read_all(handle: &Handle, id: Id, drained: &Receiver<()>, half_close: bool) -
     Ok(())
 }
 
-/// Has the loop send what it can, and returns the rest; `None` if the loop is gone.
+/// Writes as much of the chunk to the connection as it takes, and returns the rest; `None` if the loop is gone.
 fn offer(handle: &Handle, id: Id, mut chunk: Vec<u8>) -> Option<Vec<u8>> {
     let (reply, answer) = sync_channel(1);
     let work = move |reactor: &mut Reactor| {
@@ -317,7 +313,7 @@ fn offer(handle: &Handle, id: Id, mut chunk: Vec<u8>) -> Option<Vec<u8>> {
     answer.recv().ok()
 }
 
-/// The connection to standard output. With each chunk taken there is room for another.
+/// Copies the connection to standard output. The connection is woken when a chunk leaves the channel, which then has room.
 fn write_all(handle: &Handle, id: Id, chunks: &Receiver<Vec<u8>>) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for chunk in chunks {

@@ -1,57 +1,53 @@
-//! What the words after `doorkeeper connect` mean.
+//! The arguments of `doorkeeper connect`.
 
 use super::Failure;
-use super::args::Command;
-use super::values::{duration, idle_timeout, narrate, resolve, text, trace_max, value};
-use super::watchers::Watching;
+use super::args::{Command, show};
+use super::observe::Observation;
+use super::shared_args::{self, Shared};
+use super::values::{duration, resolve_server, text, value};
 use doorkeeper::{Config, ConnectOptions};
 use lexopt::{Arg, Parser};
 use std::net::{IpAddr, SocketAddr};
 
 const HELP: &str = "\
-Join standard input and output to a TCP server.
+Connect standard input and output to a TCP server.
 
 Usage: doorkeeper connect [OPTION]... [HOST]:PORT
 
-What standard input gives goes to the server, what the server sends goes to
-standard output. At the end of standard input the server is told so, and the
-program ends when the server is done. If the server is done first, what standard
-input has yet to give is still sent: until it has given nothing for half a
-second, or at once if it is a terminal.
+Standard input goes to the server, and what the server sends goes to standard
+output. At the end of standard input the program half-closes the connection,
+and it ends when the server closes. If the server half-closes first, standard
+input is still sent until it gives nothing for half a second; if it is a
+terminal, the program ends at once.
 
-An empty HOST is 127.0.0.1; an IPv6 address stands in brackets. Of a name, each
-address is tried in turn.
+An empty HOST means 127.0.0.1; an IPv6 address stands in brackets. The addresses
+of a name are tried one after the other.
 
 Options:
-  --timeout DUR         how long each address may take to answer [30s]
-  --idle-timeout DUR    give up after this long without a byte in either
-                        direction; `none` never does [none]
-  --no-half-close       do not tell the server of the end of standard input
-  -4, -6                IPv4 addresses only, IPv6 addresses only
-  --source ADDR         the local address, IP or IP:PORT, to connect from
-  --narrate[=json]      tell each system call of each connection, and what it
-                        means, on standard error; as JSON, an object a line
-  --trace FILE          write what the loop does as a trace for Perfetto or
-                        chrome://tracing
-  --trace-max BYTES     how large it may become; what is left out is counted
-                        in it [67108864]
-  -h, --help            this text
-
-A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-Exit status: 0 both ends finished, 1 they did not (the reason is told on
-standard error), 2 wrong usage.
+  --timeout DUR         time limit of connecting, for each address [30s]
+  --idle-timeout DUR    fail after this time without a byte in either direction;
+                        `none` means never [none]
+  --no-half-close       do not half-close at the end of standard input
+  -4, -6                use IPv4 addresses only, IPv6 addresses only
+  --source ADDR         connect from this local address, IP or IP:PORT
 ";
 
-/// Everything `connect` can be told.
+const HELP_END: &str = "
+A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
+Exit status: 0 both sides finished, 1 they did not (standard error says why),
+2 wrong usage.
+";
+
+/// The options of `connect`.
 #[derive(Debug, Default)]
 pub(crate) struct Connect {
-    /// As it was written.
+    /// As it was given.
     pub(crate) target: String,
     pub(crate) config: Config,
     pub(crate) connect: ConnectOptions,
     pub(crate) no_half_close: bool,
     pub(crate) family: Option<Family>,
-    pub(crate) watching: Watching,
+    pub(crate) observation: Observation,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,23 +69,17 @@ impl Family {
 pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut connect = Connect::default();
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
+        if let Some(option) = Shared::find(&arg) {
+            let idle = &mut connect.config.idle_timeout;
+            option.parse(parser, idle, &mut connect.observation)?;
+            continue;
+        }
         match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Show(HELP.to_string())),
-            Arg::Long("timeout") => {
-                let limit = duration(&value(parser)?, "--timeout")?;
-                if limit.is_zero() {
-                    return Err(Failure::usage(
-                        "--timeout 0 would never connect; it must be longer",
-                    ));
-                }
-                connect.connect.timeout = Some(limit);
+            Arg::Short('h') | Arg::Long("help") => {
+                let help = [HELP, shared_args::HELP, HELP_END].concat();
+                return show(parser, &help);
             }
-            Arg::Long("idle-timeout") => connect.config.idle_timeout = idle_timeout(parser)?,
-            Arg::Long("narrate") => connect.watching.narrate = Some(narrate(parser)?),
-            Arg::Long("trace") => {
-                connect.watching.trace = Some(parser.value().map_err(Failure::usage)?.into())
-            }
-            Arg::Long("trace-max") => connect.watching.trace_max = Some(trace_max(parser)?),
+            Arg::Long("timeout") => connect.connect.timeout = Some(timeout(parser)?),
             Arg::Long("no-half-close") => connect.no_half_close = true,
             Arg::Short('4') => set_family(&mut connect, Family::V4)?,
             Arg::Short('6') => set_family(&mut connect, Family::V6)?,
@@ -117,10 +107,20 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     Ok(Command::Connect(Box::new(connect)))
 }
 
+fn timeout(parser: &mut Parser) -> Result<std::time::Duration, Failure> {
+    let limit = duration(&value(parser)?, "--timeout")?;
+    if limit.is_zero() {
+        return Err(Failure::usage(
+            "--timeout 0 would never connect; it must be longer",
+        ));
+    }
+    Ok(limit)
+}
+
 fn set_family(connect: &mut Connect, family: Family) -> Result<(), Failure> {
     match connect.family.replace(family) {
         Some(other) if other != family => Err(Failure::usage(
-            "-4 and -6 exclude each other; without either both are tried",
+            "-4 and -6 exclude each other; without either, both are tried",
         )),
         _ => Ok(()),
     }
@@ -142,13 +142,7 @@ fn source(word: &str) -> Result<SocketAddr, Failure> {
 impl Connect {
     /// The addresses to try, in their order.
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
-        let target = &self.target;
-        let mut found = resolve(target, target)?;
-        if found.iter().any(|address| address.port() == 0) {
-            return Err(Failure::usage(format_args!(
-                "{target}: nobody can be reached at port 0; it must be from 1 to 65535"
-            )));
-        }
+        let mut found = resolve_server(&self.target)?;
         let wanted = [self.family, self.connect.local.map(Family::of)];
         found.retain(|&address| {
             wanted
@@ -158,7 +152,8 @@ impl Connect {
         });
         if found.is_empty() {
             return Err(Failure::failed(format_args!(
-                "{target} has no address that fits -4, -6 or --source"
+                "{} has no address that fits -4, -6 or --source",
+                self.target
             )));
         }
         Ok(found)

@@ -1,12 +1,12 @@
-//! The log: one line a record on standard error, whatever is in it.
+//! The log: one line a record on standard error, whatever the record holds.
 
 use env_logger::{Builder, Env, fmt::Formatter};
 use jiff::Timestamp;
 use log::Record;
 use std::io::{self, Write};
 
-/// Starts the log, at `info` unless RUST_LOG says otherwise, and sends panics there too: one that the reactor catches is
-/// trouble to be reported, not the end of the program.
+/// Starts the log, at `info` unless RUST_LOG says otherwise. Panics are logged too: the reactor catches a panic of a callback, so
+/// it is an error to report and not the end of the program.
 pub(crate) fn start() {
     Builder::from_env(Env::default().default_filter_or("info"))
         .format(line)
@@ -27,7 +27,7 @@ fn line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     )
 }
 
-/// Escapes control characters: what a peer or a file name holds must neither look like lines of ours nor speak to the
+/// Escapes control characters, because bytes of a peer or of a file name must neither look like lines of the log nor control the
 /// terminal.
 pub(crate) fn one_line(message: &str) -> String {
     let escape = |c: char| {

@@ -2,36 +2,32 @@
 
 mod args;
 mod bench;
-mod bench_args;
-mod book;
 mod connect;
 mod connect_args;
 mod descriptors;
-mod load;
 mod logging;
-mod narrate;
-mod report;
+mod observe;
+mod ports;
 mod serve;
 mod serve_args;
+mod shared_args;
 mod signals;
 mod story;
 mod table;
-mod teller;
-mod trace;
 mod values;
-mod watchers;
+mod writer;
 
 use args::Command;
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Why the program ends with a status other than 0. The message says what was wrong, where, and what would be right.
+/// The reason that the program ends with a status other than 0. The message says what is wrong, where, and what would be right.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// Status 2: the command line cannot be understood.
+    /// Status 2: the command line is wrong.
     Usage(String),
-    /// Status 1: it was understood, and could not be done.
+    /// Status 1: the command line is right, but the command failed.
     Failed(String),
 }
 
@@ -42,6 +38,16 @@ impl Failure {
 
     pub(crate) fn failed(message: impl Display) -> Failure {
         Failure::Failed(message.to_string())
+    }
+
+    /// The loop could not be made.
+    pub(crate) fn start(error: io::Error) -> Failure {
+        Failure::failed(format_args!("cannot start the loop: {error}"))
+    }
+
+    /// A turn failed: the only error that ends the loop.
+    pub(crate) fn poller(error: io::Error) -> Failure {
+        Failure::failed(format_args!("the poller failed: {error}"))
     }
 }
 
@@ -58,18 +64,14 @@ pub(crate) fn main() -> ExitCode {
         Err(Failure::Failed(message)) => (message, 1),
         Err(Failure::Usage(message)) => (message, 2),
     };
-    // A closed stderr leaves nobody to tell.
-    let _ = writeln!(
-        std::io::stderr(),
-        "doorkeeper: {}",
-        logging::one_line(&message)
-    );
+    // If stderr is closed too, the status alone reports the failure.
+    let _ = writeln!(io::stderr(), "doorkeeper: {}", logging::one_line(&message));
     ExitCode::from(status)
 }
 
-/// Prints to stdout; a reader that has gone away is a failure, not a panic.
+/// Prints to stdout. A reader that closed its end is a failure, not a panic.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Failure::failed(format_args!("cannot write to standard output: {error}")))

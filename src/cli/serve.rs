@@ -1,5 +1,6 @@
 //! `doorkeeper serve`.
 
+use super::ports::{self, Holder};
 use super::serve_args::{Kind, Serve};
 use super::{Failure, descriptors, logging, print, signals, table};
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
@@ -14,19 +15,18 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     logging::start();
     let quotes = read_quotes(&options)?;
     limit_connections(&mut options);
-    let mut reactor = Reactor::new(options.config.clone())
-        .map_err(|error| Failure::failed(format_args!("cannot start the loop: {error}")))?;
-    let mut watchers = options.watching.start(&mut reactor)?;
+    let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
+    let mut observers = options.observation.start(&mut reactor)?;
     let (announcement, listeners) = listen_all(&mut reactor, &options, &quotes)?;
-    await_signals(&mut reactor, options.shutdown_timeout)
-        .map_err(|error| Failure::failed(format_args!("cannot wait for signals: {error}")))?;
+    watch_signals(&mut reactor, options.shutdown_timeout)
+        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     print(&announcement)?;
-    let ran = match &mut watchers {
-        Some(watchers) => watchers.run(&mut reactor, &listeners),
+    let ran = match &mut observers {
+        Some(observers) => observers.run(&mut reactor, &listeners),
         None => reactor.run(),
     };
-    ran.map_err(|error| Failure::failed(format_args!("the poller failed: {error}")))?;
-    say_goodbye(&reactor);
+    ran.map_err(Failure::poller)?;
+    log_totals(&reactor);
     Ok(())
 }
 
@@ -39,28 +39,28 @@ fn read_quotes(options: &Serve) -> Result<Quotes, Failure> {
 }
 
 fn limit_connections(options: &mut Serve) {
-    let limit = descriptors::raise();
-    let allowed = descriptors::connections(limit, options.listeners.len());
-    let most = options.max_connections.unwrap_or(allowed);
-    let limit = limit.map_or("no limit on".to_string(), |limit| format!("{limit}"));
-    log::info!("{limit} open files allow {allowed} connections; at most {most} are let in");
-    if most > allowed {
+    let files = descriptors::raise();
+    let allowed = descriptors::connections(files, options.listeners.len());
+    let limit = options.max_connections.unwrap_or(allowed);
+    let files = files.map_or("no limit on".to_string(), |files| files.to_string());
+    log::info!("{files} open files allow {allowed} connections; the limit is {limit}");
+    if limit > allowed {
         log::warn!(
-            "--max-connections {most} is more than the limit on open files allows, {allowed} (see ulimit -Hn)"
+            "--max-connections {limit} is more than the limit on open files allows, {allowed} (see ulimit -Hn)"
         );
     }
-    options.config.max_connections = most;
+    options.config.max_connections = limit;
 }
 
-/// What to say of the listeners, and which they are.
-type Announced = (String, Vec<(Id, SocketAddr)>);
+/// The lines for standard output, and the listeners with their addresses.
+type Listening = (String, Vec<(Id, SocketAddr)>);
 
-/// Binds every listener, or fails with none left, and says where each one listens.
+/// Opens every listener. If one fails, the reactor is dropped with all of them.
 fn listen_all(
     reactor: &mut Reactor,
     options: &Serve,
     quotes: &Quotes,
-) -> Result<Announced, Failure> {
+) -> Result<Listening, Failure> {
     let (mut announcement, mut listeners) = (String::new(), Vec::new());
     for &(kind, address) in &options.listeners {
         let bound = listen(reactor, kind, address, options, quotes)
@@ -105,25 +105,38 @@ fn listen(
 fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
     let (name, port) = (kind.name(), address.port());
     let advice = match error.kind() {
-        ErrorKind::AddrInUse => {
-            format!("another socket has port {port}; stop it, or choose another port")
-        }
+        ErrorKind::AddrInUse => in_use(port),
         ErrorKind::AddrNotAvailable => {
-            "this machine has no such address; `ip address` lists those it has".to_string()
+            "this machine has no such address; `ip address` lists the addresses it has".to_string()
         }
         ErrorKind::PermissionDenied => {
             format!(
-                "port {port} needs the right CAP_NET_BIND_SERVICE; choose one from 1024 on, or grant it"
+                "port {port} needs the capability CAP_NET_BIND_SERVICE; grant it, or choose a port from 1024 on"
             )
         }
-        _ => "is the address meant for this machine?".to_string(),
+        _ => "is it an address of this machine?".to_string(),
     };
     format!("cannot listen for {name} on {address}: {error}: {advice}")
 }
 
-/// The first signal begins to shut down, the second ends it.
-fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
-    let mut draining = false;
+fn in_use(port: u16) -> String {
+    match ports::holder(port) {
+        Holder::Listener => format!(
+            "another socket listens on port {port} (`ss -ltnp sport = :{port}` shows it); stop it, or choose another port"
+        ),
+        // Linux holds TIME_WAIT for 60 s (TCP_TIMEWAIT_LEN).
+        Holder::TimeWait => format!(
+            "only closed connections in TIME_WAIT hold port {port}, because the earlier server did not set SO_REUSEADDR; wait a minute, or choose another port"
+        ),
+        Holder::Other => format!(
+            "another socket has port {port} (`ss -tanp sport = :{port}` shows it); choose another port"
+        ),
+    }
+}
+
+/// The first SIGINT or SIGTERM begins the shutdown, the second stops the loop.
+fn watch_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
+    let mut is_shutting_down = false;
     signals::watch(
         reactor,
         &[SIGINT, SIGTERM, SIGUSR1],
@@ -131,24 +144,22 @@ fn await_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
             let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
             if signal == SIGUSR1 {
                 table::log(&reactor.snapshot());
-            } else if std::mem::replace(&mut draining, true) {
-                log::info!("{name} again: ending at once");
+            } else if std::mem::replace(&mut is_shutting_down, true) {
+                log::info!("{name} again: stopping at once");
                 reactor.stop();
             } else {
-                log::info!(
-                    "{name}: no more are let in; open connections have {patience:?} to finish"
-                );
+                log::info!("{name}: shutting down; open connections have {patience:?} to finish");
                 reactor.shutdown(patience);
             }
         },
     )
 }
 
-fn say_goodbye(reactor: &Reactor) {
+fn log_totals(reactor: &Reactor) {
     let stats = reactor.stats();
     let (finished, open) = (stats.closed(Reason::Finished), stats.open);
     log::info!(
-        "done: {} accepted, {finished} finished, {open} cut off; {} bytes received, {} sent; {} turns",
+        "stopped: {} accepted, {finished} finished, {open} cut off; {} bytes received, {} sent; {} turns",
         stats.accepted,
         stats.bytes_received,
         stats.bytes_sent,

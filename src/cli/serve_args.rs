@@ -1,9 +1,10 @@
-//! What the words after `doorkeeper serve` mean.
+//! The arguments of `doorkeeper serve`.
 
 use super::Failure;
-use super::args::Command;
-use super::values::{duration, idle_timeout, narrate, number, resolve, text, trace_max, value};
-use super::watchers::Watching;
+use super::args::{Command, show};
+use super::observe::Observation;
+use super::shared_args::{self, Shared};
+use super::values::{duration, number, path, resolve, text, value};
 use doorkeeper::{Config, ListenOptions};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
@@ -15,51 +16,48 @@ Serve standard services over TCP.
 
 Usage: doorkeeper serve [OPTION]... [SERVICE[=[HOST]:PORT]]...
 
-Without a SERVICE: all six, on 127.0.0.1. Without an address: 127.0.0.1 and the
-port below. An empty HOST is 127.0.0.1; [::] and 0.0.0.0 are every address of
-the machine, one for IPv6 and one for IPv4; PORT 0 is any free port. One service
-may be given several times.
+Without a SERVICE, all six listen on 127.0.0.1. Without an address, a service
+listens on 127.0.0.1 and the port below. An empty HOST means 127.0.0.1; [::]
+means every IPv6 address of the machine, 0.0.0.0 every IPv4 address. PORT 0
+means any free port. The same service can be given several times.
 
 Services:
   echo      7007   sends back what it receives (RFC 862)
-  discard   7009   throws away what it receives (RFC 863)
-  daytime   7013   the date and time, one line (RFC 867)
-  qotd      7017   a quote (RFC 865)
-  chargen   7019   a pattern of characters, without end (RFC 864)
-  time      7037   seconds since 1900, four bytes (RFC 868)
+  discard   7009   discards what it receives (RFC 863)
+  daytime   7013   sends the date and time, one line (RFC 867)
+  qotd      7017   sends a quote (RFC 865)
+  chargen   7019   sends a pattern of characters, without end (RFC 864)
+  time      7037   sends the seconds since 1900, four bytes (RFC 868)
 
 Options:
-  --backlog N           size of the kernel's queue of connection requests, for
-                        each listener [1024; the system may clamp it]
-  --max-connections N   connections open at once; more wait in that queue
-                        [what the descriptor limit allows]
-  --accept-budget N     connections a listener accepts in one turn [64]
-  --turn-budget BYTES   bytes a connection reads in one turn [65536]
-  --output-max BYTES    unsent bytes a connection may hold [65536]
-  --idle-timeout DUR    close a connection after this long without a byte;
-                        `none` never does [none]
+  --backlog N           limit of each listener's accept queue: connections that
+                        are established and not yet accepted [1024; the system
+                        may clamp it]
+  --max-connections N   limit of open connections; at the limit, newcomers stay
+                        in the accept queue [what the descriptor limit allows]
+  --accept-budget N     connections that a listener accepts in one turn [64]
+  --turn-budget BYTES   bytes that a connection reads in one turn [65536]
+  --output-max BYTES    unsent bytes that a connection may hold [65536]
+  --idle-timeout DUR    close a connection after this time without a byte;
+                        `none` means never [none]
   --shutdown-timeout DUR
-                        how long open connections may go on after the first
-                        SIGINT or SIGTERM; a second ends them at once [5s]
+                        time that open connections have to finish after the
+                        first SIGINT or SIGTERM; a second signal stops at once
+                        [5s]
   --quotes FILE         quotes for qotd, separated by lines of a single %
-                        [a few built in]
-  --utc                 daytime tells UTC, not local time
-  --narrate[=json]      tell each system call of each connection, and what it
-                        means, on standard error; as JSON, an object a line
-  --trace FILE          write what the loop does as a trace for Perfetto or
-                        chrome://tracing
-  --trace-max BYTES     how large it may become; what is left out is counted
-                        in it [67108864]
-  -h, --help            this text
+                        [four built-in quotes]
+  --utc                 daytime sends UTC, not local time
+";
 
+const HELP_END: &str = "
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
 Each listener prints one line, `listening SERVICE ADDRESS`, to standard output.
 SIGUSR1 logs a table of every listener and connection, most loaded first.
-The log goes to standard error; RUST_LOG=error, warn, info [the default], debug
-or trace says how much.
+The log goes to standard error; RUST_LOG sets its level: error, warn, info [the
+default], debug or trace.
 ";
 
-/// Everything `serve` can be told.
+/// The options of `serve`.
 #[derive(Debug)]
 pub(crate) struct Serve {
     pub(crate) listeners: Vec<(Kind, SocketAddr)>,
@@ -70,7 +68,7 @@ pub(crate) struct Serve {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
-    pub(crate) watching: Watching,
+    pub(crate) observation: Observation,
 }
 
 impl Default for Serve {
@@ -85,7 +83,7 @@ impl Default for Serve {
             shutdown_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
-            watching: Watching::default(),
+            observation: Observation::default(),
         }
     }
 }
@@ -111,7 +109,7 @@ impl Kind {
         Kind::Time,
     ];
 
-    /// Its name, and the port of its RFC plus 7000.
+    /// The name, and the RFC's port plus 7000: below 1024 a port needs a privilege.
     fn entry(self) -> (&'static str, u16) {
         match self {
             Kind::Echo => ("echo", 7007),
@@ -135,8 +133,16 @@ impl Kind {
 pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut serve = Serve::default();
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
+        if let Some(option) = Shared::find(&arg) {
+            let idle = &mut serve.config.idle_timeout;
+            option.parse(parser, idle, &mut serve.observation)?;
+            continue;
+        }
         match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Show(HELP.to_string())),
+            Arg::Short('h') | Arg::Long("help") => {
+                let help = [HELP, shared_args::HELP, HELP_END].concat();
+                return show(parser, &help);
+            }
             Arg::Long("backlog") => serve.listen.backlog = number(parser, "--backlog", 0)?,
             Arg::Long("max-connections") => {
                 serve.max_connections = Some(number(parser, "--max-connections", 1)?)
@@ -150,19 +156,11 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("output-max") => {
                 serve.config.output_max_bytes = number(parser, "--output-max", 1)?
             }
-            Arg::Long("idle-timeout") => serve.config.idle_timeout = idle_timeout(parser)?,
             Arg::Long("shutdown-timeout") => {
                 serve.shutdown_timeout = duration(&value(parser)?, "--shutdown-timeout")?
             }
-            Arg::Long("quotes") => {
-                serve.quotes = Some(parser.value().map_err(Failure::usage)?.into())
-            }
+            Arg::Long("quotes") => serve.quotes = Some(path(parser)?),
             Arg::Long("utc") => serve.utc = true,
-            Arg::Long("narrate") => serve.watching.narrate = Some(narrate(parser)?),
-            Arg::Long("trace") => {
-                serve.watching.trace = Some(parser.value().map_err(Failure::usage)?.into())
-            }
-            Arg::Long("trace-max") => serve.watching.trace_max = Some(trace_max(parser)?),
             Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
             other => {
                 let problem = other.unexpected();
@@ -180,7 +178,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     Ok(Command::Serve(Box::new(serve)))
 }
 
-/// `SERVICE[=[HOST]:PORT]`: one listener, or one for each address of a name.
+/// `SERVICE[=[HOST]:PORT]`: one listener for each address of HOST.
 fn listeners(word: &str) -> Result<Vec<(Kind, SocketAddr)>, Failure> {
     let (name, address) = match word.split_once('=') {
         Some((name, address)) => (name, Some(address)),
@@ -192,7 +190,7 @@ fn listeners(word: &str) -> Result<Vec<(Kind, SocketAddr)>, Failure> {
         .ok_or_else(|| {
             let names = Kind::ALL.map(Kind::name).join(", ");
             Failure::usage(format_args!(
-                "{word}: unknown service `{name}`; there are {names}"
+                "{word}: unknown service `{name}`; the services are {names}"
             ))
         })?;
     let Some(address) = address else {

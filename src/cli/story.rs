@@ -1,14 +1,14 @@
-//! `doorkeeper story`: a server and a client in one loop, and every call between them.
+//! `doorkeeper story`: a server and a client in one loop, and every system call of both.
 
 use super::Failure;
-use super::narrate::{Form, Narration, Narrator};
-use super::teller::Teller;
+use super::observe::{Form, Narrator, Story};
+use super::writer::Writer;
 use doorkeeper::services::Echo;
 use doorkeeper::{Closed, Config, Context, Handler, Reactor};
 use std::io;
 use std::rc::Rc;
 
-/// Says a word, ends its output, hears the echo out, and ends the story.
+/// Sends one line, half-closes, reads the echo, and stops the loop.
 struct Client;
 
 impl Handler for Client {
@@ -28,11 +28,10 @@ impl Handler for Client {
 }
 
 pub(crate) fn run() -> Result<(), Failure> {
-    let failed =
-        |error: io::Error| Failure::failed(format_args!("the story cannot be told: {error}"));
-    let teller = Rc::new(Teller::new(Narration::new(io::stdout(), Form::Columns)).map_err(failed)?);
+    let failed = |error: io::Error| Failure::failed(format_args!("cannot run the story: {error}"));
+    let writer = Rc::new(Writer::new(Story::new(io::stdout(), Form::Columns)).map_err(failed)?);
     let mut reactor = Reactor::new(Config::default()).map_err(failed)?;
-    reactor.observe(Box::new(Narrator::new(&teller, Form::Columns)));
+    reactor.observe(Box::new(Narrator::new(&writer, Form::Columns)));
     let id = reactor
         .listen(([127, 0, 0, 1], 0).into(), |_| Some(Echo))
         .map_err(failed)?;

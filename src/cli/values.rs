@@ -1,10 +1,10 @@
-//! What the values on the command line mean.
+//! The values of options and arguments.
 
 use super::Failure;
-use super::narrate::Form;
 use lexopt::{Parser, ValueExt};
 use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +16,11 @@ pub(super) fn value(parser: &mut Parser) -> Result<String, Failure> {
     text(parser.value().map_err(Failure::usage)?)
 }
 
+pub(super) fn path(parser: &mut Parser) -> Result<PathBuf, Failure> {
+    Ok(parser.value().map_err(Failure::usage)?.into())
+}
+
+/// A whole number of at least `least` that fits the type.
 pub(super) fn number<N: FromStr + PartialOrd + From<u8>>(
     parser: &mut Parser,
     option: &str,
@@ -31,7 +36,7 @@ pub(super) fn number<N: FromStr + PartialOrd + From<u8>>(
     })
 }
 
-/// A number from 1 to `most`.
+/// A whole number from 1 to `most`.
 pub(super) fn number_up_to(parser: &mut Parser, option: &str, most: u32) -> Result<u32, Failure> {
     let word = value(parser)?;
     let parsed = word
@@ -45,44 +50,6 @@ pub(super) fn number_up_to(parser: &mut Parser, option: &str, most: u32) -> Resu
     })
 }
 
-pub(super) fn idle_timeout(parser: &mut Parser) -> Result<Option<Duration>, Failure> {
-    let word = value(parser)?;
-    if word == "none" {
-        return Ok(None);
-    }
-    let timeout = duration(&word, "--idle-timeout")?;
-    if timeout.is_zero() {
-        return Err(Failure::usage(
-            "--idle-timeout 0 would close at once; `none` means no timeout",
-        ));
-    }
-    Ok(Some(timeout))
-}
-
-pub(super) fn narrate(parser: &mut Parser) -> Result<Form, Failure> {
-    match parser.optional_value() {
-        None => Ok(Form::Text),
-        Some(word) if word == "json" => Ok(Form::Json),
-        Some(word) => {
-            let word = word.to_string_lossy();
-            Err(Failure::usage(format_args!(
-                "--narrate={word}: must be --narrate=json, or --narrate alone for people"
-            )))
-        }
-    }
-}
-
-pub(super) fn trace_max(parser: &mut Parser) -> Result<u64, Failure> {
-    const LEAST: u64 = 1024;
-    let most = number(parser, "--trace-max", 1)?;
-    if most < LEAST {
-        return Err(Failure::usage(format_args!(
-            "--trace-max {most}: must be at least {LEAST} bytes"
-        )));
-    }
-    Ok(most)
-}
-
 pub(super) fn duration(word: &str, option: &str) -> Result<Duration, Failure> {
     humantime::parse_duration(word).map_err(|error| {
         Failure::usage(format_args!(
@@ -91,7 +58,8 @@ pub(super) fn duration(word: &str, option: &str) -> Result<Duration, Failure> {
     })
 }
 
-/// `[HOST]:PORT`, the addresses in the order in which the resolver recommends them.
+/// The addresses of `[HOST]:PORT`, in the order that the resolver recommends. Name lookup blocks. `word` is the whole argument,
+/// for messages.
 pub(super) fn resolve(word: &str, address: &str) -> Result<Vec<SocketAddr>, Failure> {
     let wrong = |problem: String| {
         Failure::usage(format_args!(
@@ -119,4 +87,15 @@ pub(super) fn resolve(word: &str, address: &str) -> Result<Vec<SocketAddr>, Fail
     let found = answer
         .map_err(|error| Failure::failed(format_args!("{word}: cannot find `{host}`: {error}")))?;
     Ok(found.collect())
+}
+
+/// The addresses of a server to connect to: port 0 is none.
+pub(super) fn resolve_server(target: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let found = resolve(target, target)?;
+    if found.iter().any(|address| address.port() == 0) {
+        return Err(Failure::usage(format_args!(
+            "{target}: no server listens on port 0; the port must be from 1 to 65535"
+        )));
+    }
+    Ok(found)
 }

@@ -1,72 +1,70 @@
-//! Lines for a reader that may be slow: they are handed to a thread that may block, and left out, and counted, when too many
-//! wait for it. The loop never does.
+//! Lines for a reader that may be slow. A thread writes them, because a write to a terminal or a pipe can block and the loop must
+//! not. The queue between is bounded; a line that finds it full is left out and counted.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-/// How many lines may wait.
-const LINES: usize = 4096;
+/// Limit of queued lines.
+const QUEUE_LINES: usize = 4096;
 
-/// How long the end waits for a reader.
+/// How long the end of the program waits until the queue is written.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where lines end up.
+/// Where the thread writes to.
 pub(crate) trait Sink: Send {
-    /// Takes some lines, in their order.
-    fn take(&mut self, lines: &[String]) -> io::Result<()>;
+    /// Writes some lines, in their order.
+    fn write_lines(&mut self, lines: &[String]) -> io::Result<()>;
 
-    /// The line that says how many are missing here.
+    /// Makes the line that says how many lines are left out here.
     fn left_out(&self) -> fn(u64) -> String;
 }
 
-/// Where lines go, and since when.
-pub(crate) struct Teller {
-    began: Instant,
-    /// Empty once the story is over.
+/// The queue's end on the loop.
+pub(crate) struct Writer {
+    start: Instant,
+    /// `None` once the writer is being dropped, which ends the thread.
     lines: RefCell<Option<SyncSender<String>>>,
     left_out: fn(u64) -> String,
     dropped: Cell<u64>,
     written: Receiver<()>,
 }
 
-impl Teller {
-    pub(crate) fn new(mut sink: impl Sink + 'static) -> io::Result<Teller> {
-        let (lines, receiver) = sync_channel(LINES);
+impl Writer {
+    pub(crate) fn new(mut sink: impl Sink + 'static) -> io::Result<Writer> {
+        let (lines, receiver) = sync_channel(QUEUE_LINES);
         let (done, written) = sync_channel(1);
         let left_out = sink.left_out();
         let write = move || {
             while let Ok(first) = receiver.recv() {
                 let batch: Vec<String> = std::iter::once(first)
-                    .chain(receiver.try_iter().take(LINES))
+                    .chain(receiver.try_iter().take(QUEUE_LINES))
                     .collect();
-                // Nobody is left to tell that nobody listens.
-                if sink.take(&batch).is_err() {
+                if sink.write_lines(&batch).is_err() {
                     break;
                 }
             }
             let _ = done.send(());
         };
         std::thread::Builder::new()
-            .name("teller".to_string())
+            .name("writer".to_string())
             .spawn(write)?;
-        let (began, dropped) = (Instant::now(), Cell::new(0));
-        Ok(Teller {
-            began,
+        Ok(Writer {
+            start: Instant::now(),
             lines: RefCell::new(Some(lines)),
             left_out,
-            dropped,
+            dropped: Cell::new(0),
             written,
         })
     }
 
-    /// Since the story began.
+    /// The time since the start, in seconds.
     pub(crate) fn seconds(&self) -> f64 {
-        self.began.elapsed().as_secs_f64()
+        self.start.elapsed().as_secs_f64()
     }
 
-    pub(crate) fn tell(&self, line: String) {
+    pub(crate) fn write(&self, line: String) {
         let lines = self.lines.borrow();
         let Some(lines) = lines.as_ref() else { return };
         let dropped = self.dropped.get();
@@ -79,12 +77,12 @@ impl Teller {
     }
 }
 
-/// Waits for the last line to be written, but not for ever.
-impl Drop for Teller {
+/// Waits until the queue is written, within limits.
+impl Drop for Writer {
     fn drop(&mut self) {
         if self.dropped.get() > 0 {
             log::warn!(
-                "a slow reader of what happens missed {} lines at the end",
+                "{} lines of the story or the trace are left out at its end: the reader is slow",
                 self.dropped.get()
             );
         }

@@ -1,70 +1,72 @@
-//! What the words after `doorkeeper bench` mean.
+//! The arguments of `doorkeeper bench`.
 
-use super::Failure;
-use super::args::Command;
-use super::values::{duration, number, number_up_to, text, value};
+use super::super::Failure;
+use super::super::args::{Command, show};
+use super::super::values::{duration, number, number_up_to, path, text, value};
 use lexopt::{Arg, Parser};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const HELP: &str = "\
-Load a server, and measure how it answers.
+Load a server and measure its answers.
 
 Usage: doorkeeper bench [OPTION]... [HOST]:PORT
 
-An echo server, unless --mode says otherwise. Each connection waits for the echo
-of what it sent before it sends again; with --rate, requests are due at fixed
-times, and latencies count from when each was due, so a server that stalls is
-seen to. Every byte of an echo is compared with what was sent.
+The server is an echo server, unless --mode says otherwise. Each connection
+waits for the echo of its request before it sends the next one. With --rate,
+requests are due at fixed times, and a latency begins when its request is due,
+so the requests that a stalled server delays are measured too. Every byte of an
+echo is compared with what was sent.
 
 Options:
   --mode MODE             what a connection does: [echo]
                             echo     requests, over and over
-                            idle     one request, and then nothing
+                            idle     one request, then nothing
                             connect  connect, one request, close, over and over
                             read     connect, read to the end, over and over
-  --connections N         how many there are [64]
-  --size BYTES            of a request [64]
-  --lines                 each request is a line of that size, its newline
-                          included, for servers that answer lines
-  --pipeline N            requests of a connection that wait for their echo [1]
+  --connections N         number of measured connections [64]
+  --size BYTES            size of a request [64]
+  --lines                 each request is a line of that size, newline included,
+                          for servers that answer lines
+  --pipeline N            requests that a connection sends before the first echo
+                          [1]
   --rate N                requests a second, of all connections together
-  --flooders N            further connections that echo 64 KiB at a time [0]
-  --mutes N               further connections that send and never read [0]
-  --warm-up DUR           how long it runs before anything is counted [1s]
-  --duration DUR          how long it is counted [5s]
-  --source-addresses LIST local addresses to connect from, in turns, as in
-                          127.0.0.2,127.0.0.3: each has ports of its own
-  --json                  one object when the counting begins, one when it
-                          ends, one with the results
+  --flooders N            additional connections that echo 64 KiB at a time [0]
+  --mutes N               additional connections that send and never read [0]
+  --warm-up DUR           time before the measurement [1s]
+  --duration DUR          time of the measurement [5s]
+  --source-addresses LIST connect from these local addresses in turn, as in
+                          127.0.0.2,127.0.0.3; each has its own ports
+  --json                  print one object when the measurement begins, one when
+                          it ends, and one with the results
   --plot FILE.svg         draw the latencies
-  -h, --help              this text
+  -h, --help              show this text
 
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-It runs on one thread. Where its own cost comes near a whole processor, or with
---rate its own fault near a latency, it is the load that is measured, and not
-the server. Ctrl-C ends the counting early.
-Load only what is yours to load.
-Exit status: 0 done, 1 it could not be done, or connections failed or had no
-answer (the report tells how), 2 wrong usage.
+The load runs on one thread. If its own CPU is near a whole processor, or with
+--rate its own delay is near a latency, the result is a limit of the load and
+not of the server. Ctrl-C ends the measurement early.
+Load only servers that you may load.
+Exit status: 0 done; 1 it failed, connections failed, or requests had no answer
+(the report says which); 2 wrong usage.
 ";
 
-/// More than one thread can ask for in a second.
-const MOST_RATE: u32 = 1_000_000;
+/// More than one thread can send.
+const RATE_MAX: u32 = 1_000_000;
 
-const MOST_PIPELINE: u32 = 65_536;
+const PIPELINE_MAX: u32 = 65_536;
 
 /// A gibibyte.
-const MOST_SIZE: u32 = 1 << 30;
+const SIZE_MAX: u32 = 1 << 30;
 
-/// Of lines, some are kept in memory, each different.
-const MOST_LINE: usize = 1 << 20;
+/// Limit of the size of a line, because at least eight different lines are kept in memory.
+const LINE_MAX: usize = 1 << 20;
 
-/// What waits for its echo is kept in mind, all of it.
-const MOST_WAITING: usize = 1 << 24;
+/// Limit of the requests without an answer, because the time of each is kept in memory.
+const UNANSWERED_MAX: usize = 1 << 24;
 
-/// What a connection does.
+/// What a measured connection does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
     #[default]
@@ -87,10 +89,10 @@ impl Mode {
     }
 }
 
-/// Everything `bench` can be told.
+/// The options of `bench`.
 #[derive(Clone, Debug)]
 pub(crate) struct Bench {
-    /// As it was written.
+    /// As it was given.
     pub(crate) target: String,
     pub(crate) mode: Mode,
     pub(crate) connections: usize,
@@ -108,42 +110,48 @@ pub(crate) struct Bench {
     pub(crate) plot: Option<PathBuf>,
 }
 
-pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
-    let mut bench = Bench {
-        target: String::new(),
-        mode: Mode::Echo,
-        connections: 64,
-        size: 64,
-        lines: false,
-        pipeline: 1,
-        rate: None,
-        flooders: 0,
-        mutes: 0,
-        warm_up: Duration::from_secs(1),
-        duration: Duration::from_secs(5),
-        sources: Vec::new(),
-        json: false,
-        plot: None,
-    };
+impl Default for Bench {
+    fn default() -> Bench {
+        Bench {
+            target: String::new(),
+            mode: Mode::Echo,
+            connections: 64,
+            size: 64,
+            lines: false,
+            pipeline: 1,
+            rate: None,
+            flooders: 0,
+            mutes: 0,
+            warm_up: Duration::from_secs(1),
+            duration: Duration::from_secs(5),
+            sources: Vec::new(),
+            json: false,
+            plot: None,
+        }
+    }
+}
+
+pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
+    let mut bench = Bench::default();
     let mut size = None;
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         match arg {
-            Arg::Short('h') | Arg::Long("help") => return Ok(Command::Show(HELP.to_string())),
+            Arg::Short('h') | Arg::Long("help") => return show(parser, HELP),
             Arg::Long("mode") => bench.mode = mode(&value(parser)?)?,
             Arg::Long("connections") => bench.connections = number(parser, "--connections", 1)?,
-            Arg::Long("size") => size = Some(number_up_to(parser, "--size", MOST_SIZE)? as usize),
+            Arg::Long("size") => size = Some(number_up_to(parser, "--size", SIZE_MAX)? as usize),
             Arg::Long("lines") => bench.lines = true,
             Arg::Long("pipeline") => {
-                bench.pipeline = number_up_to(parser, "--pipeline", MOST_PIPELINE)? as usize
+                bench.pipeline = number_up_to(parser, "--pipeline", PIPELINE_MAX)? as usize
             }
-            Arg::Long("rate") => bench.rate = Some(number_up_to(parser, "--rate", MOST_RATE)?),
+            Arg::Long("rate") => bench.rate = Some(number_up_to(parser, "--rate", RATE_MAX)?),
             Arg::Long("flooders") => bench.flooders = number(parser, "--flooders", 0)?,
             Arg::Long("mutes") => bench.mutes = number(parser, "--mutes", 0)?,
             Arg::Long("warm-up") => bench.warm_up = period(parser, "--warm-up")?,
             Arg::Long("duration") => bench.duration = period(parser, "--duration")?,
             Arg::Long("source-addresses") => bench.sources = sources(&value(parser)?)?,
             Arg::Long("json") => bench.json = true,
-            Arg::Long("plot") => bench.plot = Some(parser.value().map_err(Failure::usage)?.into()),
+            Arg::Long("plot") => bench.plot = Some(path(parser)?),
             Arg::Value(word) if bench.target.is_empty() => bench.target = text(word)?,
             other => {
                 let problem = other.unexpected();
@@ -155,7 +163,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     }
     if bench.mode == Mode::Read && (size.is_some() || bench.lines) {
         return Err(Failure::usage(
-            "--size and --lines tell of requests, and --mode read sends none",
+            "--size and --lines describe requests, and --mode read sends none",
         ));
     }
     bench.size = size.unwrap_or(bench.size);
@@ -164,10 +172,10 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
 }
 
 fn period(parser: &mut Parser, option: &str) -> Result<Duration, Failure> {
-    const MOST: Duration = Duration::from_secs(30 * 24 * 3600);
+    const PERIOD_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
     let word = value(parser)?;
     let period = duration(&word, option)?;
-    if period > MOST {
+    if period > PERIOD_MAX {
         return Err(Failure::usage(format_args!(
             "{option} {word}: must be at most 30 days"
         )));
@@ -187,7 +195,7 @@ fn mode(word: &str) -> Result<Mode, Failure> {
 fn sources(list: &str) -> Result<Vec<IpAddr>, Failure> {
     let wrong = || {
         Failure::usage(format_args!(
-            "--source-addresses {list}: must be IP addresses with commas between them"
+            "--source-addresses {list}: must be IP addresses separated by commas"
         ))
     };
     list.split(',')
@@ -200,14 +208,14 @@ impl Bench {
         let fault = if self.target.is_empty() {
             "HOST:PORT is missing, as in `doorkeeper bench 127.0.0.1:7007`"
         } else if self.duration.is_zero() {
-            "--duration 0 would count nothing; it must be longer"
+            "--duration 0 would measure nothing; it must be longer"
         } else if self.mode != Mode::Echo && (self.rate.is_some() || self.pipeline > 1) {
             "--rate and --pipeline are for --mode echo"
         } else if self.mode == Mode::Idle && self.plot.is_some() {
             "--plot has nothing to draw in --mode idle"
-        } else if self.lines && self.size > MOST_LINE {
+        } else if self.lines && self.size > LINE_MAX {
             "--size with --lines must be at most 1048576"
-        } else if self.connections.saturating_mul(self.pipeline) > MOST_WAITING {
+        } else if self.connections.saturating_mul(self.pipeline) > UNANSWERED_MAX {
             "--connections times --pipeline must be at most 16777216"
         } else {
             return Ok(());

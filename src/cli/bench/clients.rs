@@ -1,6 +1,7 @@
 //! The connections that load a server.
 
-use super::book::Book;
+use super::counters::Counters;
+use super::pattern::Pattern;
 use doorkeeper::{Closed, ConnectOptions, Context, Handler, Reason, TimerKey};
 use std::collections::VecDeque;
 use std::io;
@@ -10,20 +11,21 @@ use std::time::{Duration, Instant};
 
 const WRONG_BYTES: &str = "other bytes came back than were sent";
 
-/// What the connections of one kind ask for, and where it is counted.
+/// The requests of all connections of one kind.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    pub(crate) book: Rc<Book>,
-    /// Of how many bytes each is.
+    pub(crate) counters: Rc<Counters>,
+    pub(crate) pattern: Pattern,
+    /// Bytes of a request.
     pub(crate) size: usize,
-    /// How many of one connection may wait for their echo.
+    /// Limit of the requests of one connection that are sent and not answered.
     pub(crate) pipeline: usize,
-    /// How many of one connection there will ever be.
+    /// Limit of the requests of one connection in all.
     pub(crate) most: u64,
     pub(crate) schedule: Option<Schedule>,
 }
 
-/// When requests are due: so many a second, of so many connections in turns.
+/// When requests are due: `rate` a second, one connection after the other.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     pub(crate) rate: u32,
@@ -36,34 +38,34 @@ impl Schedule {
     }
 }
 
-/// Sends requests, and compares what comes back. It holds nothing that can be worked out from the rest.
+/// Sends requests and compares the echo.
 #[derive(Debug)]
 pub(crate) struct Pinger {
     requests: Rc<Requests>,
     number: usize,
+    /// The offset of its first byte in the pattern.
     origin: u64,
     sent: u64,
     received: u64,
-    /// When each request that has no answer was sent, or due.
+    /// The time of each request that has no answer: when it was sent, or with a rate when it was due.
     since: VecDeque<Instant>,
     next_due: Option<Instant>,
-    dialed: bool,
+    settled: bool,
 }
 
 const DUE: TimerKey = TimerKey(0);
 
 impl Pinger {
     pub(crate) fn new(requests: &Rc<Requests>, number: usize) -> Pinger {
-        let (requests, origin) = (Rc::clone(requests), requests.book.origin(number));
         Pinger {
-            requests,
+            requests: Rc::clone(requests),
             number,
-            origin,
+            origin: requests.pattern.origin(number),
             sent: 0,
             received: 0,
             since: VecDeque::new(),
             next_due: None,
-            dialed: false,
+            settled: false,
         }
     }
 
@@ -71,8 +73,8 @@ impl Pinger {
         self.received / self.requests.size as u64
     }
 
-    /// Asks as much as may be asked now.
-    fn ask(&mut self, now: Instant, cx: &mut Context<'_>) {
+    /// Sends as many requests as are allowed now.
+    fn request(&mut self, now: Instant, cx: &mut Context<'_>) {
         let Requests {
             pipeline,
             most,
@@ -91,16 +93,16 @@ impl Pinger {
 
     fn write(&mut self, cx: &mut Context<'_>) {
         let Requests {
-            book,
+            pattern,
             size,
             pipeline,
             ..
         } = &*self.requests;
-        let asked = self.answered() + self.since.len().min(*pipeline) as u64;
-        let owed = asked * *size as u64;
-        while self.sent < owed {
-            let length = usize::try_from(owed - self.sent).unwrap_or(usize::MAX);
-            let count = cx.write_static(book.expected(self.origin + self.sent, length));
+        let allowed = self.answered() + self.since.len().min(*pipeline) as u64;
+        let end = allowed * *size as u64;
+        while self.sent < end {
+            let length = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
+            let count = cx.write_static(pattern.at(self.origin + self.sent, length));
             self.sent += count as u64;
             if count == 0 {
                 break;
@@ -108,62 +110,63 @@ impl Pinger {
         }
     }
 
-    /// Notes what is due by now, and wakes up for the next.
-    fn note_due(&mut self, cx: &mut Context<'_>) {
+    /// Adds the requests that are due by now, and sets the timer for the next.
+    fn add_due(&mut self, cx: &mut Context<'_>) {
         let (Some(schedule), Some(mut due)) = (&self.requests.schedule, self.next_due) else {
             return;
         };
         let now = Instant::now();
-        self.requests
-            .book
-            .was_late(now.saturating_duration_since(due));
-        let every = schedule.time_of(schedule.connections);
+        let delay = now.saturating_duration_since(due);
+        self.requests.counters.delayed(delay);
+        let interval = schedule.time_of(schedule.connections);
         while due <= now {
             self.since.push_back(due);
-            due += every;
+            due += interval;
         }
         self.next_due = Some(due);
         cx.set_timer(DUE, due - cx.now());
-        self.ask(now, cx);
+        self.request(now, cx);
     }
 }
 
 impl Handler for Pinger {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.requests.book.dialed(&mut self.dialed);
+        self.requests.counters.settled(&mut self.settled);
         match &self.requests.schedule {
-            // Each has its own moment, so that what is due is spread over the time between two requests of one.
+            // The first requests of the connections are spread over one interval, as all later ones are.
             Some(schedule) => {
                 self.next_due = Some(cx.now() + schedule.time_of(self.number));
-                self.note_due(cx);
+                self.add_due(cx);
             }
-            None => self.ask(Instant::now(), cx),
+            None => self.request(Instant::now(), cx),
         }
         Ok(())
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
-        self.note_due(cx);
+        self.add_due(cx);
         Ok(())
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        let book = &self.requests.book;
+        let Requests {
+            counters, pattern, ..
+        } = &*self.requests;
         if self.received + input.len() as u64 > self.sent
-            || !book.is_echo(self.origin + self.received, input)
+            || !pattern.matches(self.origin + self.received, input)
         {
             return Err(io::Error::other(WRONG_BYTES));
         }
-        book.came(input.len());
+        counters.received(input.len());
         let before = self.answered();
         self.received += input.len() as u64;
         let answers = (self.answered() - before) as usize;
         if answers > 0 {
             let now = Instant::now();
             for since in self.since.drain(..answers) {
-                self.requests.book.answered(since, now);
+                self.requests.counters.answered(since, now);
             }
-            self.ask(now, cx);
+            self.request(now, cx);
         }
         Ok(input.len())
     }
@@ -178,37 +181,41 @@ impl Handler for Pinger {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        let Requests { book, schedule, .. } = &*self.requests;
-        book.dialed(&mut self.dialed);
-        book.waited(self.since.drain(..), schedule.is_some());
-        book.ended(closed);
+        let Requests {
+            counters, schedule, ..
+        } = &*self.requests;
+        counters.settled(&mut self.settled);
+        counters.unanswered(self.since.drain(..), schedule.is_some());
+        counters.closed(closed);
     }
 }
 
-/// Sends without end, and reads nothing.
+/// Sends without end and never reads.
 #[derive(Debug)]
 pub(crate) struct Mute {
-    book: Rc<Book>,
-    dialed: bool,
+    counters: Rc<Counters>,
+    pattern: Pattern,
+    settled: bool,
 }
 
 impl Mute {
-    pub(crate) fn new(book: &Rc<Book>) -> Mute {
+    pub(crate) fn new(counters: &Rc<Counters>, pattern: Pattern) -> Mute {
         Mute {
-            book: Rc::clone(book),
-            dialed: false,
+            counters: Rc::clone(counters),
+            pattern,
+            settled: false,
         }
     }
 }
 
 impl Handler for Mute {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.book.dialed(&mut self.dialed);
+        self.counters.settled(&mut self.settled);
         self.on_drain(cx)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while cx.write_static(self.book.expected(0, cx.room())) > 0 {}
+        while cx.write_static(self.pattern.at(0, cx.room())) > 0 {}
         Ok(())
     }
 
@@ -217,57 +224,59 @@ impl Handler for Mute {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        self.book.dialed(&mut self.dialed);
-        self.book.ended(closed);
+        self.counters.settled(&mut self.settled);
+        self.counters.closed(closed);
     }
 }
 
-/// Connects, sends one request or none, hears the answer out, closes; and again, until it fails.
+/// Connects, sends one request or none, reads the answer and closes, over and over until a failure.
 #[derive(Debug)]
-pub(crate) struct Caller {
-    book: Rc<Book>,
-    to: Target,
+pub(crate) struct Reconnector {
+    counters: Rc<Counters>,
+    pattern: Pattern,
+    target: Target,
+    /// The offset of its first byte in the pattern.
     origin: u64,
-    /// How long the request is. Without one the server speaks, and closes.
+    /// Bytes of the request. `None`: it sends nothing, and the server sends and closes.
     request: Option<usize>,
     since: Instant,
     sent: usize,
     received: usize,
-    dialed: bool,
+    settled: bool,
 }
 
-/// Where to, and from where.
+/// The server's address, and how to connect to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) options: ConnectOptions,
 }
 
-impl Caller {
+impl Reconnector {
     pub(crate) fn new(
-        book: &Rc<Book>,
+        requests: &Requests,
         number: usize,
-        to: Target,
+        target: Target,
         request: Option<usize>,
-    ) -> Caller {
-        let (origin, book) = (book.origin(number), Rc::clone(book));
-        Caller {
-            book,
-            to,
-            origin,
+    ) -> Reconnector {
+        Reconnector {
+            counters: Rc::clone(&requests.counters),
+            pattern: requests.pattern,
+            target,
+            origin: requests.pattern.origin(number),
             request,
             since: Instant::now(),
             sent: 0,
             received: 0,
-            dialed: false,
+            settled: false,
         }
     }
 
-    /// What is wrong with an answer that is over.
+    /// What is wrong with the answer of a connection that has ended.
     fn fault(&self) -> Option<&'static str> {
         match self.request {
             Some(size) if self.received < size => {
-                Some("the server closed before the echo was whole")
+                Some("the server closed before the echo was complete")
             }
             None if self.received == 0 => Some("the server closed without an answer"),
             _ => None,
@@ -275,19 +284,17 @@ impl Caller {
     }
 }
 
-impl Handler for Caller {
+impl Handler for Reconnector {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.book.dialed(&mut self.dialed);
+        self.counters.settled(&mut self.settled);
         self.on_drain(cx)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let size = self.request.unwrap_or(0);
         if self.sent < size {
-            self.sent += cx.write_static(
-                self.book
-                    .expected(self.origin + self.sent as u64, size - self.sent),
-            );
+            let offset = self.origin + self.sent as u64;
+            self.sent += cx.write_static(self.pattern.at(offset, size - self.sent));
         }
         Ok(())
     }
@@ -295,7 +302,7 @@ impl Handler for Caller {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         if self.request.is_some() {
             let offset = self.origin + self.received as u64;
-            if self.received + input.len() > self.sent || !self.book.is_echo(offset, input) {
+            if self.received + input.len() > self.sent || !self.pattern.matches(offset, input) {
                 return Err(io::Error::other(WRONG_BYTES));
             }
             if Some(self.received + input.len()) == self.request {
@@ -303,31 +310,31 @@ impl Handler for Caller {
             }
         }
         self.received += input.len();
-        self.book.came(input.len());
+        self.counters.received(input.len());
         Ok(input.len())
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        self.book.dialed(&mut self.dialed);
+        self.counters.settled(&mut self.settled);
         if closed.reason != Reason::Finished {
-            self.book.waited([self.since], false);
-            return self.book.ended(closed);
+            self.counters.unanswered([self.since], false);
+            return self.counters.closed(closed);
         }
         if let Some(fault) = self.fault() {
-            return self.book.failed(fault.to_string());
+            return self.counters.fail(fault.to_string());
         }
-        self.book.answered(self.since, Instant::now());
-        // It goes on for the one that is through, so it is not waited for anew.
-        let next = Caller {
+        self.counters.answered(self.since, Instant::now());
+        // It replaces this connection, which is settled, so it does not count as connecting.
+        let next = Reconnector {
             since: Instant::now(),
             sent: 0,
             received: 0,
-            to: self.to.clone(),
-            book: Rc::clone(&self.book),
+            target: self.target.clone(),
+            counters: Rc::clone(&self.counters),
             ..*self
         };
-        if let Err(error) = cx.connect_with(self.to.address, &self.to.options, next) {
-            self.book.failed(error.to_string());
+        if let Err(error) = cx.connect_with(self.target.address, &self.target.options, next) {
+            self.counters.fail(error.to_string());
         }
     }
 }

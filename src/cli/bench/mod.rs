@@ -1,0 +1,387 @@
+//! `doorkeeper bench`: a load, made of the client half of the reactor.
+
+pub(crate) mod args;
+mod clients;
+mod counters;
+mod pattern;
+mod plot;
+mod report;
+
+use super::values::resolve_server;
+use super::{Failure, descriptors, print, signals};
+use args::{Bench, Mode};
+use clients::{Mute, Pinger, Reconnector, Requests, Schedule, Target};
+use counters::Counters;
+use doorkeeper::{Config, ConnectOptions, Handler, Reactor};
+use pattern::Pattern;
+use plot::Plot;
+use report::Report;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::cell::Cell;
+use std::io::{self, IsTerminal, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// Limit of the connections that are being established at once: fewer than the limit of most accept queues.
+const CONNECTING_MAX: usize = 128;
+
+/// Bytes of a flooder's request.
+const FLOOD_BYTES: usize = 64 * 1024;
+
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// From this time before a request is due, the load polls without sleeping, because the poller rounds its time limit up to whole
+/// milliseconds.
+const AWAKE: Duration = Duration::from_millis(2);
+
+/// Time limit for the connection that tests one of several addresses.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection to be made.
+#[derive(Clone, Copy)]
+enum Planned {
+    /// With its number.
+    Measured(usize),
+    Flooder(usize),
+    Mute,
+}
+
+struct Load<'a> {
+    options: &'a Bench,
+    address: SocketAddr,
+    reactor: Reactor,
+    /// The requests of the measured connections.
+    measured: Rc<Requests>,
+    flood: Rc<Requests>,
+    mutes: Rc<Counters>,
+    /// The last is made first.
+    planned: Vec<Planned>,
+    /// SIGINT or SIGTERM has come.
+    interrupted: Rc<Cell<bool>>,
+    /// When progress is shown next; `None` without a terminal.
+    show_at: Option<Instant>,
+}
+
+pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
+    let plot = options.plot.as_deref().map(Plot::create).transpose()?;
+    let mut load = Load::new(options)?;
+    let report = load.run();
+    load.clear_progress();
+    report?.write(plot)
+}
+
+fn check_descriptors(options: &Bench) -> Result<usize, Failure> {
+    let wanted = [options.connections, options.flooders, options.mutes]
+        .into_iter()
+        .fold(0, usize::saturating_add);
+    let allowed = descriptors::connections(descriptors::raise(), 0);
+    if wanted > allowed {
+        return Err(Failure::failed(format_args!(
+            "the limit on open files allows {allowed} connections, not {wanted}"
+        )));
+    }
+    Ok(wanted)
+}
+
+fn measured_requests(options: &Bench) -> Requests {
+    let Bench {
+        size,
+        pipeline,
+        connections,
+        ..
+    } = *options;
+    let pattern = if options.lines {
+        Pattern::of_lines(size)
+    } else {
+        Pattern::of_noise()
+    };
+    let most = if options.mode == Mode::Idle {
+        1
+    } else {
+        u64::MAX
+    };
+    let schedule = options.rate.map(|rate| Schedule { rate, connections });
+    Requests {
+        counters: Counters::new(),
+        pattern,
+        size,
+        pipeline,
+        most,
+        schedule,
+    }
+}
+
+fn flood_requests() -> Requests {
+    Requests {
+        counters: Counters::new(),
+        pattern: Pattern::of_noise(),
+        size: FLOOD_BYTES,
+        pipeline: 1,
+        most: u64::MAX,
+        schedule: None,
+    }
+}
+
+/// The address to load: the first one that accepts a connection, of those that fit the source addresses. A name such as `localhost`
+/// has two addresses, and a server may listen on either.
+fn find_address(options: &Bench) -> Result<SocketAddr, Failure> {
+    let fits = |address: &SocketAddr| {
+        options
+            .sources
+            .iter()
+            .all(|source| source.is_ipv4() == address.is_ipv4())
+    };
+    let found: Vec<SocketAddr> = resolve_server(&options.target)?
+        .into_iter()
+        .filter(fits)
+        .collect();
+    let accepts =
+        |address: &&SocketAddr| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok();
+    let chosen = if found.len() > 1 {
+        found.iter().find(accepts)
+    } else {
+        None
+    };
+    chosen.or(found.first()).copied().ok_or_else(|| {
+        Failure::failed(format_args!(
+            "{} has no address that fits --source-addresses",
+            options.target
+        ))
+    })
+}
+
+impl Load<'_> {
+    fn new(options: &Bench) -> Result<Load<'_>, Failure> {
+        let address = find_address(options)?;
+        let mut config = Config::default();
+        config.max_connections = check_descriptors(options)?;
+        let mut reactor = Reactor::new(config).map_err(Failure::start)?;
+        let interrupted = Rc::new(Cell::new(false));
+        let seen = Rc::clone(&interrupted);
+        signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| seen.set(true))
+            .map_err(Failure::start)?;
+        let others = std::iter::repeat_n(Planned::Mute, options.mutes)
+            .chain((0..options.flooders).map(Planned::Flooder));
+        let planned = others
+            .chain((0..options.connections).rev().map(Planned::Measured))
+            .collect();
+        Ok(Load {
+            options,
+            address,
+            reactor,
+            measured: Rc::new(measured_requests(options)),
+            flood: Rc::new(flood_requests()),
+            mutes: Counters::new(),
+            planned,
+            interrupted,
+            show_at: io::stderr().is_terminal().then(Instant::now),
+        })
+    }
+
+    fn run(&mut self) -> Result<Report, Failure> {
+        let start = Instant::now();
+        self.connect_all(start)?;
+        let connected = start.elapsed();
+        self.run_for(self.options.warm_up, "warming up")?;
+        self.check_interrupted()?;
+        if self.options.json {
+            print("{\"counting\":true}\n")?;
+        }
+        let (cpu, begin) = (own_cpu(), Instant::now());
+        self.set_begin(Some(begin));
+        self.run_for(self.options.duration, "measuring")?;
+        let end = Instant::now();
+        let cpu = own_cpu().zip(cpu).map(|(after, before)| after - before);
+        if self.options.json {
+            // Printed before the connections close, because the server's work of closing them is no part of the measurement.
+            print("{\"counted\":true}\n")?;
+        }
+        self.all_counters()
+            .into_iter()
+            .for_each(|counters| counters.end.set(Some(end)));
+        // Dropping the reactor closes the connections, and each counts the requests that it still waits for.
+        let empty = Reactor::new(Config::default()).map_err(Failure::start)?;
+        drop(std::mem::replace(&mut self.reactor, empty));
+        self.set_begin(None);
+        let [measured, flood, mutes] = self.all_counters().map(Rc::clone);
+        Ok(Report {
+            options: self.options.clone(),
+            address: self.address,
+            measured,
+            flood,
+            mutes,
+            connected,
+            took: end - begin,
+            cpu,
+        })
+    }
+
+    /// Establishes every connection. It fails if no measured connection is left.
+    fn connect_all(&mut self, start: Instant) -> Result<(), Failure> {
+        while !self.planned.is_empty() || self.connecting() > 0 {
+            self.connect_some()?;
+            self.turn(Duration::from_millis(100))?;
+            self.check_interrupted()?;
+            self.show("connecting", start);
+        }
+        if !self.is_lost() {
+            return Ok(());
+        }
+        let errors = self.measured.counters.errors.borrow();
+        let reason = errors.keys().next().cloned().unwrap_or_default();
+        Err(Failure::failed(format_args!(
+            "cannot load {}: {reason}",
+            self.address
+        )))
+    }
+
+    fn check_interrupted(&self) -> Result<(), Failure> {
+        if self.interrupted.get() {
+            return Err(Failure::failed("interrupted before the measurement began"));
+        }
+        Ok(())
+    }
+
+    fn all_counters(&self) -> [&Rc<Counters>; 3] {
+        [&self.measured.counters, &self.flood.counters, &self.mutes]
+    }
+
+    fn set_begin(&self, begin: Option<Instant>) {
+        self.measured.counters.begin.set(begin);
+        self.flood.counters.begin.set(begin);
+    }
+
+    fn connecting(&self) -> usize {
+        self.all_counters()
+            .into_iter()
+            .map(|counters| counters.connecting.get())
+            .sum()
+    }
+
+    /// Whether every measured connection has failed.
+    fn is_lost(&self) -> bool {
+        self.measured.counters.failed.get() >= self.options.connections
+    }
+
+    /// Starts the next planned connections, within the limit.
+    fn connect_some(&mut self) -> Result<(), Failure> {
+        while self.connecting() < CONNECTING_MAX {
+            let Some(planned) = self.planned.pop() else {
+                break;
+            };
+            match planned {
+                Planned::Measured(number) => self.connect_measured(number)?,
+                Planned::Flooder(number) => {
+                    let counters = Rc::clone(&self.flood.counters);
+                    self.connect(0, &counters, Pinger::new(&self.flood, number))?;
+                }
+                Planned::Mute => {
+                    let counters = Rc::clone(&self.mutes);
+                    self.connect(0, &counters, Mute::new(&counters, self.flood.pattern))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn connect_measured(&mut self, number: usize) -> Result<(), Failure> {
+        let counters = Rc::clone(&self.measured.counters);
+        match self.options.mode {
+            Mode::Echo | Mode::Idle => {
+                self.connect(number, &counters, Pinger::new(&self.measured, number))
+            }
+            Mode::Connect | Mode::Read => {
+                let request = (self.options.mode == Mode::Connect).then_some(self.options.size);
+                let target = self.target(number);
+                let handler = Reconnector::new(&self.measured, number, target, request);
+                self.connect(number, &counters, handler)
+            }
+        }
+    }
+
+    fn target(&self, number: usize) -> Target {
+        let sources = &self.options.sources;
+        let local =
+            (!sources.is_empty()).then(|| SocketAddr::new(sources[number % sources.len()], 0));
+        let mut options = ConnectOptions::default();
+        options.local = local;
+        Target {
+            address: self.address,
+            options,
+        }
+    }
+
+    fn connect(
+        &mut self,
+        number: usize,
+        counters: &Counters,
+        handler: impl Handler + 'static,
+    ) -> Result<(), Failure> {
+        let Target { address, options } = self.target(number);
+        counters.connecting.set(counters.connecting.get() + 1);
+        let connected = self.reactor.connect_with(address, &options, handler);
+        connected
+            .map(drop)
+            .map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))
+    }
+
+    /// Runs the loop for this time, until an interruption, or until every measured connection has failed.
+    fn run_for(&mut self, time: Duration, phase: &str) -> Result<(), Failure> {
+        let begin = Instant::now();
+        let end = begin + time;
+        loop {
+            let now = Instant::now();
+            if now >= end || self.is_lost() || self.interrupted.get() {
+                return Ok(());
+            }
+            self.show(phase, begin);
+            let until = end.min(self.show_at.unwrap_or(end));
+            self.turn(until.saturating_duration_since(now))?;
+        }
+    }
+
+    fn turn(&mut self, limit: Duration) -> Result<(), Failure> {
+        let due = self
+            .reactor
+            .next_deadline()
+            .filter(|_| self.options.rate.is_some());
+        let sleep = due.map(|due| {
+            due.saturating_duration_since(Instant::now())
+                .saturating_sub(AWAKE)
+        });
+        self.reactor
+            .turn(Some(sleep.map_or(limit, |sleep| sleep.min(limit))))
+            .map_err(Failure::poller)
+    }
+
+    /// Shows progress on a terminal, in one line that replaces the one before.
+    fn show(&mut self, phase: &str, since: Instant) {
+        let now = Instant::now();
+        if self.show_at.is_none_or(|at| now < at) {
+            return;
+        }
+        self.show_at = Some(now + PROGRESS_INTERVAL);
+        let to_connect = self.planned.len() + self.connecting();
+        let counters = &self.measured.counters;
+        let (requests, failed) = (counters.requests.get(), counters.failed.get());
+        let p99 = counters.latencies.borrow().value_at_quantile(0.99) as f64 / 1e6;
+        let _ = write!(
+            io::stderr(),
+            "\r\x1b[K{phase} {:.1} s: {to_connect} to connect, {requests} requests, p99 {p99:.3} ms, {failed} failed",
+            (now - since).as_secs_f64()
+        );
+    }
+
+    fn clear_progress(&self) {
+        if self.show_at.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// CPU time of this thread in nanoseconds, from /proc/thread-self/schedstat; `None` except on Linux.
+fn own_cpu() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}

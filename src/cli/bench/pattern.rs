@@ -1,0 +1,91 @@
+//! The bytes that a bench sends, and compares the echo with.
+
+/// Limit of the bytes written or compared at once.
+const CHUNK: usize = 64 * 1024;
+
+const CACHE_LINE: usize = 64;
+
+/// Cache lines after which the pattern repeats: a prime number. So successive requests differ, and requests of a round size still
+/// begin at a cache line, where the kernel copies them faster.
+const PERIOD_LINES: usize = 251;
+
+/// A repeated text. Each connection begins at another offset, so that a server that mixes up connections is noticed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pattern {
+    /// The text, repeated for at least one chunk more.
+    bytes: &'static [u8],
+    period: usize,
+    /// Distance between the first bytes of two connections.
+    step: usize,
+}
+
+/// Bytes without visible order.
+fn noise(length: usize) -> Vec<u8> {
+    // The linear congruential generator of Numerical Recipes; its high bits are random enough here.
+    let next = |last: &u32| Some(last.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    std::iter::successors(Some(1), next)
+        .take(length)
+        .map(|number| (number >> 24) as u8)
+        .collect()
+}
+
+/// Lines of `size` bytes: a number as far as it fits, letters, and a newline.
+fn lines(size: usize) -> Vec<u8> {
+    let line = |number: usize| {
+        let letters = number
+            .to_string()
+            .into_bytes()
+            .into_iter()
+            .chain((b'a'..=b'z').cycle());
+        letters.take(size - 1).chain([b'\n'])
+    };
+    (0..(CHUNK / size).clamp(8, PERIOD_LINES))
+        .flat_map(line)
+        .collect()
+}
+
+impl Pattern {
+    pub(crate) fn of_noise() -> Pattern {
+        Pattern::new(&noise(PERIOD_LINES * CACHE_LINE), CACHE_LINE)
+    }
+
+    pub(crate) fn of_lines(size: usize) -> Pattern {
+        Pattern::new(&lines(size), size)
+    }
+
+    fn new(text: &[u8], step: usize) -> Pattern {
+        let repeated: Vec<u8> = text
+            .iter()
+            .copied()
+            .cycle()
+            .take(CHUNK + text.len())
+            .collect();
+        Pattern {
+            // Leaked, because write_static takes no copy. A bench has two patterns, as long as it runs.
+            bytes: repeated.leak(),
+            period: text.len(),
+            step,
+        }
+    }
+
+    /// The offset of the first byte of this connection.
+    pub(crate) fn origin(&self, connection: usize) -> u64 {
+        (connection % self.period * self.step % self.period) as u64
+    }
+
+    /// The bytes at this offset: `length` of them, but at most a chunk.
+    pub(crate) fn at(&self, offset: u64, length: usize) -> &'static [u8] {
+        let start = (offset % self.period as u64) as usize;
+        &self.bytes[start..start + length.min(CHUNK)]
+    }
+
+    /// Whether the input is what stands at this offset. It compares period by period, so that the same part of the pattern stays in the
+    /// nearest cache.
+    pub(crate) fn matches(&self, mut offset: u64, input: &[u8]) -> bool {
+        input.chunks(self.period.min(CHUNK)).all(|chunk| {
+            let same = chunk == self.at(offset, chunk.len());
+            offset += chunk.len() as u64;
+            same
+        })
+    }
+}

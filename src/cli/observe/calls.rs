@@ -1,0 +1,142 @@
+//! System calls in words: the call with its arguments, its result, and its meaning.
+//!
+//! A call has its plain name: accept, read and write stand for accept4, recvfrom and sendto.
+
+use doorkeeper::Call;
+use rustix::io::Errno;
+use std::io::{self, ErrorKind};
+
+pub(super) type CallResult<'a> = Result<usize, &'a io::Error>;
+
+/// Which words explain a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Words {
+    /// The field's: listener and accept queue.
+    Plain,
+    /// The story's image for beginners: the listener is a doorkeeper, the accept queue its waiting room.
+    Story,
+}
+
+pub(super) fn name(call: &Call<'_>) -> &'static str {
+    match call {
+        Call::Socket { .. } => "socket",
+        Call::Bind { .. } => "bind",
+        Call::Listen { .. } => "listen",
+        Call::Connect { .. } => "connect",
+        Call::SocketError => "getsockopt",
+        Call::Accept { .. } => "accept",
+        Call::Read { .. } => "read",
+        Call::Write { .. } => "write",
+        Call::Shutdown => "shutdown",
+        Call::Close => "close",
+        _ => "call",
+    }
+}
+
+pub(super) fn with_arguments(call: &Call<'_>) -> String {
+    let name = name(call);
+    match call {
+        Call::Bind { address } | Call::Connect { address } => format!("{name}({address})"),
+        Call::Listen { backlog } => format!("{name}({backlog})"),
+        Call::SocketError => format!("{name}(SO_ERROR)"),
+        Call::Read { length, .. } | Call::Write { length, .. } => format!("{name}({length})"),
+        _ => format!("{name}()"),
+    }
+}
+
+pub(super) fn outcome(call: &Call<'_>, result: CallResult<'_>) -> String {
+    match (call, result) {
+        (_, Err(error)) => error_name(error),
+        (
+            Call::Accept {
+                accepted: Some((_, id)),
+            },
+            Ok(_),
+        ) => id.to_string(),
+        (Call::Read { .. } | Call::Write { .. }, Ok(count)) => count.to_string(),
+        _ => "ok".to_string(),
+    }
+}
+
+/// The name of an errno that a socket may return; else its number.
+fn error_name(error: &io::Error) -> String {
+    const NAMES: [(Errno, &str); 15] = [
+        (Errno::ACCESS, "EACCES"),
+        (Errno::ADDRINUSE, "EADDRINUSE"),
+        (Errno::ADDRNOTAVAIL, "EADDRNOTAVAIL"),
+        (Errno::AGAIN, "EAGAIN"),
+        (Errno::CONNABORTED, "ECONNABORTED"),
+        (Errno::CONNREFUSED, "ECONNREFUSED"),
+        (Errno::CONNRESET, "ECONNRESET"),
+        (Errno::HOSTUNREACH, "EHOSTUNREACH"),
+        (Errno::INPROGRESS, "EINPROGRESS"),
+        (Errno::MFILE, "EMFILE"),
+        (Errno::NETUNREACH, "ENETUNREACH"),
+        (Errno::NFILE, "ENFILE"),
+        (Errno::NOTCONN, "ENOTCONN"),
+        (Errno::PIPE, "EPIPE"),
+        (Errno::TIMEDOUT, "ETIMEDOUT"),
+    ];
+    let errno = Errno::from_io_error(error);
+    let known = NAMES.into_iter().find(|&(known, _)| Some(known) == errno);
+    let number = || match error.raw_os_error() {
+        Some(errno) => format!("errno {errno}"),
+        None => "error".to_string(),
+    };
+    known.map_or_else(number, |(_, name)| name.to_string())
+}
+
+pub(super) fn meaning(call: &Call<'_>, result: CallResult<'_>, words: Words) -> String {
+    match result {
+        Ok(count) => success(call, count, words),
+        Err(error) => failure(call, error, words),
+    }
+}
+
+fn success(call: &Call<'_>, count: usize, words: Words) -> String {
+    let text = match call {
+        Call::Socket { .. } => "a socket, without an address yet",
+        Call::Bind { .. } => "the socket has its address",
+        Call::Listen { backlog } => return listening(*backlog, words),
+        Call::Connect { .. } => "connected at once",
+        Call::SocketError => "connected: the handshake is complete, even if accept comes later",
+        Call::Accept { accepted } => match accepted {
+            Some((peer, _)) => return format!("accepted {peer} on a new socket"),
+            None => "accepted",
+        },
+        Call::Read { .. } if count == 0 => "the peer sends no more (FIN)",
+        Call::Read { .. } => return format!("{count} bytes received"),
+        Call::Write { length, .. } if count < *length => {
+            return format!("the kernel takes {count} of {length} bytes: its send buffer is full");
+        }
+        Call::Write { .. } => return format!("{count} bytes are in the kernel's send buffer"),
+        Call::Shutdown => "this side sends no more (FIN)",
+        Call::Close => "the socket is closed",
+        _ => "",
+    };
+    text.to_string()
+}
+
+fn listening(backlog: u32, words: Words) -> String {
+    match words {
+        Words::Plain => format!("the listener is open; its accept queue has the limit {backlog}"),
+        Words::Story => {
+            format!("the doorkeeper is at the door; the waiting room has {backlog} places")
+        }
+    }
+}
+
+fn failure(call: &Call<'_>, error: &io::Error, words: Words) -> String {
+    let blocked = error.kind() == ErrorKind::WouldBlock;
+    let text = match call {
+        Call::Accept { .. } if blocked && words == Words::Story => "the waiting room is empty",
+        Call::Accept { .. } if blocked => "the accept queue is empty",
+        Call::Read { .. } if blocked => "nothing more is received yet",
+        Call::Write { .. } if blocked => "the kernel's send buffer is full",
+        Call::Connect { .. } if Errno::from_io_error(error) == Some(Errno::INPROGRESS) => {
+            "the connection request (SYN) is sent"
+        }
+        _ => return error.to_string().escape_debug().to_string(),
+    };
+    text.to_string()
+}

@@ -1,0 +1,149 @@
+//! Observation of the loop: the story, the trace, or both, and the loop run for them.
+
+mod calls;
+mod narrate;
+mod trace;
+
+pub(crate) use narrate::{Form, Narrator, Story};
+
+use super::Failure;
+use super::writer::Writer;
+use doorkeeper::{AcceptQueue, Event, Id, Observer, Reactor};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use trace::{TraceFile, Tracer};
+
+/// The options.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Observation {
+    pub(crate) narrate: Option<Form>,
+    pub(crate) trace: Option<PathBuf>,
+    /// Limit of the trace's size, in bytes.
+    pub(crate) trace_max: Option<u64>,
+}
+
+/// The default limit of a trace's size: 64 MiB.
+const TRACE_MAX: u64 = 64 << 20;
+
+/// Interval of the trace's sum of pending output: it takes a look at every connection.
+const SUM_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The observers of a loop.
+pub(crate) struct Observers {
+    narrator: Option<(Form, Rc<Writer>)>,
+    tracer: Option<Rc<Writer>>,
+    /// The accept queues as last seen.
+    queues: BTreeMap<Id, AcceptQueue>,
+    /// When pending output was last summed.
+    summed: Option<Instant>,
+}
+
+/// Notifies several observers.
+struct All(Vec<Box<dyn Observer>>);
+
+impl Observer for All {
+    fn event(&mut self, event: &Event<'_>) {
+        self.0.iter_mut().for_each(|observer| observer.event(event));
+    }
+}
+
+impl Observation {
+    /// Registers the observers with the reactor; `None` if no option asks for one.
+    pub(crate) fn start(&self, reactor: &mut Reactor) -> Result<Option<Observers>, Failure> {
+        let thread =
+            |error: io::Error| Failure::failed(format_args!("cannot start a thread: {error}"));
+        let (mut narrator, mut tracer, mut all) = (None, None, Vec::<Box<dyn Observer>>::new());
+        if let Some(form) = self.narrate {
+            let writer = Rc::new(Writer::new(Story::new(io::stderr(), form)).map_err(thread)?);
+            all.push(Box::new(Narrator::new(&writer, form)));
+            narrator = Some((form, writer));
+        }
+        if let Some(path) = &self.trace {
+            let max_bytes = self.trace_max.unwrap_or(TRACE_MAX);
+            let file = TraceFile::create(path, max_bytes).map_err(|error| {
+                Failure::failed(format_args!("--trace {}: {error}", path.display()))
+            })?;
+            let writer = Rc::new(Writer::new(file).map_err(thread)?);
+            all.push(Box::new(Tracer::new(&writer)));
+            tracer = Some(writer);
+        }
+        if all.is_empty() {
+            return Ok(None);
+        }
+        reactor.observe(Box::new(All(all)));
+        Ok(Some(Observers {
+            narrator,
+            tracer,
+            queues: BTreeMap::new(),
+            summed: None,
+        }))
+    }
+}
+
+impl Observers {
+    /// Runs the loop as a host would: poll(2), then a turn. The accept queues are sampled between the two, because the turn that
+    /// learns of a newcomer also accepts it: seen from within the loop, the queue is always empty.
+    pub(crate) fn run(
+        &mut self,
+        reactor: &mut Reactor,
+        listeners: &[(Id, SocketAddr)],
+    ) -> io::Result<()> {
+        while !reactor.is_done() {
+            self.sample(reactor, listeners);
+            let left = reactor
+                .next_deadline()
+                .map(|due| due.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut [PollFd::new(&*reactor, PollFlags::IN)], left.as_ref()) {
+                Err(error) if error != Errno::INTR => return Err(error.into()),
+                _ => {}
+            }
+            self.sample(reactor, listeners);
+            reactor.turn(Some(Duration::ZERO))?;
+        }
+        // Consumes the stop, as `run` does at its end, so that it does not stop a later run.
+        reactor.run()
+    }
+
+    fn sample(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
+        for &(id, address) in listeners {
+            if let Some(queue) = reactor.accept_queue(id) {
+                self.sample_queue(id, address, queue);
+            }
+        }
+        self.sum_pending_output(reactor);
+    }
+
+    fn sample_queue(&mut self, id: Id, address: SocketAddr, queue: AcceptQueue) {
+        let before = self.queues.insert(id, queue);
+        if before == Some(queue) {
+            return;
+        }
+        if let (Some((form, writer)), Some(_)) = (&self.narrator, before) {
+            writer.write(form.accept_queue(writer.seconds(), id, address, queue));
+        }
+        if let Some(writer) = &self.tracer {
+            let name = format!("accept queue of {address}");
+            trace::counter(writer, &name, queue.depth.into());
+        }
+    }
+
+    fn sum_pending_output(&mut self, reactor: &Reactor) {
+        let is_due = self
+            .summed
+            .is_none_or(|summed| summed.elapsed() >= SUM_INTERVAL);
+        let Some(writer) = self.tracer.as_ref().filter(|_| is_due) else {
+            return;
+        };
+        self.summed = Some(Instant::now());
+        let snapshot = reactor.snapshot();
+        let pending: usize = snapshot.connections.iter().map(|one| one.pending_out).sum();
+        trace::counter(writer, "pending output", pending as u64);
+    }
+}
