@@ -96,12 +96,17 @@ pub use stats::Stats;
 pub use waiting::{AcceptQueue, Overflows};
 pub use watch::Next;
 
-/// The README's example compiles.
+/// The examples in README.md compile.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// And the one about watching.
+/// The examples in docs/observing.md compile.
 #[cfg(doctest)]
-#[doc = include_str!("../docs/watching.md")]
-struct Watching;
+#[doc = include_str!("../docs/observing.md")]
+struct Observing;
+
+/// The examples in docs/embedding.md compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct Embedding;
