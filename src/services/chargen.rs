@@ -3,15 +3,15 @@
 use crate::{Context, Handler};
 use std::io;
 
-/// The 95 printable characters of ASCII, from the space on.
+/// The 95 printable characters of ASCII, beginning with the space.
 const RING: usize = 95;
-/// Characters on a line, before its CR LF.
+/// Characters in a line, without its CR LF.
 const LINE: usize = 72;
 const LINE_BYTES: usize = LINE + 2;
-/// After this many bytes the pattern begins anew: line `n` begins with character `n` of the ring, and there are 95 of them.
+/// After this many bytes the pattern repeats: line `n` begins with character `n` of the 95.
 const PERIOD: usize = RING * LINE_BYTES;
 
-/// The whole pattern once, made when the program is built.
+/// The whole pattern once, computed when the program is built.
 static PATTERN: [u8; PERIOD] = pattern();
 
 const fn pattern() -> [u8; PERIOD] {
@@ -29,14 +29,15 @@ const fn pattern() -> [u8; PERIOD] {
     bytes
 }
 
-/// Sends the pattern, 72 characters to a line, each line one character further round the ring, as inetd does. What the peer
-/// sends is thrown away; it ends the pattern by closing.
+/// Sends a pattern of lines of 72 characters, without end. Each line begins one character further
+/// in the 95 printable characters, as inetd does it. Input is discarded. The pattern ends when the
+/// peer closes.
 ///
-/// It writes when all that it wrote has left, so it is never ahead of the socket by more than
+/// It writes when all earlier output has been sent, so it is never ahead of the socket by more than
 /// [`output_max_bytes`](crate::Config::output_max_bytes).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Chargen {
-    /// Where in the pattern the next byte is.
+    /// The offset of the next byte in the pattern.
     at: usize,
 }
 

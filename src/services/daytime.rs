@@ -6,22 +6,22 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io;
 
-/// Sends one line, `Tue Nov 24 02:42:17 2026` and CR LF, and closes: the form of asctime(3), as inetd sends it, with the day
-/// of the month padded with a space.
+/// Sends one line, `Tue Nov 24 02:42:17 2026` and CR LF, and finishes. The format is that of
+/// asctime(3), as inetd sends it, with the day of the month padded with a space.
 #[derive(Clone, Debug)]
 pub struct Daytime {
     zone: TimeZone,
 }
 
 impl Daytime {
-    /// In the system's time zone, as it is set now; UTC where that cannot be told.
+    /// The time in the system's current time zone; in UTC if the zone is not known.
     pub fn local() -> Daytime {
         Daytime {
             zone: TimeZone::system(),
         }
     }
 
-    /// In UTC.
+    /// The time in UTC.
     pub fn utc() -> Daytime {
         Daytime {
             zone: TimeZone::UTC,

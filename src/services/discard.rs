@@ -1,9 +1,9 @@
-//! Discard (RFC 863): every byte is thrown away.
+//! Discard (RFC 863): every byte is discarded.
 
 use crate::{Context, Handler};
 use std::io;
 
-/// Reads until the peer closes, and answers nothing.
+/// Reads until the peer ends, and sends nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
 

@@ -1,10 +1,11 @@
-//! Echo (RFC 862): every byte comes back.
+//! Echo (RFC 862): every byte is sent back.
 
 use crate::{Context, Handler};
 use std::io;
 
-/// Sends back what it receives until the peer closes, and then the rest. It takes no more than it can send back, so a peer
-/// that does not read is not read either.
+/// Sends back every byte until the peer ends; the rest of the echo is still delivered then. It
+/// consumes only as much as it can send back, so a peer that does not read its echo is not read
+/// either.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Echo;
 

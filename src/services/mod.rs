@@ -1,10 +1,11 @@
-//! Six standard services, on the public API alone: each is a [`Handler`](crate::Handler), and each its own short file.
+//! Six standard services. Each is a [`Handler`](crate::Handler) in a short file of its own, and
+//! uses the public API only.
 //!
-//! | service | RFC | port | what a client gets |
+//! | service | RFC | port | what a client receives |
 //! |---|---|---|---|
-//! | [`Echo`] | 862 | 7 | what it sends |
+//! | [`Echo`] | 862 | 7 | the bytes it sends |
 //! | [`Discard`] | 863 | 9 | nothing |
-//! | [`Daytime`] | 867 | 13 | one line of date and time |
+//! | [`Daytime`] | 867 | 13 | one line with the date and time |
 //! | [`Qotd`] | 865 | 17 | one quote |
 //! | [`Chargen`] | 864 | 19 | characters until it closes |
 //! | [`Time`] | 868 | 37 | four bytes: the seconds since 1900 |
@@ -37,7 +38,8 @@ pub use time::Time;
 use crate::Context;
 use std::io;
 
-/// Writes a short answer and finishes. An answer that does not fit is an error, for half of one would look like the whole.
+/// Writes a short answer and finishes. An answer that does not fit is an error, because half of it
+/// would look like the whole.
 fn say(cx: &mut Context<'_>, answer: &[u8]) -> io::Result<()> {
     if cx.write(answer) < answer.len() {
         return Err(io::Error::other(format!(

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The RFC asks for fewer than this many characters; bytes are counted here, which is never more generous.
+/// The RFC asks for fewer than 512 characters. Bytes are counted here, and a character has at least
+/// one.
 const MAX_BYTES: usize = 512;
 
 const BUILT_IN: [&str; 4] = [
@@ -17,7 +18,8 @@ const BUILT_IN: [&str; 4] = [
     "Perfection has been reached not when there is nothing left to add, but when there is nothing left to take away.\r\n(RFC 1925)\r\n",
 ];
 
-/// A collection of quotes, handed out by turn. Clones share it, and the turn.
+/// A collection of quotes, which are sent in rotation. Clones share the collection and its
+/// position.
 #[derive(Clone, Debug)]
 pub struct Quotes {
     quotes: Arc<[String]>,
@@ -25,16 +27,17 @@ pub struct Quotes {
 }
 
 impl Quotes {
-    /// A few that are built in.
+    /// The built-in quotes.
     pub fn built_in() -> Quotes {
         Quotes::from_list(BUILT_IN.map(String::from).to_vec())
     }
 
-    /// Reads a file in the form of fortune(6): UTF-8 text, quotes separated by lines that hold a single `%`. Lines are sent
-    /// with CR LF.
+    /// Reads a file in the format of fortune(6): UTF-8 text, in which lines with a single `%`
+    /// separate the quotes. Lines are sent with CR LF.
     ///
     /// # Errors
-    /// Those of reading the file; `InvalidData` if it holds no quote, or one longer than 512 bytes, naming the line.
+    /// Those of reading the file; `InvalidData` if it has no quote, or a quote of more than 512
+    /// bytes, naming the line.
     pub fn read(path: &Path) -> io::Result<Quotes> {
         parse(&std::fs::read_to_string(path)?).map(Quotes::from_list)
     }
@@ -82,14 +85,14 @@ fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-/// Sends one quote and closes.
+/// Sends one quote and finishes.
 #[derive(Clone, Debug)]
 pub struct Qotd {
     quotes: Quotes,
 }
 
 impl Qotd {
-    /// Takes the next of these quotes for each connection.
+    /// A handler that sends the next of these quotes.
     pub fn new(quotes: Quotes) -> Qotd {
         Qotd { quotes }
     }

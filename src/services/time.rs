@@ -8,11 +8,12 @@ use std::time::SystemTime;
 /// Seconds from 1900-01-01 to 1970-01-01, both UTC: 70 years with 17 leap days.
 const EPOCH_1900: u64 = (70 * 365 + 17) * 24 * 60 * 60;
 
-/// Sends the number of seconds since 1900-01-01 00:00 UTC, four bytes, the highest first, and closes.
+/// Sends the number of seconds since 1900-01-01 00:00 UTC, as four bytes in network order, and
+/// finishes.
 ///
-/// The number has 32 bits and runs over on 2036-02-07 at 06:28:16 UTC, where it begins again from 0, as the low 32 bits of
-/// the true count. The RFC says nothing of what comes then; a client that knows it is past 2036 adds 2³² and is right until
-/// 2172.
+/// The number has 32 bits. It overflows on 2036-02-07 at 06:28:16 UTC and begins again at 0: it is
+/// the low 32 bits of the true count. The RFC does not define this. A client that knows that it is
+/// past 2036 adds 2³², which is right until 2172.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Time;
 
@@ -39,7 +40,7 @@ fn seconds(since_1970: u64) -> [u8; 4] {
 mod tests {
     use super::seconds;
 
-    /// The RFC's own examples, and the wrap.
+    /// The examples of the RFC, and the overflow.
     #[test]
     fn the_examples_of_the_rfc_and_the_wrap_of_2036() {
         assert_eq!(u32::from_be_bytes(seconds(0)), 2_208_988_800);
