@@ -57,6 +57,7 @@ mod context;
 mod dial;
 mod drive;
 mod end;
+pub mod frame;
 mod gathered;
 mod handle;
 mod handler;

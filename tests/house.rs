@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files of `src`, lowest first. A file imports from files above itself in this list only.
-const LAYERS: [&str; 29] = [
+const LAYERS: [&str; 30] = [
+    "frame",
     "id",
     "readiness",
     "buffer",
