@@ -2,24 +2,28 @@
 
 mod common;
 
-use common::{PATIENCE, Running, client, echo, read_all, read_exactly, set};
+use common::{
+    PATIENCE, Receipt, Running, client, echo, listen, reactor, read_all, read_exactly, reset,
+    send_until_full, set,
+};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
+use socket2::SockRef;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// What a handler under test does.
+/// What a handler does in a callback.
 type Act = fn(&mut Context<'_>, &[u8]) -> io::Result<usize>;
 
-/// A handler that sends its receipt away.
-struct Told {
+/// Does `open` in `on_open`, `data` in `on_data` and `on_timer`, and sends its receipt to the test.
+struct Acting {
     open: Act,
     data: Act,
     receipts: Sender<Receipt>,
 }
 
-impl Handler for Told {
+impl Handler for Acting {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         (self.open)(cx, b"").map(|_| ())
     }
@@ -33,63 +37,31 @@ impl Handler for Told {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        let &Closed {
-            reason,
-            received,
-            sent,
-            unsent,
-            discarded,
-            age,
-            ..
-        } = closed;
-        let error = closed
-            .error
-            .as_ref()
-            .map(|error| (error.kind(), error.to_string()));
-        self.receipts
-            .send(Receipt {
-                reason,
-                error,
-                received,
-                sent,
-                unsent,
-                discarded,
-                age,
-            })
-            .unwrap();
+        self.receipts.send(Receipt::of(closed)).unwrap();
     }
-}
-
-/// A receipt that outlives the callback.
-struct Receipt {
-    reason: Reason,
-    error: Option<(ErrorKind, String)>,
-    received: u64,
-    sent: u64,
-    unsent: u64,
-    discarded: u64,
-    age: Duration,
 }
 
 const NOTHING: Act = |_, _| Ok(0);
 const ECHO: Act = |cx, input| Ok(cx.write(input));
 const TAKE: Act = |_, input| Ok(input.len());
 
-fn serve(config: Config, open: Act, data: Act) -> (Running, SocketAddr, Receiver<Receipt>) {
+/// A service of [`Acting`] handlers, and where their receipts arrive.
+fn acting(open: Act, data: Act) -> (impl FnMut(SocketAddr) -> Option<Acting>, Receiver<Receipt>) {
     let (receipts, receiver) = channel();
-    let (running, address) = Running::start(config, move |reactor| {
-        let service = move |_| {
-            Some(Told {
-                open,
-                data,
-                receipts: receipts.clone(),
-            })
-        };
-        let id = reactor
-            .listen("127.0.0.1:0".parse().unwrap(), service)
-            .unwrap();
-        reactor.local_addr(id).unwrap()
-    });
+    let service = move |_| {
+        let receipts = receipts.clone();
+        Some(Acting {
+            open,
+            data,
+            receipts,
+        })
+    };
+    (service, receiver)
+}
+
+fn serve(config: Config, open: Act, data: Act) -> (Running, SocketAddr, Receiver<Receipt>) {
+    let (service, receiver) = acting(open, data);
+    let (running, address) = Running::serve(config, service);
     (running, address, receiver)
 }
 
@@ -97,17 +69,19 @@ fn receipt(receipts: &Receiver<Receipt>) -> Receipt {
     receipts.recv_timeout(PATIENCE).unwrap()
 }
 
-/// The figures of a receipt, for one assertion.
-fn figures(closed: &Receipt) -> (Reason, u64, u64, u64, u64) {
-    (
-        closed.reason,
-        closed.received,
-        closed.sent,
-        closed.unsent,
-        closed.discarded,
-    )
+/// Turns the loop until a connection has closed.
+fn turn_until_closed(reactor: &mut Reactor, receipts: &Receiver<Receipt>) -> Receipt {
+    let start = Instant::now();
+    loop {
+        assert!(start.elapsed() < PATIENCE, "never: {:?}", reactor.stats());
+        reactor.turn(Some(PATIENCE)).unwrap();
+        if let Ok(closed) = receipts.try_recv() {
+            return closed;
+        }
+    }
 }
 
+/// Limits of a few bytes.
 fn small() -> Config {
     set(|config: &mut Config| {
         config.turn_budget_bytes = 7;
@@ -116,14 +90,14 @@ fn small() -> Config {
     })
 }
 
-/// Bytes that show any loss, repetition or change of order.
+/// Bytes in which any loss, repetition or change of order shows.
 fn pattern(count: usize) -> Vec<u8> {
     (0..count)
         .map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8)
         .collect()
 }
 
-/// Reads to the end, checking against the pattern, with a rest after every `pause` bytes.
+/// Reads to the end and compares with the pattern. Sleeps after every `pause` bytes. Returns how many bytes came.
 fn read_pattern(mut stream: impl Read, pause: usize) -> usize {
     let (mut buffer, mut total, mut next_rest) = (vec![0; 1 << 16], 0, pause);
     let wanted = pattern(1 << 24);
@@ -147,7 +121,7 @@ fn read_pattern(mut stream: impl Read, pause: usize) -> usize {
     }
 }
 
-/// Sends a hundred million bytes, half-closes, reads slowly.
+/// Sends `total` bytes, half-closes, and reads the echo slowly.
 fn half_close(config: Config, total: usize) {
     let (_running, address, receipts) = serve(config, NOTHING, ECHO);
     let stream = client(address);
@@ -166,7 +140,7 @@ fn half_close(config: Config, total: usize) {
     sending.join().unwrap();
     let total = total as u64;
     assert_eq!(
-        figures(&receipt(&receipts)),
+        receipt(&receipts).figures(),
         (Reason::Finished, total, total, 0, 0)
     );
 }
@@ -176,13 +150,13 @@ fn half_close_still_gets_the_whole_echo() {
     half_close(Config::default(), 100_000_000);
 }
 
-/// Writes eight million bytes that live as long as the program, some copied in between, whenever all has left; then finishes.
-struct Library {
+/// Writes `pieces` with `write_static`, and every seventh piece with `write`, whenever all output has left. Then finishes.
+struct StaticPieces {
     at: usize,
     pieces: &'static [u8],
 }
 
-impl Library {
+impl StaticPieces {
     fn fill(&mut self, cx: &mut Context<'_>) {
         while cx.room() > 0 && self.at < self.pieces.len() {
             let rest = &self.pieces[self.at..];
@@ -199,7 +173,7 @@ impl Library {
     }
 }
 
-impl Handler for Library {
+impl Handler for StaticPieces {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.fill(cx);
         Ok(())
@@ -221,17 +195,10 @@ fn static_bytes_arrive_whole_and_in_order_however_slowly_they_are_read() {
     let pieces: &'static [u8] = pattern(TOTAL).leak();
     for config in [
         Config::default(),
-        set(|config: &mut Config| {
-            config.output_max_bytes = 3000;
-        }),
+        set(|config: &mut Config| config.output_max_bytes = 3000),
     ] {
-        let (_running, address) = Running::start(config, move |reactor| {
-            let service = move |_| Some(Library { at: 0, pieces });
-            let id = reactor
-                .listen("127.0.0.1:0".parse().unwrap(), service)
-                .unwrap();
-            reactor.local_addr(id).unwrap()
-        });
+        let service = move |_| Some(StaticPieces { at: 0, pieces });
+        let (_running, address) = Running::serve(config, service);
         assert_eq!(read_pattern(client(address), 1_000_000), TOTAL);
     }
 }
@@ -241,20 +208,18 @@ fn tiny_buffers_and_budgets_lose_nothing() {
     half_close(small(), 100_000);
 }
 
-/// The urgent byte cuts the stream: `ab` and `cd` come in two short reads, with one edge.
+/// The urgent byte divides the stream: `ab` and `cd` are two short reads after one edge-triggered event.
 #[test]
-fn urgent_data_does_not_strand_what_follows_it() {
+fn bytes_after_urgent_data_are_still_read() {
     for _ in 0..50 {
         let (running, address, _receipts) = serve(Config::default(), NOTHING, ECHO);
         let mut stream = client(address);
         running.await_stats(|stats| stats.open == 1);
-        // The loop is held while all three are sent, so that they come in one event.
+        // The loop waits for this closure, so all three arrive in one event.
         let urgent = stream.try_clone().unwrap();
         running.ask(move |_| {
             (&urgent).write_all(b"ab").unwrap();
-            socket2::SockRef::from(&urgent)
-                .send_out_of_band(b"!")
-                .unwrap();
+            SockRef::from(&urgent).send_out_of_band(b"!").unwrap();
             (&urgent).write_all(b"cd").unwrap();
         });
         assert_eq!(read_exactly(&mut stream, 4), b"abcd");
@@ -289,11 +254,13 @@ fn an_answer_survives_a_client_that_keeps_sending() {
     }
 }
 
-/// No new edge comes when a connection that was not read is read again, so the loop must do so by itself.
+/// No new event comes when reading resumes, so the loop must resume it by itself.
 #[test]
-fn a_mute_client_costs_its_buffers_and_gets_every_byte_when_it_reads() {
+fn a_client_that_does_not_read_holds_full_buffers_and_gets_every_byte_later() {
     let (running, address, _receipts) = serve(Config::default(), NOTHING, ECHO);
     let mut mute: Vec<TcpStream> = (0..8).map(|_| client(address)).collect();
+    let block = pattern(1 << 24);
+    let fill = |stream: &mut TcpStream| send_until_full(stream, &block);
     let sent: Vec<usize> = mute.iter_mut().map(fill).collect();
     let mut other = client(address);
     for _ in 0..100 {
@@ -314,29 +281,10 @@ fn a_mute_client_costs_its_buffers_and_gets_every_byte_when_it_reads() {
     }
 }
 
-/// Sends the pattern until nothing more is taken, for a while.
-fn fill(stream: &mut TcpStream) -> usize {
-    stream.set_nonblocking(true).unwrap();
-    let (block, mut sent, mut refused) = (pattern(1 << 24), 0, 0);
-    while refused < 20 {
-        match stream.write(&block[sent % block.len()..]) {
-            Ok(count) => (sent, refused) = (sent + count, 0),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                refused += 1;
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            Err(error) => panic!("{error}"),
-        }
-    }
-    sent
-}
-
 #[test]
 fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
     let idle_timeout = Duration::from_millis(300);
-    let config = set(|config: &mut Config| {
-        config.idle_timeout = Some(idle_timeout);
-    });
+    let config = set(|config: &mut Config| config.idle_timeout = Some(idle_timeout));
     let (_running, address, receipts) = serve(config, NOTHING, ECHO);
     let mut stream = client(address);
     let start = Instant::now();
@@ -356,10 +304,8 @@ fn an_idle_connection_ends_in_time_and_a_busy_one_does_not() {
 }
 
 #[test]
-fn a_peer_that_never_closes_is_left_after_linger_timeout() {
-    let config = set(|config: &mut Config| {
-        config.linger_timeout = Duration::from_millis(50);
-    });
+fn a_peer_that_never_closes_is_closed_after_linger_timeout() {
+    let config = set(|config: &mut Config| config.linger_timeout = Duration::from_millis(50));
     let bye: Act = |cx, _| {
         cx.write(b"bye");
         cx.finish();
@@ -369,15 +315,13 @@ fn a_peer_that_never_closes_is_left_after_linger_timeout() {
     let mut stream = client(address);
     assert_eq!(read_all(&mut stream).unwrap(), b"bye");
     let closed = receipt(&receipts);
-    assert_eq!(figures(&closed), (Reason::LingerTimeout, 0, 3, 0, 0));
+    assert_eq!(closed.figures(), (Reason::LingerTimeout, 0, 3, 0, 0));
     assert!(closed.age >= Duration::from_millis(50));
 }
 
 #[test]
-fn a_peer_that_sends_on_and_on_is_left_after_linger_max() {
-    let config = set(|config: &mut Config| {
-        config.linger_max_bytes = 1 << 20;
-    });
+fn a_peer_that_keeps_sending_is_closed_after_linger_max_bytes() {
+    let config = set(|config: &mut Config| config.linger_max_bytes = 1 << 20);
     let (_running, address, receipts) = serve(
         config,
         |cx, _| {
@@ -410,19 +354,16 @@ fn a_reset_ends_one_connection_and_no_other() {
     let mut other = client(address);
     let mut stream = client(address);
     assert_eq!(echo(&mut stream, b"hi"), b"hi");
-    socket2::SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(stream);
+    reset(stream);
     let closed = receipt(&receipts);
-    assert_eq!(figures(&closed), (Reason::Reset, 2, 2, 0, 0));
+    assert_eq!(closed.figures(), (Reason::Reset, 2, 2, 0, 0));
     assert_eq!(closed.error.unwrap().0, ErrorKind::ConnectionReset);
     assert_eq!(echo(&mut other, b"still"), b"still");
     assert_eq!(running.stats().open, 1);
 }
 
 #[test]
-fn abort_resets_and_the_receipt_says_what_never_left() {
+fn abort_resets_and_the_receipt_counts_unsent_bytes() {
     let abort: Act = |cx, input| {
         cx.write(b"never");
         cx.abort();
@@ -435,12 +376,12 @@ fn abort_resets_and_the_receipt_says_what_never_left() {
         read_all(&mut stream).unwrap_err().kind(),
         ErrorKind::ConnectionReset
     );
-    assert_eq!(figures(&receipt(&receipts)), (Reason::Aborted, 1, 0, 5, 1));
+    assert_eq!(receipt(&receipts).figures(), (Reason::Aborted, 1, 0, 5, 1));
 }
 
-/// A part must never be taken for the whole: what is cut off ends in a reset.
+/// The peer must not take a part of an answer for all of it, so the connection ends in a reset.
 #[test]
-fn a_handler_error_and_a_panic_cut_off_their_own_connection_visibly() {
+fn a_handler_error_or_panic_resets_its_own_connection_only() {
     let fail: Act = |cx, _| {
         cx.write(b"half");
         Err(io::Error::other("no such thing"))
@@ -458,7 +399,7 @@ fn a_handler_error_and_a_panic_cut_off_their_own_connection_visibly() {
             ErrorKind::ConnectionReset
         );
         let closed = receipt(&receipts);
-        assert_eq!(figures(&closed), (reason, 1, 0, 4, 1));
+        assert_eq!(closed.figures(), (reason, 1, 0, 4, 1));
         assert_eq!(
             closed.error.map(|error| error.1),
             (reason == Reason::HandlerError).then(|| "no such thing".into())
@@ -472,52 +413,33 @@ fn a_handler_error_and_a_panic_cut_off_their_own_connection_visibly() {
 }
 
 #[test]
-fn a_handler_that_claims_too_much_is_told_so() {
+fn consuming_more_than_was_offered_is_a_handler_error() {
     let (_running, address, receipts) =
         serve(Config::default(), NOTHING, |_, input| Ok(input.len() + 1));
     let mut stream = client(address);
     stream.write_all(b"abc").unwrap();
     let closed = receipt(&receipts);
-    assert_eq!(figures(&closed), (Reason::HandlerError, 3, 0, 0, 3));
+    assert_eq!(closed.figures(), (Reason::HandlerError, 3, 0, 0, 3));
     assert_eq!(closed.error.unwrap().1, "on_data consumed 4 bytes of 3");
 }
 
 #[test]
-fn static_bytes_that_never_left_are_on_the_receipt_of_a_reset() {
-    let (receipts, receiver) = channel();
-    let mut reactor = Reactor::new(Config::default()).unwrap();
-    let open: Act = |cx, _| Ok(cx.write_static(b"hello"));
-    let service = move |_| {
-        Some(Told {
-            open,
-            data: TAKE,
-            receipts: receipts.clone(),
-        })
-    };
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), service)
-        .unwrap();
-    let stream = client(reactor.local_addr(id).unwrap());
-    // Let in, but not yet spoken to.
+fn static_bytes_count_as_unsent_after_a_reset() {
+    let (service, receipts) = acting(|cx, _| Ok(cx.write_static(b"hello")), TAKE);
+    let mut reactor = reactor();
+    let stream = client(listen(&mut reactor, service));
+    // Accepted, and `on_open` has not been called.
     while reactor.stats().accepted == 0 {
         reactor.turn(Some(Duration::from_millis(10))).unwrap();
     }
-    socket2::SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(stream);
-    let closed = loop {
-        reactor.turn(Some(Duration::from_millis(10))).unwrap();
-        if let Ok(closed) = receiver.try_recv() {
-            break closed;
-        }
-    };
-    assert_eq!(figures(&closed), (Reason::Reset, 0, 0, 5, 0));
+    reset(stream);
+    let closed = turn_until_closed(&mut reactor, &receipts);
+    assert_eq!(closed.figures(), (Reason::Reset, 0, 0, 5, 0));
 }
 
-/// The first turn has read by the time it calls `on_open`.
+/// The first turn reads before it calls `on_open`.
 #[test]
-fn input_that_a_failing_on_open_never_saw_is_on_the_receipt() {
+fn input_counts_as_discarded_when_on_open_fails() {
     let fails: [(Reason, Act); 3] = [
         (Reason::HandlerError, |_, _| {
             Err(io::Error::other("on purpose"))
@@ -529,32 +451,17 @@ fn input_that_a_failing_on_open_never_saw_is_on_the_receipt() {
         }),
     ];
     for (reason, open) in fails {
-        let (receipts, receiver) = channel();
-        let mut reactor = Reactor::new(Config::default()).unwrap();
-        let service = move |_| {
-            Some(Told {
-                open,
-                data: TAKE,
-                receipts: receipts.clone(),
-            })
-        };
-        let id = reactor
-            .listen("127.0.0.1:0".parse().unwrap(), service)
-            .unwrap();
-        let mut stream = client(reactor.local_addr(id).unwrap());
+        let (service, receipts) = acting(open, TAKE);
+        let mut reactor = reactor();
+        let mut stream = client(listen(&mut reactor, service));
         stream.write_all(b"abc").unwrap();
-        let closed = loop {
-            reactor.turn(Some(Duration::from_millis(10))).unwrap();
-            if let Ok(closed) = receiver.try_recv() {
-                break closed;
-            }
-        };
-        assert_eq!(figures(&closed), (reason, 3, 0, 0, 3));
+        let closed = turn_until_closed(&mut reactor, &receipts);
+        assert_eq!(closed.figures(), (reason, 3, 0, 0, 3));
     }
 }
 
 #[test]
-fn closed_by_id_and_stopped_with_the_reactor_are_told_apart() {
+fn the_receipt_tells_a_close_by_id_from_a_dropped_reactor() {
     let (running, address, receipts) = serve(Config::default(), NOTHING, |cx, input| {
         let id: Id = cx.id();
         assert!(cx.close(id));
@@ -563,19 +470,19 @@ fn closed_by_id_and_stopped_with_the_reactor_are_told_apart() {
     let mut first = client(address);
     first.write_all(b"x").unwrap();
     assert_eq!(read_all(&mut first).unwrap(), b"");
-    assert_eq!(figures(&receipt(&receipts)), (Reason::Closed, 1, 0, 0, 0));
+    assert_eq!(receipt(&receipts).figures(), (Reason::Closed, 1, 0, 0, 0));
     let mut second = client(address);
     running.await_stats(|stats| stats.open == 1);
     running.stop();
     assert_eq!(read_all(&mut second).unwrap(), b"");
     assert_eq!(
-        figures(&receipt(&receipts)),
+        receipt(&receipts).figures(),
         (Reason::ReactorDropped, 0, 0, 0, 0)
     );
 }
 
 #[test]
-fn input_that_is_not_consumed_is_offered_again_in_front_of_the_new() {
+fn unconsumed_input_is_offered_again_before_new_input() {
     let lines: Act = |cx, input| {
         let whole = input
             .iter()
@@ -593,13 +500,13 @@ fn input_that_is_not_consumed_is_offered_again_in_front_of_the_new() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(read_all(&mut stream).unwrap(), b"");
     assert_eq!(
-        figures(&receipt(&receipts)),
+        receipt(&receipts).figures(),
         (Reason::Finished, 23, 19, 0, 4)
     );
 }
 
 #[test]
-fn what_is_written_after_finish_goes_nowhere() {
+fn a_write_after_finish_takes_nothing() {
     let (_running, address, receipts) = serve(Config::default(), NOTHING, |cx, input| {
         cx.write(b"answer");
         cx.finish();
@@ -610,5 +517,5 @@ fn what_is_written_after_finish_goes_nowhere() {
     stream.write_all(b"?").unwrap();
     assert_eq!(read_all(&mut stream).unwrap(), b"answer");
     drop(stream);
-    assert_eq!(figures(&receipt(&receipts)), (Reason::Finished, 1, 6, 0, 0));
+    assert_eq!(receipt(&receipts).figures(), (Reason::Finished, 1, 6, 0, 0));
 }
