@@ -19,7 +19,7 @@ pub fn limited(stream: TcpStream) -> TcpStream {
 }
 
 /// A blocking listener on a free port of loopback, and its address.
-pub fn listener() -> (TcpListener, SocketAddr) {
+pub fn blocking_listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
@@ -27,7 +27,7 @@ pub fn listener() -> (TcpListener, SocketAddr) {
 
 /// An address of loopback at which nothing listens.
 pub fn refusing_address() -> SocketAddr {
-    listener().1
+    blocking_listener().1
 }
 
 /// Sends the bytes, and reads as many back.

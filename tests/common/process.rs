@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -41,6 +42,12 @@ pub fn cpu_time(pid: u32) -> f64 {
 pub fn descriptors(pid: u32) -> usize {
     let folder = std::fs::read_dir(format!("/proc/{pid}/fd"));
     folder.unwrap().count()
+}
+
+/// True if the descriptor has the flag O_NONBLOCK.
+pub fn is_nonblocking(descriptor: impl AsFd) -> bool {
+    let flags = rustix::fs::fcntl_getfl(descriptor).unwrap();
+    flags.contains(rustix::fs::OFlags::NONBLOCK)
 }
 
 /// The accept queue of the listener at this address, as `ss` shows it: its depth (Recv-Q) and its limit (Send-Q).
