@@ -2,10 +2,11 @@
 
 mod common;
 
-use common::{PATIENCE, Program, client, echo, read_all};
+use common::{PATIENCE, Program, alone, client, echo, have, read_all};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::net::Shutdown;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -198,17 +199,70 @@ fn a_trace_is_whole_also_when_the_program_is_killed_and_says_what_it_left_out() 
     assert!(left_out(&events(&file.0)).unwrap().unwrap() > 0);
 }
 
+/// A disk with room for a part of the trace.
 #[test]
-fn a_trace_that_cannot_be_written_is_named() {
+fn a_trace_on_a_full_disk_stays_whole_and_the_log_says_so_once() {
+    if !have("unshare") || !have("mount") {
+        return;
+    }
+    let folder = std::env::temp_dir().join("doorkeeper-full-disk");
+    let setup = format!(
+        "mkdir -p {0} && mount -t tmpfs -o size=64k tmpfs {0} && exec \"$0\" \"$@\"",
+        folder.display()
+    );
+    let wrapper = ["unshare", "--map-root-user", "--mount", "sh", "-ec", &setup];
+    if !alone(
+        "a_trace_on_a_full_disk_stays_whole_and_the_log_says_so_once",
+        &wrapper,
+    ) {
+        return;
+    }
+    let path = folder.join("trace");
+    let args = ["echo=127.0.0.1:0", "--trace", path.to_str().unwrap()];
+    let mut program = Program::start(&[], &args, "warn", 1);
+    for _ in 0..10 {
+        talk(&program);
+    }
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    assert!(program.wait().success());
+    let mut log = String::new();
+    let mut stderr = program.stderr.take().unwrap();
+    stderr.read_to_string(&mut log).unwrap();
+    assert!(
+        log.lines().count() == 1 && log.contains("trace: No space left on device (os error 28)"),
+        "{log}"
+    );
+    let events = events(&path);
+    assert!(events.len() > 100, "{}", events.len());
+    let last = events.last().unwrap();
+    assert_eq!(last["name"], "left out");
+    // Each visit has a span, and some of the 200 are in the file and some are not.
+    let left_out = last["args"]["events"].as_u64().unwrap() as usize;
+    assert!(left_out > 100 && left_out + events.len() > 200 * 8);
+}
+
+fn refused(path: &str) -> String {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_doorkeeper"));
     let output = command
-        .args(["serve", "echo=:0", "--trace", "/no/such/folder/trace"])
+        .args(["serve", "echo=:0", "--trace", path])
         .env("RUST_LOG", "off")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_trace_that_cannot_be_written_is_named() {
+    let message = refused("/no/such/folder/trace");
     assert!(
-        String::from_utf8_lossy(&output.stderr)
-            .contains("--trace /no/such/folder/trace: No such file")
+        message.contains("--trace /no/such/folder/trace: No such file"),
+        "{message}"
     );
+    // Neither can be written over, which the closing bracket needs.
+    for path in ["/dev/full", "/dev/stdout"] {
+        let message = refused(path);
+        let wanted = format!("--trace {path}: it must be a regular file");
+        assert!(message.contains(&wanted), "{message}");
+    }
 }

@@ -1,15 +1,31 @@
 //! The log: one line a record on standard error, whatever the record holds.
 
-use env_logger::{Builder, Env, fmt::Formatter};
+use super::output;
+use env_logger::{Builder, Env, Target, fmt::Formatter};
 use jiff::Timestamp;
 use log::Record;
 use std::io::{self, Write};
+
+/// Hands each record to the thread that writes standard error, so that logging never blocks.
+struct Queue;
+
+impl Write for Queue {
+    fn write(&mut self, record: &[u8]) -> io::Result<usize> {
+        output::error_line(String::from_utf8_lossy(record).trim_end_matches('\n'));
+        Ok(record.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// Starts the log, at `info` unless RUST_LOG says otherwise. Panics are logged too: the reactor catches a panic of a callback, so
 /// it is an error to report and not the end of the program.
 pub(crate) fn start() {
     Builder::from_env(Env::default().default_filter_or("info"))
         .format(line)
+        .target(Target::Pipe(Box::new(Queue)))
         .init();
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
 }

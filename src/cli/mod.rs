@@ -7,6 +7,7 @@ mod connect_args;
 mod descriptors;
 mod logging;
 mod observe;
+mod output;
 mod ports;
 mod serve;
 mod serve_args;
@@ -45,6 +46,15 @@ impl Failure {
         Failure::failed(format_args!("cannot start the loop: {error}"))
     }
 
+    /// A thread could not be started.
+    pub(crate) fn thread(error: io::Error) -> Failure {
+        Failure::failed(format_args!("cannot start a thread: {error}"))
+    }
+
+    pub(crate) fn stdout(error: &io::Error) -> Failure {
+        Failure::failed(format_args!("cannot write to standard output: {error}"))
+    }
+
     /// A turn failed: the only error that ends the loop.
     pub(crate) fn poller(error: io::Error) -> Failure {
         Failure::failed(format_args!("the poller failed: {error}"))
@@ -60,19 +70,21 @@ pub(crate) fn main() -> ExitCode {
         Command::Connect(options) => connect::run(&options),
     });
     let (message, status) = match done {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Failed(message)) => (message, 1),
-        Err(Failure::Usage(message)) => (message, 2),
+        Ok(()) => (None, 0),
+        Err(Failure::Failed(message)) => (Some(message), 1),
+        Err(Failure::Usage(message)) => (Some(message), 2),
     };
-    // If stderr is closed too, the status alone reports the failure.
-    let _ = writeln!(io::stderr(), "doorkeeper: {}", logging::one_line(&message));
+    if let Some(message) = message {
+        output::error_line(&format!("doorkeeper: {}", logging::one_line(&message)));
+    }
+    output::finish_stderr();
     ExitCode::from(status)
 }
 
-/// Prints to stdout. A reader that closed its end is a failure, not a panic.
+/// Prints to standard output. A reader that closed its end is a failure, not a panic. This blocks, so no loop may be running.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())
         .and_then(|()| out.flush())
-        .map_err(|error| Failure::failed(format_args!("cannot write to standard output: {error}")))
+        .map_err(|error| Failure::stdout(&error))
 }

@@ -2,7 +2,7 @@
 
 use super::ports::{self, Holder};
 use super::serve_args::{Kind, Serve};
-use super::{Failure, descriptors, logging, print, signals, table};
+use super::{Failure, descriptors, logging, output, signals, table};
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
 use doorkeeper::{Id, Reactor, Reason};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
@@ -20,13 +20,21 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     let (announcement, listeners) = listen_all(&mut reactor, &options, &quotes)?;
     watch_signals(&mut reactor, options.shutdown_timeout)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
-    print(&announcement)?;
+    announce(&announcement)?;
     let ran = match &mut observers {
         Some(observers) => observers.run(&mut reactor, &listeners),
         None => reactor.run(),
     };
     ran.map_err(Failure::poller)?;
     log_totals(&reactor);
+    Ok(())
+}
+
+/// Prints where the listeners listen. A reader that does not read is no reason not to serve.
+fn announce(announcement: &str) -> Result<(), Failure> {
+    if !output::print_with_patience(announcement)? {
+        log::warn!("standard output is blocked: nobody reads the addresses of the listeners");
+    }
     Ok(())
 }
 

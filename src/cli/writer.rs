@@ -1,92 +1,267 @@
-//! Lines for a reader that may be slow. A thread writes them, because a write to a terminal or a pipe can block and the loop must
-//! not. The queue between is bounded; a line that finds it full is left out and counted.
+//! A thread that writes for the loop.
+//!
+//! A write to a terminal, a pipe or a disk can block, and the loop must not. So lines go into a queue, which a thread writes. The queue
+//! is bounded: a line that finds it full is left out, and a later line says how many are missing there. The end of the program waits
+//! for the thread, but only for [`PATIENCE`].
 
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// Limit of queued lines.
-const QUEUE_LINES: usize = 4096;
+/// Limit of the queue. The thread holds as much again while it writes.
+const QUEUE_BYTES: usize = 512 * 1024;
 
-/// How long the end of the program waits until the queue is written.
+/// How long the end of the program waits for slow readers, all of them together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where the thread writes to.
-pub(crate) trait Sink: Send {
-    /// Writes some lines, in their order.
-    fn write_lines(&mut self, lines: &[String]) -> io::Result<()>;
+/// The last part of the patience, in which the thread writes no more lines but only how many are left out.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
-    /// Makes the line that says how many lines are left out here.
-    fn left_out(&self) -> fn(u64) -> String;
+/// When the end of the program stops waiting. The first call begins the end.
+fn end_of_patience() -> Instant {
+    static DEADLINE: OnceLock<Instant> = OnceLock::new();
+    *DEADLINE.get_or_init(|| Instant::now() + PATIENCE)
 }
 
-/// The queue's end on the loop.
-pub(crate) struct Writer {
-    start: Instant,
-    /// `None` once the writer is being dropped, which ends the thread.
-    lines: RefCell<Option<SyncSender<String>>>,
-    left_out: fn(u64) -> String,
-    dropped: Cell<u64>,
-    written: Receiver<()>,
+/// Where the thread writes to. Its methods may block.
+pub(crate) trait Sink: Send {
+    /// Writes some of these lines and returns the number of bytes that it wrote, like write(2).
+    fn write_some(&mut self, lines: &[u8]) -> io::Result<usize>;
+}
+
+/// Makes the line that says how many lines are left out.
+pub(crate) type LeftOut = fn(u64) -> String;
+
+/// The queue and its thread. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Writer(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// Whole lines, each with its newline.
+    queue: Vec<u8>,
+    /// Lines that came after those of the queue, and found it full.
+    left_out: u64,
+    left_out_line: LeftOut,
+    /// The thread holds lines that are not written yet.
+    is_writing: bool,
+    /// The thread waits for lines.
+    is_waiting: bool,
+    /// The thread has met the deadline before it wrote everything.
+    is_cut: bool,
+    /// The first error, until it is taken.
+    error: Option<io::Error>,
+    /// When the end of the program stops waiting; `None` before the end.
+    deadline: Option<Instant>,
+}
+
+/// What the thread takes from the queue.
+struct Batch {
+    lines: Vec<u8>,
+    /// Lines left out after these.
+    left_out: u64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for lines and takes them. `None`: the program ends, and the queue is empty.
+    fn take(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        state.is_writing = false;
+        self.changed.notify_all();
+        loop {
+            if !state.queue.is_empty() {
+                state.is_writing = true;
+                return Some(Batch {
+                    lines: std::mem::take(&mut state.queue),
+                    left_out: std::mem::take(&mut state.left_out),
+                });
+            }
+            if state.deadline.is_some() {
+                return None;
+            }
+            state.is_waiting = true;
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+            state.is_waiting = false;
+        }
+    }
+
+    /// The program ends, and the time for the lines themselves is over.
+    fn is_late(&self) -> bool {
+        let deadline = self.lock().deadline;
+        deadline.is_some_and(|deadline| Instant::now() + LAST_WORD >= deadline)
+    }
+}
+
+/// The thread.
+struct Thread<S> {
+    shared: Arc<Shared>,
+    sink: S,
+    /// Lines lost by errors, which no line has counted yet.
+    lost: u64,
+}
+
+impl<S: Sink> Thread<S> {
+    fn run(mut self) {
+        while let Some(batch) = self.shared.take() {
+            self.write_batch(&batch);
+        }
+    }
+
+    fn write_batch(&mut self, batch: &Batch) {
+        let lost = std::mem::take(&mut self.lost);
+        let unwritten = match self.write_count(lost) {
+            0 => self.write_lines(&batch.lines),
+            lost => lost + count_lines(&batch.lines),
+        };
+        self.lost = match unwritten {
+            0 => self.write_count(batch.left_out),
+            unwritten => unwritten + batch.left_out,
+        };
+        if self.lost > 0 && self.shared.is_late() {
+            self.write_last_word();
+        }
+    }
+
+    /// Writes the line that counts lines left out. Returns their number if it cannot, and 0 if it can.
+    fn write_count(&mut self, left_out: u64) -> u64 {
+        if left_out == 0 {
+            return 0;
+        }
+        let line = (self.shared.lock().left_out_line)(left_out);
+        match self.write_lines(format!("{line}\n").as_bytes()) {
+            0 => 0,
+            _ => left_out,
+        }
+    }
+
+    /// Returns the number of lines that it could not write, because of an error or because it is late.
+    fn write_lines(&mut self, lines: &[u8]) -> u64 {
+        let mut rest = lines;
+        while !rest.is_empty() {
+            if self.shared.is_late() {
+                return count_lines(rest);
+            }
+            match self.sink.write_some(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.shared.lock().error.get_or_insert(error);
+                    return count_lines(rest);
+                }
+            }
+        }
+        0
+    }
+
+    /// Counts all that is not written, in one line. It may follow a part of a line.
+    fn write_last_word(&mut self) {
+        let line = {
+            let mut state = self.shared.lock();
+            state.is_cut = true;
+            let queue = std::mem::take(&mut state.queue);
+            let left_out = self.lost + count_lines(&queue) + std::mem::take(&mut state.left_out);
+            (state.left_out_line)(left_out)
+        };
+        let _ = self.sink.write_some(format!("\n{line}\n").as_bytes());
+    }
+}
+
+fn count_lines(lines: &[u8]) -> u64 {
+    lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
 impl Writer {
-    pub(crate) fn new(mut sink: impl Sink + 'static) -> io::Result<Writer> {
-        let (lines, receiver) = sync_channel(QUEUE_LINES);
-        let (done, written) = sync_channel(1);
-        let left_out = sink.left_out();
-        let write = move || {
-            while let Ok(first) = receiver.recv() {
-                let batch: Vec<String> = std::iter::once(first)
-                    .chain(receiver.try_iter().take(QUEUE_LINES))
-                    .collect();
-                if sink.write_lines(&batch).is_err() {
-                    break;
-                }
-            }
-            let _ = done.send(());
+    /// # Errors
+    /// The system has no thread left (EAGAIN).
+    pub(crate) fn start(sink: impl Sink + 'static, left_out: LeftOut) -> io::Result<Writer> {
+        let state = State {
+            queue: Vec::new(),
+            left_out: 0,
+            left_out_line: left_out,
+            is_writing: false,
+            is_waiting: false,
+            is_cut: false,
+            error: None,
+            deadline: None,
         };
-        std::thread::Builder::new()
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let thread = Thread {
+            shared: Arc::clone(&shared),
+            sink,
+            lost: 0,
+        };
+        Builder::new()
             .name("writer".to_string())
-            .spawn(write)?;
-        Ok(Writer {
-            start: Instant::now(),
-            lines: RefCell::new(Some(lines)),
-            left_out,
-            dropped: Cell::new(0),
-            written,
-        })
+            .spawn(|| thread.run())?;
+        Ok(Writer(shared))
     }
 
-    /// The time since the start, in seconds.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
+    pub(crate) fn set_left_out_line(&self, left_out: LeftOut) {
+        self.0.lock().left_out_line = left_out;
     }
 
-    pub(crate) fn write(&self, line: String) {
-        let lines = self.lines.borrow();
-        let Some(lines) = lines.as_ref() else { return };
-        let dropped = self.dropped.get();
-        if dropped > 0 && lines.try_send((self.left_out)(dropped)).is_ok() {
-            self.dropped.set(0);
+    /// Queues a line, given without its newline. It never blocks.
+    pub(crate) fn write(&self, line: &str) {
+        self.write_text(&[line, "\n"]);
+    }
+
+    /// Queues text: whole lines, or on a terminal a part of one. It never blocks.
+    pub(crate) fn write_text(&self, text: &[&str]) {
+        let mut state = self.0.lock();
+        if state.queue.len() >= QUEUE_BYTES || state.left_out > 0 {
+            state.left_out += 1;
+            return;
         }
-        if self.dropped.get() > 0 || lines.try_send(line).is_err() {
-            self.dropped.set(self.dropped.get() + 1);
+        text.iter()
+            .for_each(|text| state.queue.extend_from_slice(text.as_bytes()));
+        if state.is_waiting {
+            self.0.changed.notify_all();
         }
     }
-}
 
-/// Waits until the queue is written, within limits.
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if self.dropped.get() > 0 {
-            log::warn!(
-                "{} lines of the story or the trace are left out at its end: the reader is slow",
-                self.dropped.get()
-            );
+    /// Waits until everything is written, for at most [`PATIENCE`]. True if it is.
+    pub(crate) fn flush(&self) -> bool {
+        self.wait_until(Instant::now() + PATIENCE)
+    }
+
+    /// The same at the end of the program: the thread ends.
+    pub(crate) fn finish(&self) -> bool {
+        let deadline = end_of_patience();
+        self.0.lock().deadline = Some(deadline);
+        self.0.changed.notify_all();
+        self.wait_until(deadline)
+    }
+
+    fn wait_until(&self, deadline: Instant) -> bool {
+        let mut state = self.0.lock();
+        while !state.queue.is_empty() || state.is_writing {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.0.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.lines.take();
-        let _ = self.written.recv_timeout(PATIENCE);
+        !state.is_cut
+    }
+
+    /// The first error since the last call.
+    pub(crate) fn take_error(&self) -> Option<io::Error> {
+        self.0.lock().error.take()
     }
 }

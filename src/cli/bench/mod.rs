@@ -8,7 +8,7 @@ mod plot;
 mod report;
 
 use super::values::resolve_server;
-use super::{Failure, descriptors, print, signals};
+use super::{Failure, descriptors, output, print, signals};
 use args::{Bench, Mode};
 use clients::{Mute, Pinger, Reconnector, Requests, Schedule, Target};
 use counters::Counters;
@@ -18,7 +18,7 @@ use plot::Plot;
 use report::Report;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::cell::Cell;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -366,17 +366,27 @@ impl Load<'_> {
         let counters = &self.measured.counters;
         let (requests, failed) = (counters.requests.get(), counters.failed.get());
         let p99 = counters.latencies.borrow().value_at_quantile(0.99) as f64 / 1e6;
-        let _ = write!(
-            io::stderr(),
+        show_progress(&format!(
             "\r\x1b[K{phase} {:.1} s: {to_connect} to connect, {requests} requests, p99 {p99:.3} ms, {failed} failed",
             (now - since).as_secs_f64()
-        );
+        ));
     }
 
     fn clear_progress(&self) {
         if self.show_at.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            show_progress("\r\x1b[K");
+            // The report follows on standard output.
+            if let Some(writer) = output::stderr() {
+                writer.flush();
+            }
         }
+    }
+}
+
+/// A stopped terminal must not hold up the load, so a thread writes.
+fn show_progress(text: &str) {
+    if let Some(writer) = output::stderr() {
+        writer.write_text(&[text]);
     }
 }
 

@@ -4,9 +4,10 @@ mod calls;
 mod narrate;
 mod trace;
 
-pub(crate) use narrate::{Form, Narrator, Story};
+pub(crate) use narrate::{Form, Narrator};
 
 use super::Failure;
+use super::output;
 use super::writer::Writer;
 use doorkeeper::{AcceptQueue, Event, Id, Observer, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -15,7 +16,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 use trace::{TraceFile, Tracer};
 
@@ -36,8 +36,9 @@ const SUM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The observers of a loop.
 pub(crate) struct Observers {
-    narrator: Option<(Form, Rc<Writer>)>,
-    tracer: Option<Rc<Writer>>,
+    start: Instant,
+    narrator: Option<(Form, &'static Writer)>,
+    tracer: Option<Writer>,
     /// The accept queues as last seen.
     queues: BTreeMap<Id, AcceptQueue>,
     /// When pending output was last summed.
@@ -56,12 +57,13 @@ impl Observer for All {
 impl Observation {
     /// Registers the observers with the reactor; `None` if no option asks for one.
     pub(crate) fn start(&self, reactor: &mut Reactor) -> Result<Option<Observers>, Failure> {
-        let thread =
-            |error: io::Error| Failure::failed(format_args!("cannot start a thread: {error}"));
         let (mut narrator, mut tracer, mut all) = (None, None, Vec::<Box<dyn Observer>>::new());
+        let start = Instant::now();
         if let Some(form) = self.narrate {
-            let writer = Rc::new(Writer::new(Story::new(io::stderr(), form)).map_err(thread)?);
-            all.push(Box::new(Narrator::new(&writer, form)));
+            let no_thread = || Failure::thread(Errno::AGAIN.into());
+            let writer = output::stderr().ok_or_else(no_thread)?;
+            writer.set_left_out_line(form.left_out());
+            all.push(Box::new(Narrator::new(writer, form, start)));
             narrator = Some((form, writer));
         }
         if let Some(path) = &self.trace {
@@ -69,8 +71,8 @@ impl Observation {
             let file = TraceFile::create(path, max_bytes).map_err(|error| {
                 Failure::failed(format_args!("--trace {}: {error}", path.display()))
             })?;
-            let writer = Rc::new(Writer::new(file).map_err(thread)?);
-            all.push(Box::new(Tracer::new(&writer)));
+            let writer = Writer::start(file, trace::left_out).map_err(Failure::thread)?;
+            all.push(Box::new(Tracer::new(&writer, start)));
             tracer = Some(writer);
         }
         if all.is_empty() {
@@ -78,6 +80,7 @@ impl Observation {
         }
         reactor.observe(Box::new(All(all)));
         Ok(Some(Observers {
+            start,
             narrator,
             tracer,
             queues: BTreeMap::new(),
@@ -126,11 +129,12 @@ impl Observers {
             return;
         }
         if let (Some((form, writer)), Some(_)) = (&self.narrator, before) {
-            writer.write(form.accept_queue(writer.seconds(), id, address, queue));
+            let at = self.start.elapsed().as_secs_f64();
+            writer.write(&form.accept_queue(at, id, address, queue));
         }
         if let Some(writer) = &self.tracer {
             let name = format!("accept queue of {address}");
-            trace::counter(writer, &name, queue.depth.into());
+            trace::counter(writer, self.start, &name, queue.depth.into());
         }
     }
 
@@ -144,6 +148,15 @@ impl Observers {
         self.summed = Some(Instant::now());
         let snapshot = reactor.snapshot();
         let pending: usize = snapshot.connections.iter().map(|one| one.pending_out).sum();
-        trace::counter(writer, "pending output", pending as u64);
+        trace::counter(writer, self.start, "pending output", pending as u64);
+    }
+}
+
+/// Waits until the trace is written, within limits.
+impl Drop for Observers {
+    fn drop(&mut self) {
+        if let Some(writer) = &self.tracer {
+            writer.finish();
+        }
     }
 }

@@ -1,12 +1,12 @@
 //! The story of each connection as it happens: one line a system call, in the order of the calls.
 
-use super::super::writer::{Sink, Writer};
+use super::super::output;
+use super::super::writer::{LeftOut, Writer};
 use super::calls::{self, CallResult, Words};
 use doorkeeper::{AcceptQueue, Call, Event, Id, ListenerState, Observer};
 use serde_json::{Value, json};
-use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::time::Instant;
 
 /// The form of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,14 @@ impl Form {
         }
     }
 
+    /// The line that counts the lines left out of the story, and of the log between them.
+    pub(super) fn left_out(self) -> LeftOut {
+        match self {
+            Form::Json => |count| json!({ "left_out": count }).to_string(),
+            _ => output::left_out,
+        }
+    }
+
     fn listener_state(self, at: f64, id: Id, state: ListenerState) -> String {
         let (id, state) = (id.to_string(), state.to_string());
         match self {
@@ -56,37 +64,11 @@ impl Form {
     }
 }
 
-/// Where the story is written to.
-pub(crate) struct Story<W> {
-    output: W,
-    form: Form,
-}
-
-impl<W: Write + Send> Story<W> {
-    pub(crate) fn new(output: W, form: Form) -> Story<W> {
-        Story { output, form }
-    }
-}
-
-impl<W: Write + Send> Sink for Story<W> {
-    fn write_lines(&mut self, lines: &[String]) -> io::Result<()> {
-        let text = format!("{}\n", lines.join("\n"));
-        self.output.write_all(text.as_bytes())?;
-        self.output.flush()
-    }
-
-    fn left_out(&self) -> fn(u64) -> String {
-        match self.form {
-            Form::Json => |count| json!({ "left_out": count }).to_string(),
-            _ => |count| format!("({count} lines left out: the reader is slow)"),
-        }
-    }
-}
-
 /// The observer that makes the lines.
 pub(crate) struct Narrator {
-    writer: Rc<Writer>,
+    writer: Writer,
     form: Form,
+    start: Instant,
     /// The outgoing connections: their calls stand in the client's column.
     clients: Vec<Id>,
     /// A socket() whose column only the next call decides: the call, and its meaning.
@@ -94,19 +76,24 @@ pub(crate) struct Narrator {
 }
 
 impl Narrator {
-    pub(crate) fn new(writer: &Rc<Writer>, form: Form) -> Narrator {
+    pub(crate) fn new(writer: &Writer, form: Form, start: Instant) -> Narrator {
         if form == Form::Columns {
-            writer.write(format!(
+            writer.write(&format!(
                 "{:<SERVER_COLUMN$}{:<CLIENT_COLUMN$}what it means",
                 "server", "client"
             ));
         }
         Narrator {
-            writer: Rc::clone(writer),
+            writer: writer.clone(),
             form,
+            start,
             clients: Vec::new(),
             held: None,
         }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
     }
 
     fn narrate(&mut self, id: Id, call: &Call<'_>, result: CallResult<'_>) {
@@ -114,8 +101,8 @@ impl Narrator {
             Form::Columns => Words::Story,
             Form::Text => Words::Plain,
             Form::Json => {
-                let line = object(self.writer.seconds(), id, call, result).to_string();
-                return self.writer.write(line);
+                let line = object(self.seconds(), id, call, result).to_string();
+                return self.writer.write(&line);
             }
         };
         let shown = format!(
@@ -127,9 +114,9 @@ impl Narrator {
         if self.form == Form::Columns {
             return self.narrate_in_columns(id, call, shown, meaning);
         }
-        let (at, id) = (self.writer.seconds(), id.to_string());
+        let (at, id) = (self.seconds(), id.to_string());
         self.writer
-            .write(format!("{at:>11.6} {id:<8} {shown:<46} {meaning}"));
+            .write(&format!("{at:>11.6} {id:<8} {shown:<46} {meaning}"));
     }
 
     fn narrate_in_columns(&mut self, id: Id, call: &Call<'_>, shown: String, meaning: String) {
@@ -148,7 +135,7 @@ impl Narrator {
             let shown = format!("{:indent$}{shown}", "");
             let width = SERVER_COLUMN + CLIENT_COLUMN;
             let line = format!("{shown:<width$}{meaning}");
-            self.writer.write(line);
+            self.writer.write(&line);
         }
     }
 }
@@ -191,8 +178,8 @@ impl Observer for Narrator {
                 }
             }
             Event::ListenerState { id, state } if self.form != Form::Columns => {
-                let line = self.form.listener_state(self.writer.seconds(), *id, *state);
-                self.writer.write(line);
+                let line = self.form.listener_state(self.seconds(), *id, *state);
+                self.writer.write(&line);
             }
             _ => {}
         }

@@ -9,21 +9,24 @@ use doorkeeper::{Call, Event, Id, Observer};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
-use std::rc::Rc;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-/// A file that is a whole JSON array between two writes: each write begins at the closing bracket and brings a new one.
+/// A file that is a whole JSON array between two writes. Each write begins at the closing bracket and brings a new one. In the midst of
+/// a write the bracket can be missing, as the format allows (Trace Event Format, "JSON Array Format").
 pub(crate) struct TraceFile {
+    path: PathBuf,
     file: File,
-    /// Offset of the closing bracket.
+    /// Offset of the tail: the count of events left out, if there are any, and the closing bracket.
     end: u64,
     max_bytes: u64,
     left_out: u64,
 }
 
-/// Bytes kept free for the event that counts those left out.
-const RESERVE: u64 = 256;
+/// Bytes of the tail. It always has this size, so that on a full disk it can be written again in the space that it has.
+const TAIL: usize = 160;
 
 /// Adds the fields that every event has: all are of one thread of one process.
 fn event(mut fields: Value, microseconds: f64) -> Value {
@@ -38,70 +41,99 @@ fn rounded(microseconds: f64) -> f64 {
     (microseconds * 1e3).round() / 1e3
 }
 
-fn left_out(count: u64) -> String {
+/// The event that counts events left out. It is shorter than the tail.
+pub(super) fn left_out(count: u64) -> String {
     let fields = json!({ "name": "left out", "ph": "i", "s": "g", "args": { "events": count } });
     event(fields, 0.0).to_string()
 }
 
 impl TraceFile {
+    /// # Errors
+    /// Those of opening and writing the file; `InvalidInput` if it is a pipe or a device, which cannot be written over.
     pub(crate) fn create(path: &Path, max_bytes: u64) -> io::Result<TraceFile> {
-        let mut file = File::create(path)?;
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            let problem = "it must be a regular file";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, problem));
+        }
+        let file = File::create(path)?;
         let names = [("process_name", "doorkeeper"), ("thread_name", "loop")];
         let names = names.map(|(what, name)| {
-            event(
-                json!({ "name": what, "ph": "M", "args": { "name": name } }),
-                0.0,
-            )
-            .to_string()
+            let fields = json!({ "name": what, "ph": "M", "args": { "name": name } });
+            event(fields, 0.0).to_string()
         });
-        let text = format!("[{}", names.join(",\n"));
-        file.write_all(format!("{text}\n]\n").as_bytes())?;
-        Ok(TraceFile {
+        let mut trace = TraceFile {
+            path: path.to_path_buf(),
             file,
-            end: text.len() as u64,
+            end: 0,
             max_bytes,
             left_out: 0,
-        })
-    }
-
-    /// Replaces the closing bracket in one write, so that the file has one before and after it.
-    fn append(&mut self, text: &str) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.end))?;
-        self.file.write_all(format!("{text}\n]\n").as_bytes())
-    }
-}
-
-impl Sink for TraceFile {
-    fn write_lines(&mut self, lines: &[String]) -> io::Result<()> {
-        let mut text = String::new();
-        for line in lines {
-            let end = self.end + (text.len() + line.len()) as u64;
-            if self.left_out == 0 && end + RESERVE <= self.max_bytes {
-                text.push_str(",\n");
-                text.push_str(line);
-            } else {
-                self.left_out += 1;
-            }
-        }
-        // The next write replaces the count by a later one.
-        let count = if self.left_out > 0 {
-            format!(",\n{}", left_out(self.left_out))
-        } else {
-            String::new()
         };
-        self.append(&format!("{text}{count}"))?;
+        trace.append(&format!("[{}", names.join(",\n")))?;
+        Ok(trace)
+    }
+
+    /// Writes over the tail, and a new tail after it, in one write.
+    fn append(&mut self, text: &str) -> io::Result<()> {
+        let all = format!("{text}{}", self.tail());
+        self.file.write_all_at(all.as_bytes(), self.end)?;
         self.end += text.len() as u64;
         Ok(())
     }
 
-    fn left_out(&self) -> fn(u64) -> String {
-        left_out
+    fn tail(&self) -> String {
+        let count = match self.left_out {
+            0 => String::new(),
+            count => format!(",\n{}", left_out(count)),
+        };
+        // White space may follow the bracket (RFC 8259, section 2).
+        format!("{:<width$}\n", format!("{count}\n]"), width = TAIL - 1)
+    }
+
+    /// A write failed, and may have written a part. Makes the file whole again, without the events of that write.
+    fn repair(&mut self, error: &io::Error) {
+        log::error!(
+            "--trace {}: {error}: all further events are left out",
+            self.path.display()
+        );
+        let tail = self.tail();
+        let repaired = self
+            .file
+            .write_all_at(tail.as_bytes(), self.end)
+            .and_then(|()| self.file.set_len(self.end + TAIL as u64));
+        if let Err(error) = repaired {
+            log::error!("--trace {}: it is cut: {error}", self.path.display());
+        }
+    }
+}
+
+impl Sink for TraceFile {
+    fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
+        let (mut text, mut count) = (String::new(), 0);
+        let events = lines
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty());
+        for event in events {
+            let end = self.end as usize + text.len() + event.len() + TAIL;
+            if self.left_out == 0 && end as u64 + 2 <= self.max_bytes {
+                text.push_str(",\n");
+                text.push_str(&String::from_utf8_lossy(event));
+                count += 1;
+            } else {
+                self.left_out += 1;
+            }
+        }
+        if let Err(error) = self.append(&text) {
+            self.left_out += count;
+            self.repair(&error);
+        }
+        Ok(lines.len())
     }
 }
 
 /// The observer that makes the events.
 pub(crate) struct Tracer {
-    writer: Rc<Writer>,
+    writer: Writer,
+    start: Instant,
     /// The current turn: its number of readiness events, and its start in microseconds.
     turn: (usize, f64),
     /// The names of the spans that are open.
@@ -109,9 +141,10 @@ pub(crate) struct Tracer {
 }
 
 impl Tracer {
-    pub(crate) fn new(writer: &Rc<Writer>) -> Tracer {
+    pub(crate) fn new(writer: &Writer, start: Instant) -> Tracer {
         Tracer {
-            writer: Rc::clone(writer),
+            writer: writer.clone(),
+            start,
             turn: (0, 0.0),
             spans: BTreeMap::new(),
         }
@@ -120,7 +153,7 @@ impl Tracer {
     fn slice(&self, name: &str, begin: f64, end: f64, args: Value) {
         let took = rounded((end - begin).max(0.0));
         let fields = json!({ "name": name, "ph": "X", "dur": took, "args": args });
-        self.writer.write(event(fields, begin).to_string());
+        self.writer.write(&event(fields, begin).to_string());
     }
 
     /// An event of the span of a connection or a listener. `phase` is b (begin), n (an instant) or e (end).
@@ -129,7 +162,7 @@ impl Tracer {
         let fields =
             json!({ "name": name, "cat": "connection", "ph": phase, "id": id, "args": args });
         self.writer
-            .write(event(fields, now(&self.writer)).to_string());
+            .write(&event(fields, now(self.start)).to_string());
     }
 
     fn begin(&mut self, id: Id, name: &'static str, args: Value) {
@@ -170,16 +203,16 @@ impl Tracer {
 impl Observer for Tracer {
     fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::TurnStart { events, .. } => self.turn = (*events, now(&self.writer)),
+            Event::TurnStart { events, .. } => self.turn = (*events, now(self.start)),
             Event::TurnEnd { number } => {
                 let (events, begin) = self.turn;
                 let args = json!({ "number": number, "events": events });
-                self.slice("turn", begin, now(&self.writer), args);
+                self.slice("turn", begin, now(self.start), args);
             }
             Event::Callback {
                 id, callback, took, ..
             } => {
-                let end = now(&self.writer);
+                let end = now(self.start);
                 let begin = end - took.as_secs_f64() * 1e6;
                 let args = json!({ "id": id.to_string() });
                 self.slice(&callback.to_string(), begin, end, args);
@@ -190,12 +223,12 @@ impl Observer for Tracer {
     }
 }
 
-fn now(writer: &Writer) -> f64 {
-    writer.seconds() * 1e6
+fn now(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e6
 }
 
 /// Writes the current value of a counter.
-pub(super) fn counter(writer: &Writer, name: &str, value: u64) {
+pub(super) fn counter(writer: &Writer, start: Instant, name: &str, value: u64) {
     let fields = json!({ "name": name, "ph": "C", "args": { "value": value } });
-    writer.write(event(fields, now(writer)).to_string());
+    writer.write(&event(fields, now(start)).to_string());
 }
