@@ -1,135 +1,477 @@
-//! The results as pictures: bars, a group for each scenario, a bar for each server.
+//! The results as pictures: a panel for each scenario, a bar for each server, a line for the yardstick.
 
 use crate::Result;
-use crate::tables::Samples;
-use plotters::prelude::*;
+use crate::samples::Samples;
+use crate::statistics::{median, middle_half, ratio};
+use crate::suites::{self, Suite};
 use serde_json::Value;
+use std::fmt::Write;
 use std::path::Path;
 
-/// Bars of ratios end here, or one of them would flatten all others. The tables tell how far they go.
-const MOST: f64 = 4.0;
+/// A bar of multiples ends here, so that the short bars can be told apart. It is then drawn with a break.
+const MOST: f64 = 2.0;
+
+/// Shows how the yardstick answers to another setting, and so is in the tables only.
+const LEFT_OUT: &str = "epoll-64";
+
+struct Picture {
+    title: &'static str,
+    panels: Vec<Panel>,
+}
+
+struct Panel {
+    title: String,
+    yardstick: Option<(&'static str, f64)>,
+    /// The value of the longest bar.
+    most: f64,
+    digits: usize,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: &'static str,
+    /// `None` if it was not measured.
+    value: Option<f64>,
+    middle_half: Option<(f64, f64)>,
+    is_troubled: bool,
+}
 
 pub fn draw(results: &Value, folder: &Path) -> Result<()> {
     let samples = Samples::of(results);
-    let busy = [
-        "64 B × 1",
-        "64 B × 64",
-        "64 B × 1000",
-        "64 B × 10000",
-        "16 KiB × 64",
-        "1 MiB × 4",
-        "pipelined lines",
-        "connect-echo-close",
+    let [echo, relay, kv, http] = &suites::ALL;
+    let cpu = "CPU per message, as a multiple of the line: shorter is better";
+    let pictures = [
+        ("cpu.svg", cpu, multiples(&samples, echo, "/cpu_ns")),
+        (
+            "rate.svg",
+            "Messages a second, as a multiple of the line: longer is better",
+            multiples(&samples, echo, "/rate"),
+        ),
+        (
+            "latency.svg",
+            "99th percentile of the latency, as a multiple of the line: shorter is better",
+            multiples(&samples, echo, "/latency_ns/p99"),
+        ),
+        (
+            "pressure.svg",
+            "Idle connections; pings beside 4 flooders; pings beside 8 clients that never read",
+            pressure(&samples, echo),
+        ),
+        ("relay.svg", cpu, multiples(&samples, relay, "/cpu_ns")),
+        (
+            "servers.svg",
+            cpu,
+            [kv, http]
+                .into_iter()
+                .flat_map(|suite| multiples(&samples, suite, "/cpu_ns"))
+                .collect(),
+        ),
     ];
-    let ratio = |pointer: &'static str| {
-        let samples = &samples;
-        move |scenario: &str, server: &str| {
-            samples
-                .ratio(scenario, server, pointer)
-                .map(|ratio| ratio.min(MOST))
+    for (file, title, panels) in pictures {
+        let picture = Picture { title, panels };
+        if !picture.panels.is_empty() {
+            std::fs::write(folder.join(file), picture.svg())?;
         }
-    };
-    let title = "CPU per message, as a multiple of plain epoll's (less is better; cut off at 4)";
-    bars(
-        &samples,
-        &folder.join("cpu.svg"),
-        title,
-        &busy,
-        ratio("/cpu_ns"),
-    )?;
-    let title = "Messages a second, as a multiple of plain epoll's (more is better)";
-    bars(
-        &samples,
-        &folder.join("rate.svg"),
-        title,
-        &busy,
-        ratio("/rate"),
-    )?;
-    let title = "99th percentile of the latency, as a multiple of plain epoll's (less is better; cut off at 4)";
-    bars(
-        &samples,
-        &folder.join("latency.svg"),
-        title,
-        &busy,
-        ratio("/latency_ns/p99"),
-    )?;
-    let title = "Memory of an idle connection, bytes (less is better)";
-    let memory =
-        |scenario: &str, server: &str| samples.median(scenario, server, "/bytes_per_connection");
-    bars(
-        &samples,
-        &folder.join("memory.svg"),
-        title,
-        &["idle"],
-        memory,
-    )
+    }
+    Ok(())
 }
 
-fn bars(
-    samples: &Samples<'_>,
-    path: &Path,
-    title: &str,
-    wanted: &[&str],
-    height: impl Fn(&str, &str) -> Option<f64>,
-) -> Result<()> {
-    let servers = samples.servers();
-    let scenarios: Vec<&str> = samples
-        .scenarios()
-        .into_iter()
-        .filter(|name| wanted.contains(name))
-        .collect();
-    if scenarios.is_empty() {
-        return Ok(());
+/// A panel for each busy scenario of a suite, its rows in the order of the values.
+fn multiples(samples: &Samples<'_>, suite: &'static Suite, pointer: &str) -> Vec<Panel> {
+    let mut panels = Vec::new();
+    for scenario in samples.scenarios(suite) {
+        if ["idle", "50 pingers", "flood", "mute"].contains(&scenario) {
+            continue;
+        }
+        let row = |name| {
+            let rounds = samples.multiples(suite, scenario, name, pointer);
+            Row {
+                name,
+                value: median(&rounds),
+                middle_half: middle_half(&rounds),
+                is_troubled: !samples.troubles(scenario, name).is_empty(),
+            }
+        };
+        let others = samples
+            .servers(suite)
+            .into_iter()
+            .filter(|name| ![suite.yardstick, LEFT_OUT].contains(name));
+        let mut rows: Vec<Row> = others.map(row).collect();
+        sort(&mut rows, pointer == "/rate");
+        panels.push(Panel {
+            title: scenario.to_string(),
+            yardstick: Some((suite.yardstick, 1.0)),
+            most: MOST,
+            digits: 2,
+            rows,
+        });
     }
-    let all = scenarios
-        .iter()
-        .flat_map(|scenario| servers.iter().filter_map(|server| height(scenario, server)));
-    let most = all.fold(1.0, f64::max);
-    let root = SVGBackend::new(path, (1280, 420)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let (groups, width) = (scenarios.len() as f64, 0.8 / servers.len() as f64);
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 18))
-        .margin(16)
-        .x_label_area_size(32)
-        .y_label_area_size(48)
-        .build_cartesian_2d(0.0..groups + 0.9, 0.0..most * 1.1)?;
-    let label = |at: &f64| {
-        let middle = (at.fract() - 0.5).abs() < 0.01;
-        scenarios
-            .get(*at as usize)
-            .filter(|_| middle)
-            .map_or(String::new(), ToString::to_string)
+    panels
+}
+
+/// The best first; a value that is missing last.
+fn sort(rows: &mut [Row], more_is_better: bool) {
+    rows.sort_by(|a, b| {
+        let order = |row: &Row| {
+            row.value.map_or(
+                f64::INFINITY,
+                |value| if more_is_better { -value } else { value },
+            )
+        };
+        order(a).total_cmp(&order(b))
+    });
+}
+
+/// The scenarios that are not about messages a second, in their units.
+fn pressure(samples: &Samples<'_>, suite: &'static Suite) -> Vec<Panel> {
+    let kept = |name: &str| {
+        let rate = |scenario| samples.values(scenario, name, "/rate");
+        median(&ratio(&rate("mute"), &rate("50 pingers")))
     };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .x_labels(2 * scenarios.len() + 2)
-        .x_label_formatter(&label)
-        .draw()?;
-    for (place, server) in servers.iter().enumerate() {
-        let color = Palette99::pick(place).to_rgba();
-        // A figure that is not there has no bar, not one of no height.
-        let bars = scenarios
-            .iter()
-            .enumerate()
-            .filter_map(|(group, scenario)| {
-                let left = group as f64 + 0.1 + place as f64 * width;
-                Some(Rectangle::new(
-                    [(left, 0.0), (left + width * 0.9, height(scenario, server)?)],
-                    color.filled(),
-                ))
-            });
-        chart
-            .draw_series(bars)?
-            .label(*server)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 10, y + 5)], color.filled()));
+    let idle = |name: &str| samples.median("idle", name, "/bytes_per_connection");
+    let flood = |name: &str| {
+        samples
+            .median("flood", name, "/latency_ns/p99")
+            .map(|value| value / 1e6)
+    };
+    type Figure<'a> = &'a dyn Fn(&str) -> Option<f64>;
+    let panels: [(&str, &str, Figure<'_>, f64, usize); 3] = [
+        (
+            "idle",
+            "Bytes a connection: less is better",
+            &idle,
+            1500.0,
+            0,
+        ),
+        ("flood", "Ping p99, ms: less is better", &flood, 2.0, 2),
+        (
+            "mute",
+            "Part of the rate kept: more is better",
+            &kept,
+            1.5,
+            2,
+        ),
+    ];
+    let measured = samples.scenarios(suite);
+    let panels = panels
+        .into_iter()
+        .filter(|(scenario, ..)| measured.contains(scenario));
+    panels
+        .map(|(scenario, title, figure, most, digits)| {
+            let row = |name| Row {
+                name,
+                value: figure(name),
+                middle_half: None,
+                is_troubled: !samples.troubles(scenario, name).is_empty(),
+            };
+            let servers = samples
+                .servers(suite)
+                .into_iter()
+                .filter(|&name| name != LEFT_OUT);
+            let mut rows: Vec<Row> = servers.map(row).collect();
+            sort(&mut rows, scenario == "mute");
+            Panel {
+                title: title.to_string(),
+                yardstick: None,
+                most,
+                digits,
+                rows,
+            }
+        })
+        .collect()
+}
+
+const WIDTH: usize = 840;
+const COLUMNS: usize = 3;
+const PANEL_WIDTH: usize = 264;
+const GAP: usize = 24;
+const HEADER: usize = 52;
+const ROW: usize = 17;
+/// Where the rows of a panel begin, and its bars; how long the longest bar is.
+const ROWS_TOP: usize = 40;
+const BARS_LEFT: f64 = 94.0;
+const BARS_WIDTH: f64 = 124.0;
+/// The room that the label of a bar takes.
+const LABEL_WIDTH: f64 = 36.0;
+
+const STYLE: &str = "\
+text { font: 12px -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #59636e }
+.page { fill: #ffffff } .title { font-weight: 600; font-size: 15px } .title, .panel, .own { fill: #1f2328 }
+.panel, .own { font-weight: 600 } .bar { fill: #c8ced5 } .bar.own { fill: #d4380d } .end { text-anchor: end }
+.middle { text-anchor: middle; font-size: 11px } .line { stroke: #1f2328; stroke-width: 1.5 } .half { stroke: #59636e }
+.cut { stroke: #ffffff; stroke-width: 2.5 }
+@media (prefers-color-scheme: dark) {
+text { fill: #9198a1 } .page { fill: #0d1117 } .title, .panel, .own { fill: #f0f6fc } .bar { fill: #3d444d }
+.bar.own { fill: #ff7a45 } .line { stroke: #f0f6fc } .half { stroke: #9198a1 } .cut { stroke: #0d1117 }
+}";
+
+impl Picture {
+    fn svg(&self) -> String {
+        let rows = |panels: &[Panel]| {
+            panels
+                .iter()
+                .map(|panel| panel.rows.len())
+                .max()
+                .unwrap_or(0)
+        };
+        let height_of = |panels: &[Panel]| ROWS_TOP + ROW * rows(panels) + GAP;
+        let height = HEADER + self.panels.chunks(COLUMNS).map(height_of).sum::<usize>();
+        let mut text = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" role=\"img\">\n\
+             <title>{title}</title>\n<style>{STYLE}</style>\n<rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\"/>\n\
+             <text class=\"title\" x=\"4\" y=\"18\">{title}</text>\n<text x=\"4\" y=\"36\">{}</text>\n",
+            self.note(),
+            title = self.title,
+        );
+        let mut top = HEADER;
+        for panels in self.panels.chunks(COLUMNS) {
+            for (column, panel) in panels.iter().enumerate() {
+                let _ = writeln!(
+                    text,
+                    "<g transform=\"translate({} {top})\">",
+                    column * (PANEL_WIDTH + GAP)
+                );
+                panel.draw(&mut text);
+                text += "</g>\n";
+            }
+            top += height_of(panels);
+        }
+        text + "</svg>\n"
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.8))
-        .draw()?;
-    root.present()?;
-    Ok(())
+
+    /// Explains the signs that the picture has.
+    fn note(&self) -> String {
+        let rows = || {
+            self.panels
+                .iter()
+                .flat_map(|panel| panel.rows.iter().map(move |row| (panel, row)))
+        };
+        let mut note = "Median of the rounds".to_string();
+        if rows().any(|(_, row)| row.middle_half.is_some()) {
+            note += "; thin line: middle half of the rounds";
+        }
+        if rows().any(|(panel, row)| row.value.is_some_and(|value| value > panel.most)) {
+            note += "; a bar with a break is longer than drawn";
+        }
+        if rows().any(|(_, row)| row.is_troubled) {
+            note += "; †: something failed";
+        }
+        note + "."
+    }
+}
+
+impl Panel {
+    /// Where a value is drawn.
+    fn x(&self, value: f64) -> f64 {
+        BARS_LEFT + BARS_WIDTH * value.min(self.most) / self.most
+    }
+
+    fn draw(&self, text: &mut String) {
+        let _ = writeln!(
+            text,
+            "<text class=\"panel\" x=\"4\" y=\"14\">{}</text>",
+            self.title
+        );
+        for (place, row) in self.rows.iter().enumerate() {
+            self.draw_row(text, row, ROWS_TOP + ROW * place);
+        }
+        if let Some((name, value)) = self.yardstick {
+            let (x, bottom) = (self.x(value), ROWS_TOP + ROW * self.rows.len());
+            let _ = writeln!(
+                text,
+                "<text class=\"middle\" x=\"{x:.1}\" y=\"{}\">{name}</text><path class=\"line\" d=\"M{x:.1} {}V{bottom}\"/>",
+                ROWS_TOP - 8,
+                ROWS_TOP - 4
+            );
+        }
+    }
+
+    fn draw_row(&self, text: &mut String, row: &Row, top: usize) {
+        let (own, base) = (if row.name == "doorkeeper" { " own" } else { "" }, top + 12);
+        let _ = write!(
+            text,
+            "<text class=\"end{own}\" x=\"{}\" y=\"{base}\">{}</text>",
+            BARS_LEFT - 6.0,
+            row.name
+        );
+        let mut end = BARS_LEFT;
+        if let Some(value) = row.value {
+            end = self.x(value);
+            // A value of 0 has a bar too, as thin as can be seen.
+            let width = (end - BARS_LEFT).max(1.5);
+            let _ = write!(
+                text,
+                "<rect class=\"bar{own}\" x=\"{BARS_LEFT}\" y=\"{}\" width=\"{width:.1}\" height=\"12\"/>",
+                top + 2
+            );
+            if value > self.most {
+                let _ = write!(
+                    text,
+                    "<path class=\"cut\" d=\"M{:.1} {}l6 -18\"/>",
+                    end - 14.0,
+                    top + 17
+                );
+            } else if let Some((least, most)) = row.middle_half {
+                let (least, most) = (self.x(least), self.x(most));
+                let _ = write!(
+                    text,
+                    "<path class=\"half\" d=\"M{least:.1} {}H{most:.1}\"/>",
+                    top + 8
+                );
+                end = end.max(most);
+            }
+        }
+        // A label does not stand across the line.
+        let line = self.yardstick.map_or(0.0, |(_, value)| self.x(value));
+        if end < line && end + LABEL_WIDTH > line {
+            end = line;
+        }
+        let shown = row.value.map_or("–".to_string(), |value| {
+            format!("{value:.*}", self.digits)
+        });
+        let mark = if row.is_troubled { " †" } else { "" };
+        let _ = writeln!(
+            text,
+            "<text class=\"value{own}\" x=\"{:.1}\" y=\"{base}\">{shown}{mark}</text>",
+            end + 5.0
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::tests::results;
+
+    fn row(name: &'static str, value: Option<f64>) -> Row {
+        Row {
+            name,
+            value,
+            middle_half: None,
+            is_troubled: false,
+        }
+    }
+
+    fn drawn(rows: Vec<Row>) -> String {
+        let panel = Panel {
+            title: "64 B × 1".into(),
+            yardstick: Some(("epoll", 1.0)),
+            most: 2.0,
+            digits: 2,
+            rows,
+        };
+        Picture {
+            title: "CPU",
+            panels: vec![panel],
+        }
+        .svg()
+    }
+
+    /// The part of a picture that shows one server.
+    fn of<'a>(picture: &'a str, name: &str) -> &'a str {
+        picture
+            .lines()
+            .find(|line| line.contains(&format!(">{name}</text><")))
+            .unwrap_or("")
+    }
+
+    fn width(line: &str) -> f64 {
+        let (_, rest) = line.split_once("width=\"").unwrap();
+        rest.split_once('"').unwrap().0.parse().unwrap()
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_values() {
+        let picture = drawn(vec![row("mio", Some(1.0)), row("tokio", Some(1.5))]);
+        assert_eq!(width(of(&picture, "mio")), BARS_WIDTH / 2.0);
+        assert_eq!(width(of(&picture, "tokio")), BARS_WIDTH * 0.75);
+        assert!(
+            picture.contains(&format!("d=\"M{:.1} ", BARS_LEFT + BARS_WIDTH / 2.0)),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn no_label_stands_across_the_line() {
+        let line = BARS_LEFT + BARS_WIDTH / 2.0;
+        for value in [0.2, 0.6, 0.9, 1.0, 1.2] {
+            let picture = drawn(vec![row("mio", Some(value))]);
+            let (_, label) = of(&picture, "mio")
+                .split_once("class=\"value\" x=\"")
+                .unwrap();
+            let left: f64 = label.split_once('"').unwrap().0.parse().unwrap();
+            assert!(
+                left > line || left + LABEL_WIDTH <= line + 6.0,
+                "{value}: {left}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_bar_of_zero_can_be_seen() {
+        let picture = drawn(vec![row("mio", Some(0.0))]);
+        assert!(
+            width(of(&picture, "mio")) > 0.0 && picture.contains(">0.00<"),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn a_missing_value_has_no_bar() {
+        let picture = drawn(vec![row("mio", None)]);
+        assert!(
+            !picture.contains("class=\"bar") && picture.contains(">–<"),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn a_cut_is_shown_and_explained() {
+        let whole = drawn(vec![row("mio", Some(2.0))]);
+        assert!(
+            !whole.contains("class=\"cut\"") && !whole.contains("break"),
+            "{whole}"
+        );
+        let cut = drawn(vec![row("mio", Some(9.25))]);
+        assert_eq!(width(of(&cut, "mio")), BARS_WIDTH);
+        assert!(
+            cut.contains("class=\"cut\"") && cut.contains("break") && cut.contains(">9.25<"),
+            "{cut}"
+        );
+    }
+
+    #[test]
+    fn one_colour_is_strong() {
+        let picture = drawn(vec![row("mio", Some(1.0)), row("doorkeeper", Some(1.0))]);
+        assert!(
+            of(&picture, "doorkeeper").contains("bar own") && !of(&picture, "mio").contains("own"),
+            "{picture}"
+        );
+    }
+
+    #[test]
+    fn the_best_comes_first_and_the_missing_last() {
+        let names = |more: bool| {
+            let mut rows = vec![row("a", None), row("b", Some(2.0)), row("c", Some(1.0))];
+            sort(&mut rows, more);
+            rows.iter().map(|row| row.name).collect::<String>()
+        };
+        assert_eq!(
+            (names(false).as_str(), names(true).as_str()),
+            ("cba", "bca")
+        );
+    }
+
+    #[test]
+    fn a_panel_has_the_figures_of_the_table() {
+        let results = results();
+        let panels = multiples(&Samples::of(&results), &suites::ALL[0], "/cpu_ns");
+        let rows: Vec<_> = panels[0]
+            .rows
+            .iter()
+            .map(|row| (row.name, row.value, row.middle_half))
+            .collect();
+        assert_eq!(rows, [("doorkeeper", Some(1.2), Some((1.1, 2.0)))]);
+        assert_eq!(panels[0].yardstick, Some(("epoll", 1.0)));
+    }
 }

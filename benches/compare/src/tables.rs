@@ -1,165 +1,54 @@
-//! The results as Markdown, and what they are worked out of.
+//! The results as Markdown.
 
-use crate::Result;
-use crate::measure::{self, SCENARIOS};
-use crate::peers::{Peer, YARDSTICK};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use crate::samples::Samples;
+use crate::statistics::{Rounds, median, middle_half, ratio};
+use crate::suites::{self, Load, Suite};
+use serde_json::{Map, Value};
 use std::fmt::Write;
-use std::path::Path;
 
-/// What stands in the place of a figure that is not there.
+/// Stands in the place of a figure that is missing.
 const NOTHING: &str = "–";
 
-/// A figure in each of the rounds, by their numbers.
-type Rounds = Vec<(u64, f64)>;
+/// The scenarios that are not about messages a second.
+const BESIDE: [&str; 4] = ["idle", "50 pingers", "flood", "mute"];
 
-pub struct Samples<'a>(&'a [Value]);
-
-impl<'a> Samples<'a> {
-    pub fn of(results: &'a Value) -> Samples<'a> {
-        Samples(results["samples"].as_array().map_or(&[], Vec::as_slice))
+pub fn markdown(results: &Value) -> String {
+    let samples = Samples::of(results);
+    let mut text = header(results, &samples);
+    for missing in results["missing"].as_array().into_iter().flatten() {
+        let word = |name: &str| missing[name].as_str().unwrap_or("?");
+        let _ = writeln!(
+            text,
+            "\n**Missing:** {} ({}): {}.",
+            word("server"),
+            word("suite"),
+            word("why")
+        );
     }
-
-    fn values(&self, scenario: &str, server: &str, pointer: &str) -> Rounds {
-        let those = self
-            .0
-            .iter()
-            .filter(|sample| sample["scenario"] == scenario && sample["server"] == server);
-        those
-            .filter_map(|sample| {
-                Some((
-                    sample["round"].as_u64()?,
-                    sample.pointer(pointer)?.as_f64()?,
-                ))
-            })
-            .collect()
+    for suite in &suites::ALL {
+        busy(&mut text, &samples, suite);
     }
-
-    /// The median of all rounds.
-    pub fn median(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
-        median(&self.values(scenario, server, pointer))
+    troubles(&mut text, &samples);
+    let echo = &suites::ALL[0];
+    growth(&mut text, &samples, echo);
+    beside(&mut text, &samples, echo);
+    match &results["weights"] {
+        Value::Object(weights) => weighed(&mut text, weights, &samples.servers(echo)),
+        Value::String(why) => drop(writeln!(text, "\n**Missing:** sizes and counts: {why}.")),
+        _ => {}
     }
-
-    /// A figure as a multiple of the yardstick's.
-    fn multiples(&self, scenario: &str, server: &str, pointer: &str) -> Rounds {
-        of(
-            &self.values(scenario, server, pointer),
-            &self.values(scenario, YARDSTICK, pointer),
-        )
-    }
-
-    /// The median of the ratios to the yardstick, round by round.
-    pub fn ratio(&self, scenario: &str, server: &str, pointer: &str) -> Option<f64> {
-        median(&self.multiples(scenario, server, pointer))
-    }
-
-    /// How CPU per message grows from 64 connections on.
-    fn growth(&self, scenario: &str, server: &str) -> Rounds {
-        of(
-            &self.values(scenario, server, "/cpu_ns"),
-            &self.values("64 B × 64", server, "/cpu_ns"),
-        )
-    }
-
-    /// What went wrong in a scenario on a server, in all rounds together: whole runs, connections, requests without an answer.
-    fn troubles(&self, scenario: &str, server: &str) -> Vec<String> {
-        let those: Vec<&Value> = self
-            .0
-            .iter()
-            .filter(|sample| sample["scenario"] == scenario && sample["server"] == server)
-            .collect();
-        let mut counts: BTreeMap<String, (u64, usize)> = BTreeMap::new();
-        let mut note = |what: String, count: u64| {
-            let (sum, rounds) = counts.entry(what).or_default();
-            (*sum, *rounds) = (*sum + count, *rounds + 1);
-        };
-        for sample in &those {
-            if let Some(why) = sample["failed"].as_str() {
-                note(format!("whole runs failed ({why})"), 1);
-            }
-            for (kind, count) in sample["errors"].as_object().into_iter().flatten() {
-                note(
-                    format!("connections failed ({kind})"),
-                    count.as_u64().unwrap_or(0),
-                );
-            }
-            // Without a rate there is nothing due, and what is counted here had no answer all the while.
-            if let Some(count) = sample["unanswered"].as_u64().filter(|&count| count > 0) {
-                note("requests had no answer all the while".to_string(), count);
-            }
-        }
-        let told =
-            |(what, (sum, rounds))| format!("{sum} {what}, in {rounds} of {} rounds", those.len());
-        counts.into_iter().map(told).collect()
-    }
-
-    /// What stands behind a figure where anything went wrong.
-    fn mark(&self, scenario: &str, server: &str) -> &'static str {
-        if self.troubles(scenario, server).is_empty() {
-            ""
-        } else {
-            " †"
-        }
-    }
-
-    /// The servers that were measured, the yardstick first.
-    pub fn servers(&self) -> Vec<&'static str> {
-        let named = |name: &str| self.0.iter().any(|sample| sample["server"] == name);
-        Peer::all()
-            .iter()
-            .map(|peer| peer.name)
-            .filter(|name| named(name))
-            .collect()
-    }
-
-    pub fn scenarios(&self) -> Vec<&'static str> {
-        let named = |name: &str| self.0.iter().any(|sample| sample["scenario"] == name);
-        SCENARIOS
-            .iter()
-            .map(|&(name, _)| name)
-            .filter(|name| named(name))
-            .collect()
-    }
+    text
 }
 
-/// What one figure is of another, round by round.
-fn of(figure: &Rounds, other: &Rounds) -> Rounds {
-    let ratio = |&(round, value): &(u64, f64)| {
-        let (_, other) = other.iter().find(|(other, _)| *other == round)?;
-        (*other > 0.0).then(|| (round, value / other))
-    };
-    figure.iter().filter_map(ratio).collect()
-}
-
-fn sorted(rounds: &Rounds) -> Vec<f64> {
-    let mut values: Vec<f64> = rounds.iter().map(|&(_, value)| value).collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-fn median(rounds: &Rounds) -> Option<f64> {
-    let values = sorted(rounds);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        length if length % 2 == 0 => Some((values[middle - 1] + values[middle]) / 2.0),
-        _ => Some(values[middle]),
-    }
-}
-
-/// The median, and between what values the middle half of the rounds lies.
-fn spread(rounds: &Rounds) -> String {
-    let values = sorted(rounds);
-    let (middle, count) = (shown(median(rounds), 2), values.len());
-    // The yardstick is the same as itself.
-    if count < 4 || values.iter().all(|&value| value == 1.0) {
-        return middle;
-    }
+fn header(results: &Value, samples: &Samples<'_>) -> String {
+    let machine = &results["machine"];
     format!(
-        "{middle} ({:.2}–{:.2})",
-        values[count / 4],
-        values[count - 1 - count / 4]
+        "Measured on {}, {} processors, Linux {}; {} s a run; {}.\n",
+        machine["processor"].as_str().unwrap_or("?"),
+        machine["processors"],
+        machine["kernel"].as_str().unwrap_or("?"),
+        results["seconds"],
+        samples.rounds(),
     )
 }
 
@@ -167,7 +56,18 @@ fn shown(value: Option<f64>, digits: usize) -> String {
     value.map_or(NOTHING.to_string(), |value| format!("{value:.digits$}"))
 }
 
-/// A table with a row for each server.
+/// The median, and the values between which the middle half of the rounds lies.
+fn spread(rounds: &Rounds) -> String {
+    let middle = shown(median(rounds), 2);
+    // The yardstick is 1 in every round.
+    let is_yardstick = rounds.iter().all(|&(_, value)| value == 1.0);
+    match middle_half(rounds).filter(|_| !is_yardstick) {
+        Some((least, most)) => format!("{middle} ({least:.2}–{most:.2})"),
+        None => middle,
+    }
+}
+
+/// A table with a row for each server. `cell` is given the server and the column.
 fn table(
     text: &mut String,
     title: &str,
@@ -175,14 +75,13 @@ fn table(
     columns: &[&str],
     cell: impl Fn(&str, &str) -> String,
 ) {
-    if columns.is_empty() {
+    if columns.is_empty() || servers.is_empty() {
         return;
     }
+    let (names, lines) = (columns.join(" | "), "---:|".repeat(columns.len()));
     let _ = write!(
         text,
-        "\n### {title}\n\n| server | {} |\n|---|{}\n",
-        columns.join(" | "),
-        "---:|".repeat(columns.len())
+        "\n### {title}\n\n| server | {names} |\n|---|{lines}\n"
     );
     for server in servers {
         let cells: Vec<String> = columns.iter().map(|column| cell(server, column)).collect();
@@ -190,119 +89,52 @@ fn table(
     }
 }
 
-/// A table of busy scenarios. What had trouble is marked, and told of below.
-fn busy_table(
-    text: &mut String,
-    title: &str,
-    samples: &Samples<'_>,
-    scenarios: &[&str],
-    cell: impl Fn(&str, &str) -> String,
-) {
-    table(
-        text,
-        title,
-        &samples.servers(),
-        scenarios,
-        |server, scenario| {
-            format!(
-                "{}{}",
-                cell(server, scenario),
-                samples.mark(scenario, server)
-            )
-        },
-    );
-}
-
-/// What the marks mean.
-fn troubles(text: &mut String, samples: &Samples<'_>) {
-    let told = samples.scenarios().into_iter().flat_map(|scenario| {
-        samples.servers().into_iter().filter_map(move |server| {
-            let troubles = samples.troubles(scenario, server);
-            (!troubles.is_empty())
-                .then(|| format!("- {server}, {scenario}: {}.", troubles.join("; ")))
-        })
-    });
-    let told: Vec<String> = told.collect();
-    if !told.is_empty() {
-        let _ = write!(
-            text,
-            "\n### What failed (†)\n\nThe figures are of what went on.\n\n{}\n",
-            told.join("\n")
-        );
-    }
-}
-
-pub fn markdown(results: &Value) -> String {
-    let samples = Samples::of(results);
-    let (servers, scenarios) = (samples.servers(), samples.scenarios());
-    let mut text = String::new();
-    let machine = &results["machine"];
-    let _ = writeln!(
-        text,
-        "Measured on {}, {} processors, Linux {}; {} rounds of {} s.{}",
-        machine["processor"].as_str().unwrap_or("?"),
-        machine["processors"],
-        machine["kernel"].as_str().unwrap_or("?"),
-        results["rounds"],
-        results["seconds"],
-        match results["closer"].as_u64() {
-            Some(more) if more > 0 => format!(
-                " {}: {more} rounds more on {}.",
-                measure::CLOSER.join(", "),
-                measure::CLOSE.join(", ")
-            ),
-            _ => String::new(),
-        }
-    );
-    for missing in results["missing"].as_array().into_iter().flatten() {
-        let _ = writeln!(
-            text,
-            "\n**Missing:** {}: {}.",
-            missing["server"].as_str().unwrap_or("?"),
-            missing["why"].as_str().unwrap_or("?")
-        );
-    }
-    let without = |left_out: &[&str]| -> Vec<&str> {
-        scenarios
-            .iter()
-            .copied()
-            .filter(|name| !left_out.contains(name))
-            .collect()
-    };
-    let busy = without(&["idle", "flood", "mute", "50 pingers"]);
-    busy_table(
-        &mut text,
-        "CPU per message, as a multiple of plain epoll's",
-        &samples,
-        &busy,
-        |server, scenario| spread(&samples.multiples(scenario, server, "/cpu_ns")),
-    );
-    busy_table(
-        &mut text,
-        "Messages a second, as a multiple of plain epoll's",
-        &samples,
-        &busy,
-        |server, scenario| spread(&samples.multiples(scenario, server, "/rate")),
-    );
-    for (title, percentile) in [
-        ("Median", "p50"),
-        ("99th percentile", "p99"),
-        ("99.9th percentile", "p99.9"),
-    ] {
-        let title = format!("{title} of the latency, as a multiple of plain epoll's");
-        busy_table(&mut text, &title, &samples, &busy, |server, scenario| {
-            shown(
-                samples.ratio(scenario, server, &format!("/latency_ns/{percentile}")),
-                2,
-            )
+/// The tables of a suite that have a column for each scenario.
+fn busy(text: &mut String, samples: &Samples<'_>, suite: &Suite) {
+    let (servers, mut scenarios) = (samples.servers(suite), samples.scenarios(suite));
+    scenarios.retain(|name| !BESIDE.contains(name));
+    let mut marked = |title: &str, cell: &dyn Fn(&str, &str) -> String| {
+        let title = format!("{}: {title}", suite.title);
+        table(text, &title, &servers, &scenarios, |server, scenario| {
+            cell(server, scenario) + samples.mark(&[scenario], server)
         });
+    };
+    let yardstick = suite.yardstick;
+    for (title, pointer) in [
+        ("CPU per message", "/cpu_ns"),
+        ("messages a second", "/rate"),
+    ] {
+        marked(
+            &format!("{title}, as a multiple of {yardstick}"),
+            &|server, scenario| spread(&samples.multiples(suite, scenario, server, pointer)),
+        );
     }
-    busy_table(
-        &mut text,
+    // Only `doorkeeper bench` measures latencies and itself.
+    if !suite
+        .scenarios
+        .iter()
+        .all(|scenario| matches!(scenario.load, Load::Bench(_)))
+    {
+        return;
+    }
+    for (title, pointer) in [
+        ("median of the latency", "/latency_ns/p50"),
+        ("99th percentile of the latency", "/latency_ns/p99"),
+        ("99.9th percentile of the latency", "/latency_ns/p99.9"),
+    ] {
+        marked(
+            &format!("{title}, as a multiple of {yardstick}"),
+            &|server, scenario| {
+                shown(
+                    median(&samples.multiples(suite, scenario, server, pointer)),
+                    2,
+                )
+            },
+        );
+    }
+    marked(
         "99th percentile of the latency, milliseconds",
-        &samples,
-        &busy,
-        |server, scenario| {
+        &|server, scenario| {
             shown(
                 samples
                     .median(scenario, server, "/latency_ns/p99")
@@ -311,71 +143,87 @@ pub fn markdown(results: &Value) -> String {
             )
         },
     );
-    busy_table(
-        &mut text,
-        "What the load took of its processor (at 1.00 it is what limits)",
-        &samples,
-        &busy,
-        |server, scenario| shown(samples.median(scenario, server, "/load_share"), 2),
+    marked(
+        "the load's part of its processor (at 1.00 the load is the limit)",
+        &|server, scenario| shown(samples.median(scenario, server, "/load_share"), 2),
     );
-    troubles(&mut text, &samples);
-    if scenarios.contains(&"64 B × 64") && scenarios.contains(&"64 B × 10000") {
-        for (connections, scenario) in [("1000", "64 B × 1000"), ("10,000", "64 B × 10000")] {
-            let title = format!("How CPU per message grows from 64 connections to {connections}");
-            table(
-                &mut text,
-                &title,
-                &servers,
-                &["times", "of plain epoll's growth"],
-                |server, column| {
-                    let growth = samples.growth(scenario, server);
-                    spread(&if column == "times" {
-                        growth
-                    } else {
-                        of(&growth, &samples.growth(scenario, YARDSTICK))
-                    })
-                },
-            );
-        }
-    }
-    let own = |server: &str, scenario: &str| {
-        spread(&of(
-            &samples.values(scenario, server, "/load_cpu_ns"),
-            &samples.values(scenario, server, "/cpu_ns"),
-        ))
-    };
-    table(
-        &mut text,
-        "CPU per message of the load, as a multiple of the server's",
-        &["doorkeeper"],
-        &busy,
-        own,
-    );
-    beside(&mut text, &samples, &scenarios);
-    match &results["weights"] {
-        Value::Object(weights) => weighed(&mut text, weights, &servers),
-        Value::String(why) => drop(writeln!(
-            text,
-            "\n**Missing:** what everything weighs: {why}."
-        )),
-        _ => {}
-    }
-    text
 }
 
-/// The scenarios that are about something else than messages a second. What had trouble is marked in them too.
-fn beside(text: &mut String, samples: &Samples<'_>, scenarios: &[&str]) {
-    let servers = samples.servers();
+/// What the marks mean.
+fn troubles(text: &mut String, samples: &Samples<'_>) {
+    let mut told = String::new();
+    for suite in &suites::ALL {
+        for scenario in samples.scenarios(suite) {
+            for server in samples.servers(suite) {
+                let troubles = samples.troubles(scenario, server);
+                if !troubles.is_empty() {
+                    let _ = writeln!(told, "- {server}, {scenario}: {}.", troubles.join("; "));
+                }
+            }
+        }
+    }
+    if !told.is_empty() {
+        let _ = write!(
+            text,
+            "\n### What failed (†)\n\nThe marked figures count the requests that were answered.\n\n{told}"
+        );
+    }
+}
+
+/// How much dearer a message becomes with more connections, and what a message costs the load.
+fn growth(text: &mut String, samples: &Samples<'_>, suite: &Suite) {
+    let (servers, mut scenarios) = (samples.servers(suite), samples.scenarios(suite));
+    for (connections, scenario) in [("1000", "64 B × 1000"), ("10,000", "64 B × 10000")] {
+        if !scenarios.contains(&"64 B × 64") || !scenarios.contains(&scenario) {
+            continue;
+        }
+        let title = format!("Growth of CPU per message from 64 connections to {connections}");
+        let columns = ["times", "as a multiple of epoll's growth"];
+        table(text, &title, &servers, &columns, |server, column| {
+            let growth = samples.growth(scenario, server);
+            let yardstick = samples.growth(scenario, suite.yardstick);
+            let figure = if column == columns[0] {
+                growth
+            } else {
+                ratio(&growth, &yardstick)
+            };
+            spread(&figure) + samples.mark(&["64 B × 64", scenario], server)
+        });
+    }
+    scenarios.retain(|name| !BESIDE.contains(name));
+    let doorkeeper: Vec<&str> = servers
+        .into_iter()
+        .filter(|&server| server == "doorkeeper")
+        .collect();
+    let title = "CPU per message of the load, as a multiple of the server's";
+    table(text, title, &doorkeeper, &scenarios, |server, scenario| {
+        let load = samples.values(scenario, server, "/load_cpu_ns");
+        spread(&ratio(&load, &samples.values(scenario, server, "/cpu_ns")))
+            + samples.mark(&[scenario], server)
+    });
+}
+
+/// The scenarios that are not about messages a second.
+fn beside(text: &mut String, samples: &Samples<'_>, suite: &Suite) {
+    let (servers, scenarios) = (samples.servers(suite), samples.scenarios(suite));
+    let figure = |scenario: &str, server: &str, pointer: &str, unit: f64, digits: usize| {
+        shown(
+            samples
+                .median(scenario, server, pointer)
+                .map(|value| value / unit),
+            digits,
+        )
+    };
     if scenarios.contains(&"idle") {
-        let title = "Memory, 10,000 idle connections after one echo each";
+        let title = "Memory of 10,000 idle connections, after one echo each";
         table(
             text,
             title,
             &servers,
             &["bytes a connection"],
             |server, _| {
-                shown(samples.median("idle", server, "/bytes_per_connection"), 0)
-                    + samples.mark("idle", server)
+                figure("idle", server, "/bytes_per_connection", 1.0, 0)
+                    + samples.mark(&["idle"], server)
             },
         );
     }
@@ -388,54 +236,30 @@ fn beside(text: &mut String, samples: &Samples<'_>, scenarios: &[&str]) {
             &columns,
             |server, column| {
                 let figure = match column {
-                    "ping p99, ms" => shown(
-                        samples
-                            .median("flood", server, "/latency_ns/p99")
-                            .map(|value| value / 1e6),
-                        2,
-                    ),
-                    "pings a second" => shown(samples.median("flood", server, "/rate"), 0),
-                    _ => shown(
-                        samples
-                            .median("flood", server, "/flood")
-                            .map(|value| value / 1e6),
-                        0,
-                    ),
+                    "ping p99, ms" => figure("flood", server, "/latency_ns/p99", 1e6, 2),
+                    "pings a second" => figure("flood", server, "/rate", 1.0, 0),
+                    _ => figure("flood", server, "/flood", 1e6, 0),
                 };
-                figure + samples.mark("flood", server)
+                figure + samples.mark(&["flood"], server)
             },
         );
     }
     if scenarios.contains(&"mute") && scenarios.contains(&"50 pingers") {
-        let columns = ["of the rate without them", "MB held"];
-        table(
-            text,
-            "Eight that send and never read, beside 50 pingers",
-            &servers,
-            &columns,
-            |server, column| {
-                let figure = match column {
-                    "MB held" => shown(
-                        samples
-                            .median("mute", server, "/bytes_held")
-                            .map(|value| value / 1e6),
-                        1,
-                    ),
-                    _ => shown(
-                        median(&of(
-                            &samples.values("mute", server, "/rate"),
-                            &samples.values("50 pingers", server, "/rate"),
-                        )),
-                        2,
-                    ),
-                };
-                figure + samples.mark("mute", server)
-            },
-        );
+        let title = "Eight clients that send and never read, beside 50 pingers";
+        let columns = ["rate, as a multiple of that without them", "MB held"];
+        table(text, title, &servers, &columns, |server, column| {
+            if column == "MB held" {
+                return figure("mute", server, "/bytes_held", 1e6, 1)
+                    + samples.mark(&["mute"], server);
+            }
+            let rate = |scenario| samples.values(scenario, server, "/rate");
+            let kept = median(&ratio(&rate("mute"), &rate("50 pingers")));
+            shown(kept, 2) + samples.mark(&["mute", "50 pingers"], server)
+        });
     }
 }
 
-fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers: &[&str]) {
+fn weighed(text: &mut String, weights: &Map<String, Value>, servers: &[&str]) {
     let figure =
         |server: &str, name: &str| weights.get(server).and_then(|weight| weight[name].as_f64());
     let columns = [
@@ -443,9 +267,10 @@ fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers:
         "instructions, 64 connections",
         "system calls, 1 connection",
     ];
+    let title = "User-space instructions and system calls a message";
     table(
         text,
-        "User-space instructions and system calls a message",
+        title,
         servers,
         &columns,
         |server, column| match column {
@@ -461,7 +286,7 @@ fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers:
             }
         }
     }
-    let weighed: Vec<&str> = servers
+    let sized: Vec<&str> = servers
         .iter()
         .copied()
         .filter(|server| figure(server, "crates").is_some())
@@ -469,13 +294,12 @@ fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers:
     let columns = [
         "kB over an empty program",
         "crates",
-        "cold build, of doorkeeper's",
+        "cold build, as a multiple of doorkeeper's",
     ];
-    let own = figure("doorkeeper", "build_seconds");
     table(
         text,
-        "What the same echo weighs",
-        &weighed,
+        "Size, crates and build time of the same echo",
+        &sized,
         &columns,
         |server, column| match column {
             "kB over an empty program" => shown(
@@ -483,12 +307,11 @@ fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers:
                 1,
             ),
             "crates" => shown(figure(server, "crates"), 0),
-            _ => shown(
-                figure(server, "build_seconds")
-                    .zip(own)
-                    .map(|(other, own)| other / own),
-                2,
-            ),
+            _ => {
+                let seconds =
+                    figure(server, "build_seconds").zip(figure("doorkeeper", "build_seconds"));
+                shown(seconds.map(|(other, own)| other / own), 2)
+            }
         },
     );
     if let Some(crates) = figure("doorkeeper", "crates_of_the_library") {
@@ -496,21 +319,90 @@ fn weighed(text: &mut String, weights: &serde_json::Map<String, Value>, servers:
     }
 }
 
-const BEGIN: &str = "<!-- measured: begin -->\n";
-const END: &str = "<!-- measured: end -->";
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::tests::{results, sample};
+    use serde_json::json;
 
-/// Puts the tables in their place in a page.
-pub fn put(page: &Path, tables: &str) -> Result<()> {
-    let text = std::fs::read_to_string(page)?;
-    let begin = text
-        .find(BEGIN)
-        .ok_or("the page has no place for the tables")?
-        + BEGIN.len();
-    let end = text
-        .find(END)
-        .ok_or("the place for the tables has no end")?;
-    Ok(std::fs::write(
-        page,
-        format!("{}\n{tables}\n{}", &text[..begin], &text[end..]),
-    )?)
+    #[test]
+    fn a_figure_is_the_median_with_the_middle_half() {
+        let text = markdown(&results());
+        assert!(
+            text.starts_with("Measured on Abacus, 2 processors, Linux 6.0; 1 s a run; 5 rounds.\n"),
+            "{text}"
+        );
+        assert!(text.contains(
+            "\n### Echo: CPU per message, as a multiple of epoll\n\n| server | 64 B × 64 |\n|---|---:|\n| epoll | 1.00 |\n\
+             | doorkeeper | 1.20 (1.10–2.00) |\n"
+        ), "{text}");
+        assert!(text.contains("| doorkeeper | 0.83 (0.50–0.91) |"), "{text}");
+        assert!(!text.contains("†"), "{text}");
+    }
+
+    #[test]
+    fn a_missing_figure_is_no_zero() {
+        let mut found = results();
+        found["samples"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "scenario": "64 B × 64", "server": "tokio", "round": 0 }));
+        assert!(markdown(&found).contains("| tokio | – |"));
+    }
+
+    #[test]
+    fn every_table_of_a_troubled_scenario_has_the_mark() {
+        let mut found = results();
+        let samples = found["samples"].as_array_mut().unwrap();
+        for round in 0..5 {
+            let mut troubled = sample("64 B × 1000", "doorkeeper", round, 20.0);
+            troubled["errors"] = json!({ "refused": 1 });
+            samples.extend([sample("64 B × 1000", "epoll", round, 10.0), troubled]);
+        }
+        let text = markdown(&found);
+        let (_, growth) = text
+            .split_once("### Growth of CPU per message from 64 connections to 1000")
+            .unwrap();
+        let row = growth
+            .lines()
+            .find(|line| line.starts_with("| doorkeeper"))
+            .unwrap();
+        assert_eq!(row.matches('†').count(), 2, "{row}");
+        let rows = text.lines().filter(|line| line.starts_with("| doorkeeper"));
+        assert!(
+            rows.clone().count() > 8 && rows.clone().all(|row| row.contains('†')),
+            "{text}"
+        );
+        assert!(text.contains(
+            "- doorkeeper, 64 B × 1000: 5 connections failed (refused), in 5 of 5 rounds."
+        ));
+    }
+
+    #[test]
+    fn a_scenario_is_compared_with_the_yardstick_of_its_suite() {
+        let mut found = results();
+        found["samples"] = json!([
+            sample("relay 64 B × 64", "haproxy", 0, 10.0),
+            sample("relay 64 B × 64", "doorkeeper", 0, 8.0),
+            sample("kv SET 1 MB", "redis-server", 0, 10.0),
+            sample("kv SET 1 MB", "doorkeeper", 0, 11.0),
+        ]);
+        let text = markdown(&found);
+        assert!(
+            text.contains("### Relay: CPU per message, as a multiple of haproxy\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("| doorkeeper | 0.80 |") && text.contains("| doorkeeper | 1.10 |"),
+            "{text}"
+        );
+        assert!(!text.contains("Echo"), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let mut found = results();
+        found["missing"] = json!([{ "server": "nginx", "suite": "relay", "why": "not found" }]);
+        assert!(markdown(&found).contains("\n**Missing:** nginx (relay): not found.\n"));
+    }
 }

@@ -1,8 +1,8 @@
-//! What does not depend on the machine's mood: sizes, crates, instructions, system calls; and how long a build takes.
+//! What depends little on the state of the machine: sizes, crates, instructions, system calls; and how long a build takes.
 
-use crate::measure::{Running, start};
-use crate::peers::{Peer, build_rust};
-use crate::{Result, root};
+use crate::peers::{Peer, Program, Server};
+use crate::process::{Running, start};
+use crate::{Result, build, root};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -11,24 +11,24 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// Those whose size, tree and build are weighed.
+/// The servers with a size, a dependency tree and a build time.
 const WEIGHED: [&str; 4] = ["doorkeeper", "tokio", "mio", "message-io"];
 
 /// How often each is built from nothing.
 const BUILDS: usize = 2;
 
-pub fn all(peers: &[Peer]) -> Result<Value> {
-    build_rust("empty", &root().join("benches/target"))?;
-    let empty = std::fs::metadata(root().join("benches/target/release/peer-empty"))?.len();
-    let builds = builds(peers)?;
+pub fn all(servers: &[&Server]) -> Result<Value> {
+    let empty = std::fs::metadata(build::peer("peer-empty", None)?)?.len();
+    let builds = builds(servers)?;
     let mut weights = Map::new();
-    for peer in peers {
+    for server in servers {
+        let peer = server.peer;
         eprintln!("weighing {}", peer.name);
         let mut weight = Map::new();
         if WEIGHED.contains(&peer.name) {
             weight.insert(
                 "bytes_over_empty".into(),
-                json!(std::fs::metadata(peer.program())?.len() - empty),
+                json!(std::fs::metadata(&server.program)?.len() - empty),
             );
             weight.insert(
                 "crates".into(),
@@ -41,19 +41,19 @@ pub fn all(peers: &[Peer]) -> Result<Value> {
         }
         for (name, connections) in [("instructions_1", 1), ("instructions_64", 64)] {
             let count = slope(
-                |rounds| instructions(&peer.program(), rounds, connections),
+                |rounds| instructions(server, rounds, connections),
                 connections,
             );
             weight.insert(name.into(), told(peer, "instructions", count));
         }
-        let count = slope(|rounds| calls(&peer.program(), rounds), 1);
+        let count = slope(|rounds| calls(server, rounds), 1);
         weight.insert("system_calls".into(), told(peer, "system calls", count));
         weights.insert(peer.name.into(), Value::Object(weight));
     }
     Ok(Value::Object(weights))
 }
 
-/// A count, or why there is none.
+/// A count, or the reason why there is none.
 fn told(peer: &Peer, what: &str, count: Result<f64>) -> Value {
     count.map_or_else(
         |error| {
@@ -64,7 +64,7 @@ fn told(peer: &Peer, what: &str, count: Result<f64>) -> Value {
     )
 }
 
-/// What one message more costs.
+/// The cost of one further message, from two runs of different length.
 fn slope(cost: impl Fn(usize) -> Result<u64>, connections: usize) -> Result<f64> {
     let (few, many) = if connections == 1 {
         (500, 1500)
@@ -75,10 +75,10 @@ fn slope(cost: impl Fn(usize) -> Result<u64>, connections: usize) -> Result<f64>
     Ok((more as f64 - less as f64) / ((many - few) * connections) as f64)
 }
 
-/// How long a lone connection rests after each echo, so that the server has looked for more, found none, and sleeps again.
+/// The pause of a lone connection after each echo. Within it the server reads to WouldBlock and sleeps again.
 const REST: Duration = Duration::from_millis(2);
 
-/// So many rounds of one echo on each of the connections.
+/// `rounds` times one echo on each of the connections.
 fn talk(address: &str, rounds: usize, connections: usize) -> Result<()> {
     let mut streams = Vec::new();
     for _ in 0..connections {
@@ -108,7 +108,7 @@ fn report_of(
     report: &Path,
 ) -> Result<String> {
     let talked = talk(&server.address);
-    // The tool ends with what it watches, and then writes its report. Whatever came of the talk, neither may stay.
+    // The tool ends when the server ends, and then writes its report. Both must end, also if the talk failed.
     let id = server.child.id();
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
     let watched = children
@@ -123,15 +123,15 @@ fn report_of(
     Ok(text?)
 }
 
-fn instructions(program: &Path, rounds: usize, connections: usize) -> Result<u64> {
+fn instructions(server: &Server, rounds: usize, connections: usize) -> Result<u64> {
     let report = std::env::temp_dir().join(format!("compare-callgrind-{}", std::process::id()));
     let mut command = Command::new("valgrind");
     command
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", report.display()))
-        .arg(program);
+        .arg(&server.program);
     let text = report_of(
-        start(command.arg("127.0.0.1:0"))?,
+        start(command.arg("127.0.0.1:0").args(server.args()))?,
         |address| talk(address, rounds, connections),
         &report,
     )?;
@@ -142,23 +142,26 @@ fn instructions(program: &Path, rounds: usize, connections: usize) -> Result<u64
     Ok(total.ok_or("callgrind counted nothing")?.trim().parse()?)
 }
 
-fn calls(program: &Path, rounds: usize) -> Result<u64> {
+fn calls(server: &Server, rounds: usize) -> Result<u64> {
     let report = std::env::temp_dir().join(format!("compare-strace-{}", std::process::id()));
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-o"]).arg(&report).arg(program);
+    command
+        .args(["-f", "-qq", "-o"])
+        .arg(&report)
+        .arg(&server.program);
     let text = report_of(
-        start(command.arg("127.0.0.1:0"))?,
+        start(command.arg("127.0.0.1:0").args(server.args()))?,
         |address| talk(address, rounds, 1),
         &report,
     )?;
-    // A call that another thread's interrupts is on two lines, and the second says so.
+    // A call during which another thread makes one stands on two lines; the second has "resumed".
     Ok(text
         .lines()
         .filter(|line| line.contains('(') && !line.contains(" resumed>"))
         .count() as u64)
 }
 
-/// How many crates a package brings, itself not counted.
+/// The number of crates that a package depends on.
 fn crates(package: &str) -> Result<usize> {
     let mut command = Command::new("cargo");
     command.args([
@@ -180,22 +183,25 @@ fn crates(package: &str) -> Result<usize> {
     Ok(names.len().saturating_sub(1))
 }
 
-/// Seconds from nothing to the program, in turns; the shortest of each, for only what disturbs makes it longer.
-fn builds(peers: &[Peer]) -> Result<Map<String, Value>> {
+/// Seconds from nothing to the program, in turns. The shortest time of each counts, because disturbance only adds time.
+fn builds(servers: &[&Server]) -> Result<Map<String, Value>> {
     let mut best: Map<String, Value> = Map::new();
     let target = root().join("benches/target/cold");
     for _ in 0..BUILDS {
-        for name in peers
-            .iter()
-            .map(|peer| peer.name)
-            .filter(|name| WEIGHED.contains(name))
-        {
+        for server in servers {
+            let name = server.peer.name;
+            let Program::Rust(package, _) = server.peer.program else {
+                continue;
+            };
+            if !WEIGHED.contains(&name) {
+                continue;
+            }
             eprintln!("building {name} from nothing");
             if target.exists() {
                 std::fs::remove_dir_all(&target)?;
             }
             let begin = Instant::now();
-            build_rust(name, &target)?;
+            build::peer(package, Some(&target))?;
             let took = begin.elapsed().as_secs_f64();
             let before = best
                 .get(name)

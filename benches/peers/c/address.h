@@ -1,4 +1,4 @@
-/* What the three servers in C share: the address, the listening socket, the announcement. */
+/* The servers in C share this: the address, the listening socket, the line that says where it listens. */
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -21,11 +21,6 @@ static struct sockaddr_in parse_address(const char *text) {
     return address;
 }
 
-__attribute__((unused)) static void set_nodelay(int socket) {
-    int on = 1;
-    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
 static void announce(int listener) {
     struct sockaddr_in address;
     socklen_t length = sizeof address;
@@ -34,10 +29,12 @@ static void announce(int listener) {
     fflush(stdout);
 }
 
+/* Accepted sockets inherit TCP_NODELAY from the listener, as they do in doorkeeper: one setsockopt, not one a connection. */
 __attribute__((unused)) static int listen_on(const char *text) {
     struct sockaddr_in address = parse_address(text);
     int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1024)) {
         perror(text);
         exit(1);

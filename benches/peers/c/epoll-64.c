@@ -1,3 +1,3 @@
-/* The yardstick with as many events a turn as doorkeeper takes. */
+/* The yardstick with 64 events a turn, as doorkeeper has by default. */
 #define EVENTS 64
 #include "epoll.c"

@@ -1,5 +1,5 @@
-/* The yardstick: echo on plain epoll, level-triggered, one recv and one send a message. No timers, no limits, no buffers: a
- * peer whose socket is full holds up all others until it takes the rest. */
+/* The yardstick: echo on plain epoll, level-triggered, one recv and one send a message. It has no timers, no limits and no
+ * buffers: while a peer's socket is full, the server waits for that peer and serves no other. */
 #define _GNU_SOURCE
 #include "address.h"
 #include <errno.h>
@@ -12,7 +12,7 @@
 
 static char buffer[65536];
 
-/* Sends all of it; says whether that went well. */
+/* Sends all bytes. Returns 0 if the connection failed. */
 static int send_all(int socket, const char *bytes, ssize_t count) {
     while (count > 0) {
         ssize_t sent = send(socket, bytes, count, MSG_NOSIGNAL);
@@ -41,7 +41,6 @@ int main(int argc, char **argv) {
             if (socket == listener) {
                 int client;
                 while ((client = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-                    set_nodelay(client);
                     struct epoll_event input = {.events = EPOLLIN, .data.fd = client};
                     epoll_ctl(poller, EPOLL_CTL_ADD, client, &input);
                 }

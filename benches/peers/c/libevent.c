@@ -19,7 +19,6 @@ static void on_end(struct bufferevent *stream, short what, void *unused) {
 
 static void on_accept(struct evconnlistener *listener, evutil_socket_t socket, struct sockaddr *peer, int length, void *unused) {
     (void)peer, (void)length, (void)unused;
-    set_nodelay(socket);
     struct bufferevent *stream = bufferevent_socket_new(evconnlistener_get_base(listener), socket, BEV_OPT_CLOSE_ON_FREE);
     bufferevent_setcb(stream, on_read, NULL, on_end, NULL);
     bufferevent_enable(stream, EV_READ | EV_WRITE);

@@ -36,7 +36,6 @@ static void on_connection(uv_stream_t *listener, int status) {
     uv_tcp_t *client = malloc(sizeof *client);
     uv_tcp_init(listener->loop, client);
     uv_accept(listener, (uv_stream_t *)client);
-    uv_tcp_nodelay(client, 1);
     uv_read_start((uv_stream_t *)client, on_allocate, on_read);
 }
 
@@ -48,6 +47,8 @@ int main(int argc, char **argv) {
     uv_tcp_init(loop, &listener);
     if (uv_tcp_bind(&listener, (const struct sockaddr *)&address, 0) || uv_listen((uv_stream_t *)&listener, 1024, on_connection))
         return 1;
+    /* Accepted sockets inherit it. */
+    uv_tcp_nodelay(&listener, 1);
     int descriptor;
     uv_fileno((uv_handle_t *)&listener, &descriptor);
     announce(descriptor);

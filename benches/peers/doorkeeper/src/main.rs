@@ -1,4 +1,4 @@
-//! Echo on doorkeeper, with its idle timeout, its limits and its statistics switched on.
+//! Echo on doorkeeper, with its idle timeout, limits and statistics on.
 
 use doorkeeper::{Config, Context, Handler, Reactor};
 use std::io::{Error, Result};

@@ -1,4 +1,5 @@
-//! Echo on mio alone, as short as it goes: no timers, no limits; a peer whose socket is full holds up all others.
+//! Echo on mio alone, without timers, limits or buffers: while a peer's socket is full, the server waits for that peer and serves
+//! no other.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
@@ -7,7 +8,8 @@ use std::io::{ErrorKind, Read, Result, Write};
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// Echoes until there is no more; says whether the connection goes on. Where the peer has closed, that is known by reading on.
+/// Echoes what has come; returns whether the connection stays open. A short read ends the loop, unless the peer has ended: then
+/// only a further read returns the end.
 fn echo(stream: &mut TcpStream, buffer: &mut [u8], closed: bool) -> Result<bool> {
     loop {
         let count = match stream.read(buffer) {
@@ -45,13 +47,13 @@ fn main() -> Result<()> {
             if event.token() == LISTENER {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
-                    let place = streams.vacant_entry();
+                    let slot = streams.vacant_entry();
                     poll.registry().register(
                         &mut stream,
-                        Token(place.key()),
+                        Token(slot.key()),
                         Interest::READABLE,
                     )?;
-                    place.insert(stream);
+                    slot.insert(stream);
                 }
             } else if let Some(stream) = streams.get_mut(event.token().0)
                 && !echo(stream, &mut buffer, event.is_read_closed()).unwrap_or(false)
