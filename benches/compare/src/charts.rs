@@ -8,13 +8,14 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A bar of multiples ends here, so that the short bars can be told apart. It is then drawn with a break.
+/// A bar of multiples ends here, so that short bars differ visibly. A longer one is drawn with a break.
 const MOST: f64 = 2.0;
 
-/// Shows how the yardstick answers to another setting, and so is in the tables only.
+/// The yardstick with another setting: only the tables have it.
 const LEFT_OUT: &str = "epoll-64";
 
 struct Picture {
+    file: &'static str,
     title: &'static str,
     panels: Vec<Panel>,
 }
@@ -36,44 +37,66 @@ struct Row {
     is_troubled: bool,
 }
 
-pub fn draw(results: &Value, folder: &Path) -> Result<()> {
-    let samples = Samples::of(results);
+/// Writes the pictures into a folder, and returns the lines of Markdown that show them.
+pub fn draw(results: &Value, folder: &Path) -> Result<String> {
+    let mut links = String::new();
+    for picture in pictures(&Samples::of(results)) {
+        std::fs::write(folder.join(picture.file), picture.svg())?;
+        let _ = writeln!(
+            links,
+            "![{}](performance/{})\n",
+            picture.title, picture.file
+        );
+    }
+    Ok(links)
+}
+
+/// The pictures of everything that was measured.
+fn pictures(samples: &Samples<'_>) -> Vec<Picture> {
     let [echo, relay, kv, http] = &suites::ALL;
-    let cpu = "CPU per message, as a multiple of the line: shorter is better";
+    let servers = [kv, http].into_iter();
     let pictures = [
-        ("cpu.svg", cpu, multiples(&samples, echo, "/cpu_ns")),
+        (
+            "cpu.svg",
+            "Echo: CPU per message; shorter is better",
+            multiples(samples, echo, "/cpu_ns"),
+        ),
         (
             "rate.svg",
-            "Messages a second, as a multiple of the line: longer is better",
-            multiples(&samples, echo, "/rate"),
+            "Echo: messages a second; longer is better",
+            multiples(samples, echo, "/rate"),
         ),
         (
             "latency.svg",
-            "99th percentile of the latency, as a multiple of the line: shorter is better",
-            multiples(&samples, echo, "/latency_ns/p99"),
+            "Echo: 99th percentile of the latency; shorter is better",
+            multiples(samples, echo, "/latency_ns/p99"),
         ),
         (
             "pressure.svg",
             "Idle connections; pings beside 4 flooders; pings beside 8 clients that never read",
-            pressure(&samples, echo),
+            pressure(samples, echo),
         ),
-        ("relay.svg", cpu, multiples(&samples, relay, "/cpu_ns")),
+        (
+            "relay.svg",
+            "Relay: CPU per message; shorter is better",
+            multiples(samples, relay, "/cpu_ns"),
+        ),
         (
             "servers.svg",
-            cpu,
-            [kv, http]
-                .into_iter()
-                .flat_map(|suite| multiples(&samples, suite, "/cpu_ns"))
+            "Key-value server and HTTP: CPU per request; shorter is better",
+            servers
+                .flat_map(|suite| multiples(samples, suite, "/cpu_ns"))
                 .collect(),
         ),
     ];
-    for (file, title, panels) in pictures {
-        let picture = Picture { title, panels };
-        if !picture.panels.is_empty() {
-            std::fs::write(folder.join(file), picture.svg())?;
-        }
-    }
-    Ok(())
+    let pictures = pictures.into_iter().map(|(file, title, panels)| Picture {
+        file,
+        title,
+        panels,
+    });
+    pictures
+        .filter(|picture| !picture.panels.is_empty())
+        .collect()
 }
 
 /// A panel for each busy scenario of a suite, its rows in the order of the values.
@@ -246,9 +269,15 @@ impl Picture {
                 .iter()
                 .flat_map(|panel| panel.rows.iter().map(move |row| (panel, row)))
         };
-        let mut note = "Median of the rounds".to_string();
+        let has_line = self.panels.iter().any(|panel| panel.yardstick.is_some());
+        let what = if has_line {
+            "Multiples of the line: median of the rounds"
+        } else {
+            "Median of the rounds"
+        };
+        let mut note = what.to_string();
         if rows().any(|(_, row)| row.middle_half.is_some()) {
-            note += "; thin line: middle half of the rounds";
+            note += "; thin line: their middle half";
         }
         if rows().any(|(panel, row)| row.value.is_some_and(|value| value > panel.most)) {
             note += "; a bar with a break is longer than drawn";
@@ -361,6 +390,7 @@ mod tests {
             rows,
         };
         Picture {
+            file: "cpu.svg",
             title: "CPU",
             panels: vec![panel],
         }
@@ -460,6 +490,15 @@ mod tests {
             (names(false).as_str(), names(true).as_str()),
             ("cba", "bca")
         );
+    }
+
+    #[test]
+    fn only_what_was_measured_is_drawn() {
+        let files: Vec<_> = pictures(&Samples::of(&results()))
+            .iter()
+            .map(|picture| picture.file)
+            .collect();
+        assert_eq!(files, ["cpu.svg", "rate.svg", "latency.svg"]);
     }
 
     #[test]

@@ -64,8 +64,8 @@ fn run(options: Option<Options>) -> Result<()> {
         if !options.again {
             std::fs::write(&file, format!("{}\n", serde_json::to_string(&results)?))?;
         }
-        charts::draw(&results, &folder)?;
-        page::put(&root().join("docs/performance.md"), &tables)?;
+        let charts = charts::draw(&results, &folder)?;
+        page::put(&root().join("docs/performance.md"), &(charts + &tables))?;
     }
     if options.again {
         Ok(())
@@ -94,7 +94,8 @@ fn measured(options: &Options) -> Result<Value> {
         }
     }
     let samples = measure::all(options, &servers, &load)?;
-    let weights = match options.weights.then(|| weigh::all(&echo(&servers))) {
+    let echo = echo(&servers);
+    let weights = match (options.weights && !echo.is_empty()).then(|| weigh::all(&echo)) {
         Some(Ok(weights)) => weights,
         // The samples took an hour to measure: they are kept.
         Some(Err(error)) => {

@@ -94,7 +94,7 @@ pub static ALL: [Peer; 20] = [
     },
 ];
 
-/// The body of the answer that the servers of the suite http give, that all of them give the same.
+/// The body of the answer of every server of the suite http. A server with another one is not compared.
 pub const HTTP_BODY: &str = "Hello, world!\n";
 
 fn of(suite: &Suite) -> impl Iterator<Item = &'static Peer> {
@@ -155,7 +155,7 @@ impl Peer {
             backend,
         };
         if server.is_installed() {
-            // Whether it starts shows whether it is there, and has the modules that it needs.
+            // A start shows whether it is installed, with the modules that it needs.
             server.start(0, Some("127.0.0.1:9"))?;
         }
         Ok(server)
@@ -163,7 +163,7 @@ impl Peer {
 }
 
 impl Server {
-    /// Whether it comes from the system, and not from here.
+    /// Whether a package of the system brings it.
     fn is_installed(&self) -> bool {
         !matches!(
             self.peer.program,
@@ -237,7 +237,7 @@ impl Server {
     }
 }
 
-/// One thread; all else is HAProxy's default, but for the size of a buffer where that is asked for.
+/// One thread; the buffer size (HAProxy's default is 16 KiB); otherwise HAProxy's defaults.
 fn haproxy(port: u16, backend: &str, buffer_bytes: u32) -> String {
     format!(
         "global
@@ -256,7 +256,7 @@ listen relay
     )
 }
 
-/// One process; all else is nginx's default.
+/// One process; otherwise nginx's defaults.
 fn nginx(mut command: Command, folder: &Path, body: &str) -> Result<Command> {
     // Debian has the module for streams in a file of its own.
     let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");

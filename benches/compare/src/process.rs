@@ -79,7 +79,7 @@ pub fn start(command: &mut Command) -> Result<Running> {
     Ok(running)
 }
 
-/// Starts a server that is told its port and a folder, and waits until it accepts a connection.
+/// Starts a server whose arguments name its port and files, and waits until it accepts a connection.
 pub fn start_on_port(command: impl FnOnce(u16, &Path) -> Result<Command>) -> Result<Running> {
     let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
     let folder =

@@ -6,7 +6,7 @@ use crate::suites::{self, Suite};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// What one run on one server found, for every run.
+/// One sample for each run of a scenario on a server.
 pub struct Samples<'a>(&'a [Value]);
 
 impl<'a> Samples<'a> {
@@ -74,8 +74,8 @@ impl<'a> Samples<'a> {
             }
         }
         let all = self.about(scenario, server).count();
-        let told = |(what, (sum, rounds))| format!("{sum} {what}, in {rounds} of {all} rounds");
-        counts.into_iter().map(told).collect()
+        let line = |(what, (sum, rounds))| format!("{sum} {what}, in {rounds} of {all} rounds");
+        counts.into_iter().map(line).collect()
     }
 
     /// The mark of a figure that is worked out from these scenarios, if something went wrong in one of them.
@@ -215,7 +215,7 @@ pub mod tests {
     }
 
     #[test]
-    fn every_trouble_is_told_with_its_rounds() {
+    fn every_trouble_is_listed_with_its_rounds() {
         let mut broken = sample("64 B × 64", "epoll", 5, 1.0);
         broken["errors"] = json!({ "refused": 3 });
         broken["unanswered"] = json!(2);

@@ -149,23 +149,23 @@ fn busy(text: &mut String, samples: &Samples<'_>, suite: &Suite) {
     );
 }
 
-/// What the marks mean.
+/// Explains the marks.
 fn troubles(text: &mut String, samples: &Samples<'_>) {
-    let mut told = String::new();
+    let mut lines = String::new();
     for suite in &suites::ALL {
         for scenario in samples.scenarios(suite) {
             for server in samples.servers(suite) {
                 let troubles = samples.troubles(scenario, server);
                 if !troubles.is_empty() {
-                    let _ = writeln!(told, "- {server}, {scenario}: {}.", troubles.join("; "));
+                    let _ = writeln!(lines, "- {server}, {scenario}: {}.", troubles.join("; "));
                 }
             }
         }
     }
-    if !told.is_empty() {
+    if !lines.is_empty() {
         let _ = write!(
             text,
-            "\n### What failed (†)\n\nThe marked figures count the requests that were answered.\n\n{told}"
+            "\n### What failed (†)\n\nThe marked figures count the requests that were answered.\n\n{lines}"
         );
     }
 }

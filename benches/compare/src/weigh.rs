@@ -44,17 +44,20 @@ pub fn all(servers: &[&Server]) -> Result<Value> {
                 |rounds| instructions(server, rounds, connections),
                 connections,
             );
-            weight.insert(name.into(), told(peer, "instructions", count));
+            weight.insert(name.into(), or_reason(peer, "instructions", count));
         }
         let count = slope(|rounds| calls(server, rounds), 1);
-        weight.insert("system_calls".into(), told(peer, "system calls", count));
+        weight.insert(
+            "system_calls".into(),
+            or_reason(peer, "system calls", count),
+        );
         weights.insert(peer.name.into(), Value::Object(weight));
     }
     Ok(Value::Object(weights))
 }
 
 /// A count, or the reason why there is none.
-fn told(peer: &Peer, what: &str, count: Result<f64>) -> Value {
+fn or_reason(peer: &Peer, what: &str, count: Result<f64>) -> Value {
     count.map_or_else(
         |error| {
             eprintln!("MISSING: {what} of {}: {error}", peer.name);

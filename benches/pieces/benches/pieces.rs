@@ -1,4 +1,4 @@
-//! The pieces of the library, each without a socket: `./benches/pieces/run`.
+//! The parts of the library, measured without a socket: `./benches/pieces/run`.
 
 #[cfg(not(doorkeeper_pieces))]
 compile_error!(

@@ -1,1 +1,1 @@
-//! Nothing: what is measured is in `benches/pieces.rs`.
+//! Empty: the benchmarks are in `benches/pieces.rs`.

@@ -1,3 +1,3 @@
-//! Nothing: what a program weighs before it does anything.
+//! An empty program: its size is the part of every program's size that no library adds.
 
 fn main() {}
