@@ -48,11 +48,8 @@ fn main() -> Result<()> {
                 while let Ok((mut stream, _)) = listener.accept() {
                     stream.set_nodelay(true)?;
                     let slot = streams.vacant_entry();
-                    poll.registry().register(
-                        &mut stream,
-                        Token(slot.key()),
-                        Interest::READABLE,
-                    )?;
+                    poll.registry()
+                        .register(&mut stream, Token(slot.key()), Interest::READABLE)?;
                     slot.insert(stream);
                 }
             } else if let Some(stream) = streams.get_mut(event.token().0)
