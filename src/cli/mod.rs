@@ -17,6 +17,7 @@ mod story;
 mod table;
 mod values;
 mod writer;
+mod zone;
 
 use args::Command;
 use std::fmt::Display;

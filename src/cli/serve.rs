@@ -2,23 +2,59 @@
 
 use super::ports::{self, Holder};
 use super::serve_args::{Kind, Serve};
+use super::zone::SystemZone;
 use super::{Failure, descriptors, logging, output, signals, table};
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
-use doorkeeper::{Id, Reactor, Reason};
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use doorkeeper::{Id, ListenOptions, Reactor, Reason};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+use std::cell::RefCell;
+use std::ffi::c_int;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// SIGUSR1 logs at most one table in this time.
+const TABLE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What services take their answers from, and SIGHUP reads again.
+#[derive(Clone)]
+struct Sources {
+    quotes: Rc<RefCell<Quotes>>,
+    /// `None`: daytime is in UTC, or is not served.
+    zone: Option<Rc<SystemZone>>,
+}
+
+impl Sources {
+    fn read(options: &Serve) -> Result<Sources, Failure> {
+        let mut kinds = options.listeners.iter().map(|listener| listener.0);
+        let is_local = !options.utc && kinds.any(|kind| kind == Kind::Daytime);
+        Ok(Sources {
+            quotes: Rc::new(RefCell::new(read_quotes(options)?)),
+            zone: is_local.then(|| Rc::new(SystemZone::new())),
+        })
+    }
+}
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     logging::start();
-    let quotes = read_quotes(&options)?;
+    let sources = Sources::read(&options)?;
     limit_connections(&mut options);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let mut observers = options.observation.start(&mut reactor)?;
-    let (announcement, listeners) = listen_all(&mut reactor, &options, &quotes)?;
-    watch_signals(&mut reactor, options.shutdown_timeout)
+    let (announcement, listeners) = listen_all(&mut reactor, &options, &sources)?;
+    let control = Control {
+        patience: options.shutdown_timeout,
+        quotes_path: options.quotes,
+        sources,
+        is_shutting_down: false,
+        table: None,
+    };
+    control
+        .watch(&mut reactor)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     announce(&announcement)?;
     let ran = match &mut observers {
@@ -67,11 +103,11 @@ type Listening = (String, Vec<(Id, SocketAddr)>);
 fn listen_all(
     reactor: &mut Reactor,
     options: &Serve,
-    quotes: &Quotes,
+    sources: &Sources,
 ) -> Result<Listening, Failure> {
     let (mut announcement, mut listeners) = (String::new(), Vec::new());
     for &(kind, address) in &options.listeners {
-        let bound = listen(reactor, kind, address, options, quotes)
+        let bound = listen(reactor, kind, address, &options.listen, sources)
             .and_then(|id| Ok((id, reactor.local_addr(id)?)));
         let (id, bound) =
             bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
@@ -86,26 +122,22 @@ fn listen(
     reactor: &mut Reactor,
     kind: Kind,
     address: SocketAddr,
-    options: &Serve,
-    quotes: &Quotes,
+    options: &ListenOptions,
+    sources: &Sources,
 ) -> io::Result<Id> {
-    let listen = &options.listen;
+    let Sources { quotes, zone } = sources.clone();
     match kind {
-        Kind::Echo => reactor.listen_with(address, listen, |_| Some(Echo)),
-        Kind::Discard => reactor.listen_with(address, listen, |_| Some(Discard)),
-        Kind::Chargen => reactor.listen_with(address, listen, |_| Some(Chargen::default())),
-        Kind::Time => reactor.listen_with(address, listen, |_| Some(Time)),
+        Kind::Echo => reactor.listen_with(address, options, |_| Some(Echo)),
+        Kind::Discard => reactor.listen_with(address, options, |_| Some(Discard)),
+        Kind::Chargen => reactor.listen_with(address, options, |_| Some(Chargen::default())),
+        Kind::Time => reactor.listen_with(address, options, |_| Some(Time)),
         Kind::Daytime => {
-            let daytime = if options.utc {
-                Daytime::utc()
-            } else {
-                Daytime::local()
-            };
-            reactor.listen_with(address, listen, move |_| Some(daytime.clone()))
+            let daytime = move || zone.as_ref().map_or(Daytime::utc(), |zone| zone.daytime());
+            reactor.listen_with(address, options, move |_| Some(daytime()))
         }
         Kind::Qotd => {
-            let qotd = Qotd::new(quotes.clone());
-            reactor.listen_with(address, listen, move |_| Some(qotd.clone()))
+            let qotd = move || Qotd::new(quotes.borrow().clone());
+            reactor.listen_with(address, options, move |_| Some(qotd()))
         }
     }
 }
@@ -142,25 +174,69 @@ fn in_use(port: u16) -> String {
     }
 }
 
-/// The first SIGINT or SIGTERM begins the shutdown, the second stops the loop.
-fn watch_signals(reactor: &mut Reactor, patience: Duration) -> io::Result<()> {
-    let mut is_shutting_down = false;
-    signals::watch(
-        reactor,
-        &[SIGINT, SIGTERM, SIGUSR1],
-        move |reactor, signal| {
-            let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
-            if signal == SIGUSR1 {
-                table::log(&reactor.snapshot());
-            } else if std::mem::replace(&mut is_shutting_down, true) {
-                log::info!("{name} again: stopping at once");
-                reactor.stop();
-            } else {
-                log::info!("{name}: shutting down; open connections have {patience:?} to finish");
-                reactor.shutdown(patience);
+/// What signals change while the program serves.
+struct Control {
+    patience: Duration,
+    quotes_path: Option<PathBuf>,
+    sources: Sources,
+    is_shutting_down: bool,
+    /// When the last table was logged.
+    table: Option<Instant>,
+}
+
+impl Control {
+    fn watch(self, reactor: &mut Reactor) -> io::Result<()> {
+        let mut control = self;
+        // Its default action would end the program. A flag's handler does not wake the loop.
+        signal_hook::flag::register(SIGUSR2, Arc::default())?;
+        signals::watch(
+            reactor,
+            &[SIGINT, SIGTERM, SIGHUP, SIGUSR1],
+            move |reactor, signal, count| match signal {
+                SIGHUP => control.reload(),
+                SIGUSR1 => control.log_table(reactor),
+                _ => (0..count).for_each(|_| control.end(reactor, signal)),
+            },
+        )
+    }
+
+    /// The first signal begins the shutdown, the second stops the loop.
+    fn end(&mut self, reactor: &mut Reactor, signal: c_int) {
+        let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
+        let patience = self.patience;
+        if std::mem::replace(&mut self.is_shutting_down, true) {
+            log::info!("{name} again: stopping at once");
+            reactor.stop();
+        } else {
+            log::info!("{name}: shutting down; open connections have {patience:?} to finish");
+            reactor.shutdown(patience);
+        }
+    }
+
+    /// Reads again what is read at the start. If that fails, what was read before stays.
+    fn reload(&self) {
+        log::info!("SIGHUP: reading the quotes and the time zone again");
+        if let Some(zone) = &self.sources.zone {
+            zone.reload();
+        }
+        if let Some(path) = &self.quotes_path {
+            match Quotes::read(path) {
+                Ok(quotes) => drop(self.sources.quotes.replace(quotes)),
+                Err(error) => log::error!(
+                    "--quotes {}: {error}; the earlier quotes stay",
+                    path.display()
+                ),
             }
-        },
-    )
+        }
+    }
+
+    fn log_table(&mut self, reactor: &Reactor) {
+        let now = Instant::now();
+        if self.table.is_none_or(|last| now - last >= TABLE_INTERVAL) {
+            self.table = Some(now);
+            table::log(&reactor.snapshot());
+        }
+    }
 }
 
 fn log_totals(reactor: &Reactor) {

@@ -52,7 +52,9 @@ Options:
 const HELP_END: &str = "
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
 Each listener prints one line, `listening SERVICE ADDRESS`, to standard output.
-SIGUSR1 logs a table of every listener and connection, most loaded first.
+SIGUSR1 logs a table of every listener and connection, most loaded first, at
+most once a second. SIGHUP reads the file of --quotes and the system's time zone
+again; the zone is also read once a minute. SIGUSR2 does nothing.
 The log goes to standard error; RUST_LOG sets its level: error, warn, info [the
 default], debug or trace.
 ";

@@ -159,8 +159,10 @@ impl Load<'_> {
         let mut reactor = Reactor::new(config).map_err(Failure::start)?;
         let interrupted = Rc::new(Cell::new(false));
         let seen = Rc::clone(&interrupted);
-        signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _| seen.set(true))
-            .map_err(Failure::start)?;
+        signals::watch(&mut reactor, &[SIGINT, SIGTERM], move |_, _, _| {
+            seen.set(true)
+        })
+        .map_err(Failure::start)?;
         let others = std::iter::repeat_n(Planned::Mute, options.mutes)
             .chain((0..options.flooders).map(Planned::Flooder));
         let planned = others
