@@ -1,19 +1,22 @@
-//! The client half: socket → connect → read/write → close, on the reactor's own loop.
+//! Outgoing connections: promises 22 to 24.
 //!
-//! The reactors here are turned by hand, so that what has happened before which turn is certain.
+//! The reactors here are turned by hand, so it is certain what has happened before which turn.
 
 mod common;
 
-use common::{PATIENCE, alone, client, have, read_all, read_exactly, set};
+use common::{
+    Echo, NOW, Receipt, alone, blocking_listener, client, have, is_nonblocking, listen, pass,
+    reactor, read_all, read_exactly, refusing_address, reset, set, turn_until,
+};
 use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Reactor, Reason};
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// What was heard of a connection, in order.
+/// A callback and what it was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     Open(SocketAddr),
@@ -22,15 +25,9 @@ enum Heard {
     Closed(Reason),
 }
 
+/// The callbacks of some connections in their order, and the last receipt.
 #[derive(Clone, Default)]
 struct Diary(Rc<RefCell<Vec<Heard>>>, Rc<RefCell<Option<Receipt>>>);
-
-/// The receipt of whoever closed last.
-struct Receipt {
-    error: Option<(ErrorKind, String)>,
-    age: Duration,
-    sent: u64,
-}
 
 impl Diary {
     fn take(&self) -> Vec<Heard> {
@@ -38,15 +35,13 @@ impl Diary {
     }
 
     fn receipt(&self) -> Receipt {
-        self.1.take().expect("nobody closed")
+        self.1.take().expect("no connection closed")
     }
 
-    /// A handler that writes here, and in `on_open` says `hello`.
+    /// A handler that writes here, and sends `hello` in `on_open`.
     fn caller(&self, hello: &'static [u8]) -> Caller {
-        Caller {
-            diary: self.clone(),
-            hello,
-        }
+        let diary = self.clone();
+        Caller { diary, hello }
     }
 }
 
@@ -82,53 +77,17 @@ impl Handler for Caller {
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
         self.note(Heard::Closed(closed.reason));
-        let error = closed
-            .error
-            .as_ref()
-            .map(|error| (error.kind(), error.to_string()));
-        *self.diary.1.borrow_mut() = Some(Receipt {
-            error,
-            age: closed.age,
-            sent: closed.sent,
-        });
+        *self.diary.1.borrow_mut() = Some(Receipt::of(closed));
     }
 }
 
-fn reactor() -> Reactor {
-    Reactor::new(Config::default()).unwrap()
-}
-
-/// Turns until `done`, and fails if that takes too long.
-fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
-    let start = Instant::now();
-    while !done(reactor) {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "never came: {:?}",
-            reactor.stats()
-        );
-        reactor.turn(Some(PATIENCE)).unwrap();
-    }
-}
-
-fn until_all_closed(reactor: &mut Reactor) {
+fn turn_until_all_closed(reactor: &mut Reactor) {
     turn_until(reactor, |reactor| reactor.stats().open == 0);
 }
 
-fn listener() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-/// An address where nobody listens.
-fn nobody() -> SocketAddr {
-    listener().1
-}
-
-/// A listener with a backlog of 0, whose waiting room is full: the SYN of whoever comes next is dropped. What keeps it so is
-/// returned with its address.
-fn full_house() -> (SocketAddr, Socket, TcpStream) {
+/// A listener with a backlog of 0 and one connection in its accept queue: the kernel drops every further SYN. Returned with its
+/// address is what keeps it full.
+fn full_listener() -> (SocketAddr, Socket, TcpStream) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
         .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
@@ -138,19 +97,15 @@ fn full_house() -> (SocketAddr, Socket, TcpStream) {
     (address, socket, client(address))
 }
 
-fn within(timeout: Duration) -> ConnectOptions {
-    set(|options: &mut ConnectOptions| {
-        options.timeout = Some(timeout);
-    })
+fn with_timeout(timeout: Duration) -> ConnectOptions {
+    set(|options: &mut ConnectOptions| options.timeout = Some(timeout))
 }
 
-fn from(local: SocketAddr) -> ConnectOptions {
-    set(|options: &mut ConnectOptions| {
-        options.local = Some(local);
-    })
+fn from_local(local: SocketAddr) -> ConnectOptions {
+    set(|options: &mut ConnectOptions| options.local = Some(local))
 }
 
-/// Has a call fail, and tells why: `on_close` alone is heard.
+/// Connects, expects the attempt to fail, and tells why. Of all callbacks only `on_close` is called.
 fn failure(address: SocketAddr, options: &ConnectOptions) -> (Reason, Receipt) {
     let (mut reactor, diary) = (reactor(), Diary::default());
     let id = reactor
@@ -160,19 +115,19 @@ fn failure(address: SocketAddr, options: &ConnectOptions) -> (Reason, Receipt) {
         (reactor.stats().open, reactor.send(id, b"too early")),
         (1, 0)
     );
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     let heard = diary.take();
     let [Heard::Closed(reason)] = heard[..] else {
         panic!("{heard:?}")
     };
     let stats = reactor.stats();
     assert_eq!((stats.closed(reason), stats.connected), (1, 0));
-    assert!(!reactor.wake(id), "the id has gone stale");
+    assert!(!reactor.wake(id), "the id is not stale");
     (reason, diary.receipt())
 }
 
 #[test]
-fn a_call_is_answered_both_ways() {
+fn bytes_go_both_ways_over_ipv4_and_ipv6() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
@@ -190,7 +145,7 @@ fn a_call_is_answered_both_ways() {
         stream.write_all(b"who is there?").unwrap();
         turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 13);
         drop(stream);
-        until_all_closed(&mut reactor);
+        turn_until_all_closed(&mut reactor);
         assert_eq!(
             diary.take(),
             [
@@ -205,43 +160,37 @@ fn a_call_is_answered_both_ways() {
 }
 
 #[test]
-fn nobody_there_is_refused() {
-    let (reason, receipt) = failure(nobody(), &ConnectOptions::default());
+fn an_address_without_a_listener_is_refused() {
+    let (reason, receipt) = failure(refusing_address(), &ConnectOptions::default());
     assert_eq!(reason, Reason::Refused);
     assert_eq!(receipt.error.unwrap().0, ErrorKind::ConnectionRefused);
 }
 
-/// One event a turn, and the time of all of them is over: those that the server's queue has taken are not timed out.
+/// Five attempts are established and past their timeout, and a turn takes one event. The kernel is asked before one times out.
 #[test]
-fn no_call_is_given_up_for_an_answer_that_was_not_yet_taken() {
-    let (_listener, address) = listener();
-    let mut reactor = Reactor::new(set(|config: &mut Config| {
-        config.events_per_turn = 1;
-    }))
-    .unwrap();
+fn an_established_connection_does_not_time_out_before_its_event_is_taken() {
+    let (_listener, address) = blocking_listener();
+    let mut reactor = Reactor::new(set(|config: &mut Config| config.events_per_turn = 1)).unwrap();
     let diary = Diary::default();
     let wait = Duration::from_millis(100);
     for _ in 0..5 {
         reactor
-            .connect_with(address, &within(wait), diary.caller(b""))
+            .connect_with(address, &with_timeout(wait), diary.caller(b""))
             .unwrap();
     }
-    reactor.turn(Some(Duration::ZERO)).unwrap();
-    let over = Instant::now() + wait;
-    while Instant::now() < over {
-        std::thread::yield_now();
-    }
+    reactor.turn(NOW).unwrap();
+    pass(wait);
     for _ in 0..3 {
-        reactor.turn(Some(Duration::ZERO)).unwrap();
+        reactor.turn(NOW).unwrap();
     }
     assert_eq!(diary.take(), vec![Heard::Open(address); 5]);
 }
 
 #[test]
-fn a_full_waiting_room_times_out_when_asked_to() {
-    let (address, ..) = &full_house();
+fn an_attempt_at_a_full_listener_ends_after_its_timeout() {
+    let (address, ..) = &full_listener();
     let wait = Duration::from_millis(500);
-    let (reason, receipt) = failure(*address, &within(wait));
+    let (reason, receipt) = failure(*address, &with_timeout(wait));
     assert_eq!(reason, Reason::TimedOut);
     assert!(
         (wait..wait.mul_f64(1.1)).contains(&receipt.age),
@@ -252,19 +201,17 @@ fn a_full_waiting_room_times_out_when_asked_to() {
         receipt.error.unwrap(),
         (ErrorKind::TimedOut, "no answer within 500 ms".into())
     );
-    // The same limit for all of a reactor's calls; one of them has its own.
-    let config = set(|config: &mut Config| {
-        config.connect_timeout = wait;
-    });
+    // The reactor's limit holds for one attempt; the other has its own.
+    let config = set(|config: &mut Config| config.connect_timeout = wait);
     let (mut reactor, [usual, own]) = (
         Reactor::new(config).unwrap(),
         [Diary::default(), Diary::default()],
     );
     reactor.connect(*address, usual.caller(b"")).unwrap();
     reactor
-        .connect_with(*address, &within(wait / 2), own.caller(b""))
+        .connect_with(*address, &with_timeout(wait / 2), own.caller(b""))
         .unwrap();
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(
         (usual.take(), own.take()),
         (
@@ -282,18 +229,18 @@ fn a_full_waiting_room_times_out_when_asked_to() {
 }
 
 #[test]
-fn a_time_limit_is_over_once_the_connection_is_established() {
-    let ((listener, address), diary) = (listener(), Diary::default());
+fn the_connect_timeout_ends_once_the_connection_is_established() {
+    let ((listener, address), diary) = (blocking_listener(), Diary::default());
     let mut reactor = reactor();
     reactor
         .connect_with(
             address,
-            &within(Duration::from_millis(50)),
+            &with_timeout(Duration::from_millis(50)),
             diary.caller(b""),
         )
         .unwrap();
     reactor
-        .connect_with(address, &within(Duration::MAX), diary.caller(b""))
+        .connect_with(address, &with_timeout(Duration::MAX), diary.caller(b""))
         .unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 2);
     assert_eq!(reactor.next_deadline(), None);
@@ -302,22 +249,22 @@ fn a_time_limit_is_over_once_the_connection_is_established() {
     drop(listener);
 }
 
-/// connect has succeeded when the request is in the queue: data can be sent, and more than that, before anyone accepts.
+/// A connection is established once it is in the server's accept queue. Data and FIN can be sent before the server accepts it.
 #[test]
-fn who_is_not_yet_accepted_is_heard_all_the_same() {
-    let (listener, address) = listener();
+fn bytes_sent_before_the_server_accepts_arrive() {
+    let (listener, address) = blocking_listener();
     let (mut reactor, diary) = (reactor(), Diary::default());
     let id = reactor
         .connect(address, diary.caller(b"before you said hello"))
         .unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent > 0);
     assert!(reactor.half_close(id));
-    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.turn(NOW).unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     assert_eq!(read_all(&mut stream).unwrap(), b"before you said hello");
     stream.write_all(b"and I still hear you").unwrap();
     drop(stream);
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     let wanted = [
         Heard::Open(address),
         Heard::Data(b"and I still hear you".to_vec()),
@@ -325,12 +272,12 @@ fn who_is_not_yet_accepted_is_heard_all_the_same() {
         Heard::Closed(Reason::Finished),
     ];
     assert_eq!(diary.take(), wanted);
-    // Who has nothing to say can end its output before the connection is established.
+    // The output can be ended before the connection is established.
     let id = reactor.connect(address, diary.caller(b"")).unwrap();
     assert!(reactor.half_close(id));
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 2);
     assert_eq!(read_all(&mut listener.accept().unwrap().0).unwrap(), b"");
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(
         diary.take(),
         [
@@ -341,7 +288,7 @@ fn who_is_not_yet_accepted_is_heard_all_the_same() {
     );
 }
 
-/// Sends its number, wants it back, and finishes.
+/// Sends its number, expects it back, and finishes.
 struct Numbered {
     number: u32,
     answered: Rc<Cell<u32>>,
@@ -364,21 +311,10 @@ impl Handler for Numbered {
     }
 }
 
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        Ok(cx.write(input))
-    }
-}
-
 #[test]
-fn a_thousand_at_once() {
+fn a_thousand_connections_at_once_are_each_answered() {
     let (mut reactor, answered) = (reactor(), Rc::new(Cell::new(0)));
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
-        .unwrap();
-    let address = reactor.local_addr(id).unwrap();
+    let address = listen(&mut reactor, |_| Some(Echo));
     for number in 0..1000 {
         reactor
             .connect(
@@ -401,21 +337,21 @@ fn a_thousand_at_once() {
 }
 
 #[test]
-fn a_call_can_be_ended_before_it_is_answered() {
-    let (address, ..) = &full_house();
+fn an_attempt_can_be_closed_before_it_is_established() {
+    let (address, ..) = &full_listener();
     let (mut reactor, diary) = (reactor(), Diary::default());
-    // Not even begun; then on its way.
+    // Before connect(2) is called, and after.
     for turns in [0, 1] {
         let id = reactor.connect(*address, diary.caller(b"")).unwrap();
-        (0..turns).for_each(|_| reactor.turn(Some(Duration::ZERO)).unwrap());
+        (0..turns).for_each(|_| reactor.turn(NOW).unwrap());
         assert_eq!(diary.take(), []);
         assert!(reactor.close(id));
-        reactor.turn(Some(Duration::ZERO)).unwrap();
+        reactor.turn(NOW).unwrap();
         assert_eq!(diary.take(), [Heard::Closed(Reason::Closed)]);
         assert_eq!((reactor.stats().open, reactor.next_deadline()), (0, None));
     }
     reactor.connect(*address, diary.caller(b"")).unwrap();
-    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.turn(NOW).unwrap();
     reactor.connect(*address, diary.caller(b"")).unwrap();
     drop(reactor);
     assert_eq!(
@@ -427,27 +363,21 @@ fn a_call_can_be_ended_before_it_is_answered() {
     );
 }
 
-fn reset(stream: TcpStream) {
-    SockRef::from(&stream)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-}
-
 #[test]
-fn a_server_that_resets_at_once_is_told_apart() {
-    let ((listener, address), diary) = (listener(), Diary::default());
+fn a_reset_before_and_after_on_open_is_told_as_reset() {
+    let ((listener, address), diary) = (blocking_listener(), Diary::default());
     let mut reactor = reactor();
-    // Before this side has noticed that it is connected.
+    // Before the reactor has seen that the connection is established.
     reactor.connect(address, diary.caller(b"")).unwrap();
-    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.turn(NOW).unwrap();
     reset(listener.accept().unwrap().0);
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(diary.take(), [Heard::Closed(Reason::Reset)]);
     // And after it.
     reactor.connect(address, diary.caller(b"hello")).unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
     reset(listener.accept().unwrap().0);
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(
         diary.take(),
         [Heard::Open(address), Heard::Closed(Reason::Reset)]
@@ -455,11 +385,11 @@ fn a_server_that_resets_at_once_is_told_apart() {
     assert_eq!(diary.receipt().sent, 5);
 }
 
-/// The kernel may choose the very port that is called as the local one, where nobody listens.
+/// Where nothing listens, the kernel may choose the port that is connected to as the local one.
 #[test]
-fn a_socket_that_reached_itself_is_refused_and_leaves_the_port_free() {
-    let address = nobody();
-    let (reason, receipt) = failure(address, &from(address));
+fn a_socket_connected_to_itself_is_refused_and_leaves_the_port_free() {
+    let address = refusing_address();
+    let (reason, receipt) = failure(address, &from_local(address));
     assert_eq!(reason, Reason::Refused);
     assert!(receipt.error.unwrap().1.contains("connected to itself"));
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -469,21 +399,21 @@ fn a_socket_that_reached_itself_is_refused_and_leaves_the_port_free() {
 }
 
 #[test]
-fn a_local_address_can_be_chosen_and_its_trouble_is_named() {
-    let ((listener, address), diary) = (listener(), Diary::default());
+fn a_local_address_can_be_chosen_and_errors_name_it() {
+    let ((listener, address), diary) = (blocking_listener(), Diary::default());
     let mut reactor = reactor();
     reactor
         .connect_with(
             address,
-            &from("127.0.0.5:0".parse().unwrap()),
+            &from_local("127.0.0.5:0".parse().unwrap()),
             diary.caller(b""),
         )
         .unwrap();
-    let port = nobody().port();
+    let port = refusing_address().port();
     reactor
         .connect_with(
             address,
-            &from(([127, 0, 0, 6], port).into()),
+            &from_local(([127, 0, 0, 6], port).into()),
             diary.caller(b""),
         )
         .unwrap();
@@ -493,8 +423,8 @@ fn a_local_address_can_be_chosen_and_its_trouble_is_named() {
         "127.0.0.5".parse::<std::net::IpAddr>().unwrap()
     );
     assert_eq!(listener.accept().unwrap().1, ([127, 0, 0, 6], port).into());
-    // No address of ours; one of the other family; a port that another has.
-    let (reason, receipt) = failure(address, &from("192.0.2.1:0".parse().unwrap()));
+    // Not an address of this machine; one of the other family; a port that another socket has.
+    let (reason, receipt) = failure(address, &from_local("192.0.2.1:0".parse().unwrap()));
     assert_eq!(reason, Reason::Io);
     assert_eq!(
         receipt.error.unwrap(),
@@ -503,10 +433,10 @@ fn a_local_address_can_be_chosen_and_its_trouble_is_named() {
             "192.0.2.1 is not an address of this machine".into()
         )
     );
-    let (reason, receipt) = failure(address, &from("[::1]:0".parse().unwrap()));
+    let (reason, receipt) = failure(address, &from_local("[::1]:0".parse().unwrap()));
     assert_eq!(reason, Reason::Io);
     assert!(receipt.error.unwrap().1.contains("cannot bind to [::1]:0"));
-    let (reason, receipt) = failure(address, &from(address));
+    let (reason, receipt) = failure(address, &from_local(address));
     assert_eq!(reason, Reason::NoLocalPort);
     assert!(
         receipt
@@ -517,25 +447,25 @@ fn a_local_address_can_be_chosen_and_its_trouble_is_named() {
     );
 }
 
-/// Calls again from its own `on_close`, so many times.
-struct Stubborn {
+/// Connects again in its own `on_close`, `left` times.
+struct Reconnecting {
     address: SocketAddr,
     left: u32,
     tries: Rc<Cell<u32>>,
 }
 
-impl Handler for Stubborn {
+impl Handler for Reconnecting {
     fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         Ok(input.len())
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        assert_eq!((cx.write(b"to nobody"), cx.room()), (0, 0));
+        assert_eq!((cx.write(b"too late"), cx.room()), (0, 0));
         self.tries.set(self.tries.get() + 1);
         let Some(left) = self.left.checked_sub(1) else {
             return cx.stop();
         };
-        let again = Stubborn {
+        let again = Reconnecting {
             left,
             tries: Rc::clone(&self.tries),
             ..*self
@@ -548,9 +478,9 @@ impl Handler for Stubborn {
 }
 
 #[test]
-fn on_close_can_call_again_and_a_call_that_fails_at_once_does_not_recurse() {
+fn on_close_can_connect_again_without_recursion() {
     let tries = Rc::new(Cell::new(0));
-    let stubborn = |address, left| Stubborn {
+    let reconnecting = |address, left| Reconnecting {
         address,
         left,
         tries: Rc::clone(&tries),
@@ -558,25 +488,31 @@ fn on_close_can_call_again_and_a_call_that_fails_at_once_does_not_recurse() {
     let mut reactor = reactor();
     let mut run = |address, options: &ConnectOptions, left| {
         reactor
-            .connect_with(address, options, stubborn(address, left))
+            .connect_with(address, options, reconnecting(address, left))
             .unwrap();
         turn_until(&mut reactor, Reactor::is_done);
         reactor.run().unwrap();
         assert_eq!((tries.take(), reactor.stats().panics), (left + 1, 0));
     };
-    run(nobody(), &ConnectOptions::default(), 9);
-    // This one fails within the call of connect: 10,000 levels of it would not fit on a stack.
-    run(nobody(), &from("192.0.2.1:0".parse().unwrap()), 9_999);
-    // Whoever calls again while the reactor is dropped is told so.
-    let (address, ..) = &full_house();
-    reactor.connect(*address, stubborn(*address, 9)).unwrap();
+    run(refusing_address(), &ConnectOptions::default(), 9);
+    // This attempt fails within connect(2). 10,000 levels of recursion would overflow the stack.
+    run(
+        refusing_address(),
+        &from_local("192.0.2.1:0".parse().unwrap()),
+        9_999,
+    );
+    // Connecting while the reactor is dropped is an error.
+    let (address, ..) = &full_listener();
+    reactor
+        .connect(*address, reconnecting(*address, 9))
+        .unwrap();
     drop(reactor);
     assert_eq!(tries.get(), u32::MAX);
 }
 
 #[test]
-fn a_stream_connected_elsewhere_is_adopted_and_no_longer_blocks() {
-    let ((listener, address), diary) = (listener(), Diary::default());
+fn an_adopted_stream_is_made_nonblocking() {
+    let ((listener, address), diary) = (blocking_listener(), Diary::default());
     let mut reactor = reactor();
     let stream = TcpStream::connect(address).unwrap();
     let twin = stream.try_clone().unwrap();
@@ -585,21 +521,17 @@ fn a_stream_connected_elsewhere_is_adopted_and_no_longer_blocks() {
     reactor
         .adopt_stream(stream, diary.caller(b"adopted"))
         .unwrap();
-    assert!(
-        rustix::fs::fcntl_getfl(twin)
-            .unwrap()
-            .contains(rustix::fs::OFlags::NONBLOCK)
-    );
+    assert!(is_nonblocking(twin));
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 7);
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
-    reactor.turn(Some(Duration::ZERO)).unwrap();
+    reactor.turn(NOW).unwrap();
     assert_eq!(
         diary.take(),
         [Heard::Open(address), Heard::Data(b"early".to_vec())]
     );
     assert_eq!(read_exactly(&mut other, 7), b"adopted");
     other.shutdown(Shutdown::Write).unwrap();
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(read_all(&mut other).unwrap(), b"");
     let unconnected = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let error = reactor
@@ -611,7 +543,7 @@ fn a_stream_connected_elsewhere_is_adopted_and_no_longer_blocks() {
     );
 }
 
-/// Ends its output, and answers what still comes: with nothing, for its output has ended.
+/// Ends its output in `on_open`, and then tries to answer its input.
 struct HalfClosed(Rc<RefCell<Vec<u8>>>);
 
 impl Handler for HalfClosed {
@@ -624,7 +556,7 @@ impl Handler for HalfClosed {
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         assert_eq!(cx.write(b"late"), 0);
-        // Slowly, so that the end comes while input still lies unconsumed.
+        // A byte a turn, so the peer's end comes while input is unconsumed.
         self.0.borrow_mut().extend_from_slice(&input[..1]);
         let id = cx.id();
         cx.wake(id);
@@ -637,8 +569,8 @@ impl Handler for HalfClosed {
 }
 
 #[test]
-fn a_half_closed_connection_hears_everything_and_then_closes() {
-    let ((listener, address), heard) = (listener(), Rc::new(RefCell::new(Vec::new())));
+fn a_half_closed_connection_gets_all_its_input_and_then_closes() {
+    let ((listener, address), heard) = (blocking_listener(), Rc::new(RefCell::new(Vec::new())));
     let mut reactor = reactor();
     reactor
         .connect(address, HalfClosed(Rc::clone(&heard)))
@@ -649,22 +581,22 @@ fn a_half_closed_connection_hears_everything_and_then_closes() {
     let answer: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
     stream.write_all(&answer).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(*heard.borrow(), answer);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     assert_eq!(reactor.stats().closed(Reason::Finished), 1);
 }
 
 #[test]
-fn no_local_port_left_and_no_way_there_are_told_apart() {
+fn no_local_port_and_no_route_are_told_apart() {
     if !have("unshare") || !have("ip") {
         return;
     }
-    // In a network namespace of its own: four ports to call from, and no route but to itself.
+    // A network namespace of its own has four local ports, and no route but to itself.
     let setup = "ip link set lo up && echo 40000 40003 >/proc/sys/net/ipv4/ip_local_port_range \
                  && ip route add unreachable 198.51.100.0/24 && exec \"$0\" \"$@\"";
     if !alone(
-        "no_local_port_left_and_no_way_there_are_told_apart",
+        "no_local_port_and_no_route_are_told_apart",
         &["unshare", "--map-root-user", "--net", "sh", "-ec", setup],
     ) {
         return;
@@ -677,9 +609,7 @@ fn no_local_port_left_and_no_way_there_are_told_apart() {
     }
     turn_until(&mut reactor, |reactor| reactor.stats().connected == 4);
     for local in [None, Some("127.0.0.1:0".parse().unwrap())] {
-        let options = set(|options: &mut ConnectOptions| {
-            options.local = local;
-        });
+        let options = set(|options: &mut ConnectOptions| options.local = local);
         assert_eq!(
             failure(address, &options).0,
             Reason::NoLocalPort,
@@ -699,11 +629,15 @@ fn no_local_port_left_and_no_way_there_are_told_apart() {
 }
 
 #[test]
-fn out_of_descriptors_is_told_apart_and_passes() {
-    if !alone("out_of_descriptors_is_told_apart_and_passes", &[]) {
+fn running_out_of_descriptors_is_told_as_exhausted_and_passes() {
+    if !alone(
+        "running_out_of_descriptors_is_told_as_exhausted_and_passes",
+        &[],
+    ) {
         return;
     }
-    let ((listener, address), mut reactor, diary) = (listener(), reactor(), Diary::default());
+    let ((listener, address), mut reactor, diary) =
+        (blocking_listener(), reactor(), Diary::default());
     let mut hoard = Vec::new();
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let few = rustix::process::Rlimit {
@@ -715,7 +649,7 @@ fn out_of_descriptors_is_told_apart_and_passes() {
         hoard.push(file);
     }
     reactor.connect(address, diary.caller(b"")).unwrap();
-    until_all_closed(&mut reactor);
+    turn_until_all_closed(&mut reactor);
     assert_eq!(diary.take(), [Heard::Closed(Reason::Exhausted)]);
     hoard.clear();
     let id: Id = reactor.connect(address, diary.caller(b"")).unwrap();
