@@ -1,13 +1,15 @@
-//! The reactor in a program with a life of its own: in another loop, with foreign sources, and gone without a trace.
+//! The reactor inside a larger program: in a host's loop, with watched sources, and dropped. Promises 25 to 27.
 
 mod common;
 
 use async_io::{Async, Timer};
-use common::{PATIENCE, alone, client, echo};
+use common::{
+    Echo, NOW, PATIENCE, alone, client, descriptors, echo, listen, loopback, reactor, turn_until,
+};
 use doorkeeper::mio::event::Source;
 use doorkeeper::mio::net::UnixStream;
 use doorkeeper::mio::{Interest, Registry, Token};
-use doorkeeper::{Closed, Config, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
+use doorkeeper::{Closed, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -17,28 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-const NOW: Option<Duration> = Some(Duration::ZERO);
-
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        Ok(cx.write(input))
-    }
-}
-
-fn reactor() -> Reactor {
-    Reactor::new(Config::default()).unwrap()
-}
-
-fn listen(reactor: &mut Reactor) -> SocketAddr {
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
-        .unwrap();
-    reactor.local_addr(id).unwrap()
-}
-
-/// A source that counts what is asked of it, and does not own the socket it stands for.
+/// A source that counts its registrations and only borrows its socket.
 struct Borrowed {
     socket: Rc<RefCell<UnixStream>>,
     registered: Rc<Cell<i32>>,
@@ -74,19 +55,19 @@ impl Source for Borrowed {
     }
 }
 
-/// A watched socket of a reactor that is turned by hand.
+/// A reactor that is turned by hand, and watches a socket.
 struct Watched {
     reactor: Reactor,
     id: Id,
-    /// The other end of the socket.
+    /// The peer's end.
     far: UnixStream,
-    /// This end, which the source only borrows.
+    /// The watched end, which the source only borrows.
     _near: Rc<RefCell<UnixStream>>,
     registered: Rc<Cell<i32>>,
     calls: Rc<Cell<u32>>,
 }
 
-/// Watches one end of a pair of sockets; the callback counts its calls and then does `what`.
+/// Watches one end of a pair of sockets. The callback counts its calls and then does `what`.
 fn watched(mut what: impl FnMut(&mut Reactor, &mut UnixStream) -> Next + 'static) -> Watched {
     let (mut reactor, (near, far)) = (reactor(), UnixStream::pair().unwrap());
     let (near, registered, calls) = (
@@ -115,12 +96,13 @@ fn watched(mut what: impl FnMut(&mut Reactor, &mut UnixStream) -> Next + 'static
 }
 
 impl Watched {
+    /// Turns the loop once without sleeping. Returns how often the callback was called.
     fn turn(&mut self) -> u32 {
         self.reactor.turn(NOW).unwrap();
         self.calls.take()
     }
 
-    /// Whether nothing of it is left: the source was deregistered and dropped, the id names nothing.
+    /// True if the source is deregistered and dropped, and its id is stale.
     fn is_gone(&mut self) -> bool {
         self.reactor.turn(NOW).unwrap();
         let dropped = Rc::strong_count(&self.registered) == 1 && Rc::strong_count(&self.calls) == 1;
@@ -128,8 +110,8 @@ impl Watched {
     }
 }
 
-/// Reads until there is no more for now.
-fn read_up(socket: &mut UnixStream) -> io::Result<usize> {
+/// Reads to WouldBlock or the end, and counts the bytes.
+fn read_available(socket: &mut UnixStream) -> io::Result<usize> {
     let (mut total, mut buffer) = (0, [0; 1024]);
     loop {
         match socket.read(&mut buffer) {
@@ -142,11 +124,11 @@ fn read_up(socket: &mut UnixStream) -> io::Result<usize> {
 }
 
 #[test]
-fn a_foreign_source_is_called_when_it_is_ready_and_not_otherwise() {
+fn a_watched_source_is_called_when_it_is_ready_and_not_otherwise() {
     let total = Rc::new(Cell::new(0));
     let sum = Rc::clone(&total);
     let mut watched = watched(move |_, socket| {
-        sum.set(sum.get() + read_up(socket).unwrap());
+        sum.set(sum.get() + read_available(socket).unwrap());
         Next::Wait
     });
     assert_eq!((watched.turn(), watched.turn(), watched.turn()), (1, 0, 0));
@@ -154,7 +136,7 @@ fn a_foreign_source_is_called_when_it_is_ready_and_not_otherwise() {
     watched.far.write_all(b"1234").unwrap();
     watched.far.write_all(b"567").unwrap();
     assert_eq!((watched.turn(), watched.turn(), total.get()), (1, 0, 7));
-    // By its id it is woken and closed, like everything else.
+    // Its id wakes and closes it, as any other.
     assert!(watched.reactor.wake(watched.id));
     assert_eq!((watched.turn(), watched.turn()), (1, 0));
     assert_eq!(
@@ -170,23 +152,23 @@ fn a_foreign_source_is_called_when_it_is_ready_and_not_otherwise() {
             .reactor
             .next_deadline()
             .is_some_and(|due| due <= Instant::now()),
-        "there is something to do at once"
+        "the closing is due at once"
     );
     assert!(watched.is_gone());
 }
 
 #[test]
-fn a_foreign_source_that_has_more_shares_the_loop() {
+fn a_watched_source_with_more_to_do_shares_the_loop() {
     let mut watched = watched(|_, socket| match socket.read(&mut [0; 16]) {
         Ok(_) => Next::Again,
         Err(_) => Next::Wait,
     });
     watched.far.write_all(&[0; 16 * 100]).unwrap();
-    let mut stream = client(listen(&mut watched.reactor));
+    let mut stream = client(listen(&mut watched.reactor, |_| Some(Echo)));
     stream.write_all(b"echo").unwrap();
     let mut turns = 0;
     while watched.reactor.stats().bytes_sent < 4 {
-        // One call a turn, however much there is to read, and no sleep between.
+        // One call a turn, however much there is to read, and no sleep between the turns.
         assert!(
             watched
                 .reactor
@@ -195,7 +177,7 @@ fn a_foreign_source_that_has_more_shares_the_loop() {
         );
         assert_eq!(watched.turn(), 1);
         turns += 1;
-        assert!(turns < 50, "the connection is kept waiting");
+        assert!(turns < 50, "the connection is not served");
     }
     for _ in turns..=100 {
         assert_eq!(watched.turn(), 1);
@@ -203,11 +185,10 @@ fn a_foreign_source_that_has_more_shares_the_loop() {
     assert_eq!(watched.turn(), 0);
 }
 
-/// What a turn within a turn would do to the source that is out for it is a thing nobody should have to know.
 #[test]
 fn a_callback_cannot_turn_the_loop_that_calls_it() {
     let mut watched = watched(|reactor, socket| {
-        read_up(socket).unwrap();
+        read_available(socket).unwrap();
         let why = reactor.turn(NOW).unwrap_err().to_string();
         assert_eq!(
             why,
@@ -224,7 +205,7 @@ fn a_callback_cannot_turn_the_loop_that_calls_it() {
         .handle()
         .post(move |reactor| answer.store(reactor.turn(NOW).is_err(), Ordering::Relaxed));
     assert!(posted.is_ok());
-    // A panic gives it back too, and so does every closure.
+    // After the panic, and after a post, the loop turns again.
     watched.turn();
     assert!(refused.load(Ordering::Relaxed));
     assert_eq!(watched.reactor.stats().panics, 1);
@@ -232,10 +213,10 @@ fn a_callback_cannot_turn_the_loop_that_calls_it() {
 }
 
 #[test]
-fn a_foreign_source_ends_in_every_way_without_a_trace() {
+fn a_watched_source_is_gone_after_done_close_panic_and_drop() {
     let mut done = watched(|_, _| Next::Done);
     assert!(done.turn() == 1 && done.is_gone());
-    // While its callback runs the id is its own: to close it there ends it after the callback.
+    // Closed by its own callback, it ends after the callback.
     let own = Rc::new(Cell::new(None));
     let id = Rc::clone(&own);
     let mut closed = watched(move |reactor, _| {
@@ -259,10 +240,10 @@ fn a_foreign_source_ends_in_every_way_without_a_trace() {
 }
 
 #[test]
-fn a_foreign_source_that_cannot_be_watched_is_an_error_and_leaves_nothing() {
-    // A plain file in the guise of a socket: epoll takes none.
+fn a_source_that_epoll_refuses_is_an_error_and_is_dropped() {
+    // A regular file with the type of a socket: epoll refuses those.
     let file = std::fs::File::open(file!()).unwrap();
-    let guise = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(file));
+    let disguised = std::os::unix::net::UnixStream::from(std::os::fd::OwnedFd::from(file));
     let (mut reactor, kept) = (reactor(), Rc::new(()));
     let held = Rc::clone(&kept);
     let callback = move |_: &mut Reactor, _: Id, _: &mut UnixStream| {
@@ -270,7 +251,11 @@ fn a_foreign_source_that_cannot_be_watched_is_an_error_and_leaves_nothing() {
         Next::Done
     };
     let error = reactor
-        .watch(UnixStream::from_std(guise), Interest::READABLE, callback)
+        .watch(
+            UnixStream::from_std(disguised),
+            Interest::READABLE,
+            callback,
+        )
         .unwrap_err();
     assert_eq!(
         (error.kind(), Rc::strong_count(&kept)),
@@ -279,7 +264,7 @@ fn a_foreign_source_that_cannot_be_watched_is_an_error_and_leaves_nothing() {
     reactor.turn(NOW).unwrap();
 }
 
-/// Sets itself a timer again and again, and notes how late each came.
+/// Sets a timer again and again, and notes how late each comes.
 struct Metronome(Rc<RefCell<Vec<Duration>>>, Option<Instant>);
 
 impl Metronome {
@@ -311,7 +296,7 @@ impl Handler for Metronome {
     }
 }
 
-/// Clients on threads of their own: each has so much echoed, byte-exact, and posts as it goes. The last to end says so.
+/// Eight clients on threads of their own. Each has 200 messages echoed, byte-exact, and posts after each. Stops the loop at the end.
 fn load(
     address: SocketAddr,
     handle: &Handle,
@@ -350,10 +335,10 @@ thread_local! {
     static POSTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Follows the contract of `as_fd` with a host's way to sleep, which says whether the descriptor became readable.
+/// Runs a reactor by the contract of `as_fd`. `sleep` is the host's, and returns true if the descriptor became readable.
 fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bool) {
     let (mut reactor, lateness) = (reactor(), Rc::new(RefCell::new(Vec::new())));
-    let address = listen(&mut reactor);
+    let address = listen(&mut reactor, |_| Some(Echo));
     reactor
         .connect(address, Metronome(Rc::clone(&lateness), None))
         .unwrap();
@@ -379,7 +364,7 @@ fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bo
     }
     load.join().unwrap();
     assert_eq!(POSTED.take(), 8 * 200);
-    // Nothing is late; and while only the metronome beats, the loop turns for nothing else.
+    // Nothing is late. While only the metronome runs, the loop turns for nothing else.
     let (before, beats) = (host(&mut reactor), lateness.borrow().len());
     while lateness.borrow().len() < beats + 20 {
         host(&mut reactor);
@@ -408,12 +393,12 @@ fn in_a_plain_poll_loop_nothing_is_late_and_nothing_spins() {
     });
 }
 
-/// The crate polling, by way of async-io, which asks for no unsafe code.
+/// In async-io, a loop over the crate polling that needs no unsafe code.
 #[test]
-fn in_the_loop_of_another_library_nothing_is_late_and_nothing_spins() {
+fn in_an_async_io_loop_nothing_is_late_and_nothing_spins() {
     let mut watched = None;
     in_a_hosts_loop(|fd, limit| {
-        // A second descriptor of the same poller, for this one outlives no turn.
+        // A second descriptor of the same poller, because `fd` is borrowed for one turn.
         let watched = watched.get_or_insert_with(|| {
             Async::new_nonblocking(fd.try_clone_to_owned().unwrap()).unwrap()
         });
@@ -424,8 +409,8 @@ fn in_the_loop_of_another_library_nothing_is_late_and_nothing_spins() {
 }
 
 #[test]
-fn stop_works_whatever_is_queued() {
-    /// Posts itself again for ever.
+fn stop_ends_a_loop_that_always_has_more_to_do() {
+    /// Posts itself again without end.
     fn forever(reactor: &mut Reactor) {
         assert!(reactor.handle().post(forever).is_ok());
     }
@@ -435,7 +420,7 @@ fn stop_works_whatever_is_queued() {
     }
     let handle = busy.reactor.handle();
     let stopper = std::thread::spawn(move || {
-        // The loop is in full flight by now: it has run this.
+        // Once this has run, the loop is busy.
         let (sender, receiver) = std::sync::mpsc::channel();
         assert!(handle.post(move |_| sender.send(()).unwrap()).is_ok());
         receiver.recv_timeout(PATIENCE).unwrap();
@@ -447,9 +432,10 @@ fn stop_works_whatever_is_queued() {
     stopper.join().unwrap();
 }
 
-struct Counted(Rc<RefCell<Vec<Reason>>>);
+/// Notes why its connections closed.
+struct Reasons(Rc<RefCell<Vec<Reason>>>);
 
-impl Handler for Counted {
+impl Handler for Reasons {
     fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         Ok(input.len())
     }
@@ -459,35 +445,27 @@ impl Handler for Counted {
     }
 }
 
-fn descriptors() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 #[test]
-fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
+fn a_dropped_reactor_calls_each_on_close_once_and_leaves_no_descriptor() {
     if !alone(
-        "a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor",
+        "a_dropped_reactor_calls_each_on_close_once_and_leaves_no_descriptor",
         &[],
     ) {
         return;
     }
-    let (before, told) = (descriptors(), Rc::new(RefCell::new(Vec::new())));
-    let handler = || Counted(Rc::clone(&told));
+    let own = std::process::id();
+    let (before, reasons) = (descriptors(own), Rc::new(RefCell::new(Vec::new())));
+    let handler = || Reasons(Rc::clone(&reasons));
     let mut reactor = reactor();
     let service = handler();
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), move |_| {
-            Some(Counted(Rc::clone(&service.0)))
-        })
-        .unwrap();
-    let address = reactor.local_addr(id).unwrap();
-    let inherited = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listen(&mut reactor, move |_| Some(Reasons(Rc::clone(&service.0))));
+    let inherited = TcpListener::bind(loopback()).unwrap();
     reactor.adopt_listener(inherited, |_| Some(Echo)).unwrap();
-    // Accepted, connected, adopted; on their way; not even begun.
+    // Accepted, connected and adopted connections, and attempts that have not begun.
     let outside: Vec<TcpStream> = (0..3)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
-    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = TcpListener::bind(loopback()).unwrap();
     let there = elsewhere.local_addr().unwrap();
     for _ in 0..3 {
         reactor.connect(there, handler()).unwrap();
@@ -499,11 +477,9 @@ fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
     reactor
         .watch(near, Interest::READABLE, |_, _, _| Next::Wait)
         .unwrap();
-    let start = Instant::now();
-    while reactor.stats().accepted < 3 || reactor.stats().connected < 4 {
-        assert!(start.elapsed() < PATIENCE);
-        reactor.turn(Some(PATIENCE)).unwrap();
-    }
+    turn_until(&mut reactor, |reactor| {
+        reactor.stats().accepted == 3 && reactor.stats().connected == 4
+    });
     for _ in 0..3 {
         reactor
             .connect("127.0.0.1:9".parse().unwrap(), handler())
@@ -511,18 +487,18 @@ fn a_dropped_reactor_tells_everyone_once_and_leaves_no_descriptor() {
     }
     let post = handler();
     let handle = reactor.handle();
-    assert!(told.borrow().is_empty());
+    assert!(reasons.borrow().is_empty());
     drop(reactor);
     drop((outside, elsewhere, far, post));
-    assert_eq!(*told.borrow(), [Reason::ReactorDropped; 10]);
+    assert_eq!(*reasons.borrow(), [Reason::ReactorDropped; 10]);
     assert_eq!(
-        Rc::strong_count(&told),
+        Rc::strong_count(&reasons),
         1,
         "a handler or the service is left"
     );
-    // What is left belongs to the handle, which needs a waker as long as it lives.
-    assert!(descriptors() <= before + 1);
+    // One descriptor may be left: the handle's waker.
+    assert!(descriptors(own) <= before + 1);
     assert!(handle.post(|_| ()).is_err());
     drop(handle);
-    assert_eq!(descriptors(), before);
+    assert_eq!(descriptors(own), before);
 }
