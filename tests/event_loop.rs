@@ -1,10 +1,13 @@
-//! The loop: promises 16 to 21, other threads, timers, one connection reaching another.
+//! The loop: promises 16 to 21, other threads, timers, and connections that reach each other.
 //!
-//! Most reactors here are turned by hand on the test's own thread, so that what happens in which turn is certain.
+//! Most reactors here are turned by hand on the test's own thread, so it is certain what happens in which turn.
 
 mod common;
 
-use common::{PATIENCE, Running, client, echo, read_all, read_exactly, set};
+use common::{
+    Echo, NOW, PATIENCE, Running, client, echo, listen, listen_as, pass, reactor, read_all,
+    read_exactly, set,
+};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -13,11 +16,11 @@ use std::rc::Rc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-/// What happened, in order.
+/// The callbacks of all connections in their order, as `ID CALLBACK`.
 type Diary = Rc<RefCell<Vec<String>>>;
 type Act = Rc<dyn Fn(&mut Context<'_>, &str) -> io::Result<()>>;
 
-/// A handler that writes a diary and does in each callback what it is told.
+/// Writes each callback into the diary, and then does what the test wants there.
 struct Diarist {
     diary: Diary,
     act: Act,
@@ -58,18 +61,19 @@ impl Handler for Diarist {
     }
 }
 
-struct Stage {
+/// A reactor that is turned by hand, with one listener whose handlers share a diary.
+struct Server {
     reactor: Reactor,
     address: SocketAddr,
     listener: Id,
     diary: Diary,
 }
 
-impl Stage {
+impl Server {
     fn new(
         config: Config,
         act: impl Fn(&mut Context<'_>, &str) -> io::Result<()> + 'static,
-    ) -> Stage {
+    ) -> Server {
         let (diary, act): (Diary, Act) = (Rc::default(), Rc::new(act));
         let mut reactor = Reactor::new(config).unwrap();
         let service = {
@@ -81,11 +85,8 @@ impl Stage {
                 })
             }
         };
-        let listener = reactor
-            .listen("127.0.0.1:0".parse().unwrap(), service)
-            .unwrap();
-        let address = reactor.local_addr(listener).unwrap();
-        Stage {
+        let (listener, address) = listen_as(&mut reactor, service);
+        Server {
             reactor,
             address,
             listener,
@@ -93,15 +94,15 @@ impl Stage {
         }
     }
 
-    /// Connects, and turns until the connection is in.
-    fn enter(&mut self) -> TcpStream {
+    /// Connects, and turns until the connection is accepted.
+    fn connect(&mut self) -> TcpStream {
         let (stream, before) = (client(self.address), self.reactor.stats().open);
-        self.until(|stage| stage.reactor.stats().open > before);
+        self.turn_until(|server| server.reactor.stats().open > before);
         self.settle();
         stream
     }
 
-    fn until(&mut self, wanted: impl Fn(&Stage) -> bool) {
+    fn turn_until(&mut self, wanted: impl Fn(&Server) -> bool) {
         let start = Instant::now();
         while !wanted(self) {
             assert!(start.elapsed() < PATIENCE, "{:?}", self.diary);
@@ -109,13 +110,14 @@ impl Stage {
         }
     }
 
-    /// Turns as long as there is something to do at once.
+    /// Turns until nothing is left to do at once.
     fn settle(&mut self) {
         for _ in 0..20 {
-            self.reactor.turn(Some(Duration::ZERO)).unwrap();
+            self.reactor.turn(NOW).unwrap();
         }
     }
 
+    /// True if the diary has an entry that ends so.
     fn wrote(&self, entry: &str) -> bool {
         self.diary.borrow().iter().any(|line| line.ends_with(entry))
     }
@@ -133,13 +135,13 @@ impl Stage {
     }
 }
 
-/// A and B are ready in one batch; A's turn closes B, and B's place is wanted at once by a newcomer.
+/// A and B are ready in one turn. A closes B, and clients wait for B's slot.
 #[test]
-fn an_event_of_a_closed_connection_does_not_reach_the_next_in_its_place() {
+fn an_event_of_a_closed_connection_does_not_reach_the_next_one_in_its_slot() {
     for _ in 0..20 {
         let ids: Rc<RefCell<Vec<Id>>> = Rc::default();
         let shared = Rc::clone(&ids);
-        let mut stage = Stage::new(Config::default(), move |cx, what| {
+        let mut server = Server::new(Config::default(), move |cx, what| {
             match what {
                 "open" => shared.borrow_mut().push(cx.id()),
                 "data close the others" => {
@@ -155,15 +157,16 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_in_its_place() {
             }
             Ok(())
         });
-        let (mut a, mut b) = (stage.enter(), stage.enter());
-        let _waiting: Vec<TcpStream> = (0..3).map(|_| client(stage.address)).collect();
+        let (mut a, mut b) = (server.connect(), server.connect());
+        let _waiting: Vec<TcpStream> = (0..3).map(|_| client(server.address)).collect();
         a.write_all(b"close the others").unwrap();
         b.write_all(b"meant for b").unwrap();
-        stage.until(|stage| stage.reactor.stats().open == 4 && stage.wrote("closed closed"));
-        stage.settle();
-        let _late = stage.enter();
+        server
+            .turn_until(|server| server.reactor.stats().open == 4 && server.wrote("closed closed"));
+        server.settle();
+        let _late = server.connect();
         let newcomers = ids.borrow()[2..].to_vec();
-        for entry in stage.take_diary() {
+        for entry in server.take_diary() {
             let newcomer = newcomers
                 .iter()
                 .any(|id| entry.starts_with(&format!("{id} ")));
@@ -171,16 +174,16 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_in_its_place() {
         }
         assert!(
             newcomers.iter().any(|id| id.to_string().starts_with("2.")),
-            "the slot is used again: {newcomers:?}"
+            "no newcomer has the slot: {newcomers:?}"
         );
     }
 }
 
-/// Every two of these, in every callback: no panic, no second close, one last word.
+/// Every two of these operations in every callback: no panic, and `on_close` once and last.
 #[test]
-fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
-    type Deed = fn(&mut Context<'_>, Id);
-    let deeds: [(&str, Deed); 9] = [
+fn any_two_operations_in_any_callback_lead_to_one_on_close() {
+    type Operation = fn(&mut Context<'_>, Id);
+    let operations: [(&str, Operation); 9] = [
         ("finish", |cx, _| cx.finish()),
         ("abort", |cx, _| cx.abort()),
         ("close itself", |cx, _| _ = cx.close(cx.id())),
@@ -194,16 +197,16 @@ fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
         }),
     ];
     for callback in ["open", "data hi", "drain", "eof", "timer 1"] {
-        for (name, first) in deeds {
-            for (other, second) in deeds {
+        for (name, first) in operations {
+            for (other, second) in operations {
                 let listener: Rc<RefCell<Option<Id>>> = Rc::default();
                 let shared = Rc::clone(&listener);
                 let rounds = std::cell::Cell::new(0);
-                let mut stage = Stage::new(Config::default(), move |cx, what| {
+                let mut server = Server::new(Config::default(), move |cx, what| {
                     if what == "open" && callback == "timer 1" {
                         cx.set_timer(TimerKey(1), Duration::ZERO);
                     }
-                    // A drain may write and so come again for ever; twice is enough.
+                    // `on_drain` may write and so be called without end. Two rounds are enough.
                     if what == callback && rounds.get() < 2 {
                         rounds.set(rounds.get() + 1);
                         first(cx, shared.borrow().unwrap());
@@ -214,15 +217,15 @@ fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
                     }
                     Ok(())
                 });
-                *listener.borrow_mut() = Some(stage.listener);
-                let mut stream = client(stage.address);
+                *listener.borrow_mut() = Some(server.listener);
+                let mut stream = client(server.address);
                 stream.write_all(b"hi").unwrap();
                 stream.shutdown(std::net::Shutdown::Write).unwrap();
-                stage.until(|stage| stage.reactor.stats().accepted == 1);
-                stage.until(|stage| stage.reactor.stats().open == 0);
-                stage.settle();
-                drop(stage.reactor);
-                let entries = stage.diary.borrow();
+                server.turn_until(|server| server.reactor.stats().accepted == 1);
+                server.turn_until(|server| server.reactor.stats().open == 0);
+                server.settle();
+                drop(server.reactor);
+                let entries = server.diary.borrow();
                 let ends: Vec<_> = entries
                     .iter()
                     .filter(|entry| entry.starts_with("closed"))
@@ -241,9 +244,9 @@ fn a_handler_may_end_things_in_any_way_and_is_told_of_its_end_once() {
 }
 
 #[test]
-fn a_panic_in_any_callback_ends_that_connection_alone() {
+fn a_panic_in_any_callback_ends_that_connection_only() {
     for callback in ["open", "data hi", "drain", "eof", "timer 1"] {
-        let mut stage = Stage::new(Config::default(), move |cx, what| {
+        let mut server = Server::new(Config::default(), move |cx, what| {
             if what.starts_with("data") {
                 cx.write(b"answer");
                 cx.set_timer(TimerKey(1), Duration::ZERO);
@@ -252,15 +255,17 @@ fn a_panic_in_any_callback_ends_that_connection_alone() {
             assert!(!(first && what == callback), "on purpose");
             Ok(())
         });
-        let mut bad = stage.enter();
-        let mut good = stage.enter();
+        let mut bad = server.connect();
+        let mut good = server.connect();
         let _ = bad.write_all(b"hi");
         good.write_all(b"hi").unwrap();
-        stage.until(|stage| stage.count("data hi") >= 1 && stage.reactor.stats().bytes_sent >= 6);
+        server.turn_until(|server| {
+            server.count("data hi") >= 1 && server.reactor.stats().bytes_sent >= 6
+        });
         let _ = bad.shutdown(std::net::Shutdown::Write);
-        stage.until(|stage| stage.count("closed handler panicked") == 1);
+        server.turn_until(|server| server.count("closed handler panicked") == 1);
         assert_eq!(read_exactly(&mut good, 6), b"answer");
-        let stats = stage.reactor.stats();
+        let stats = server.reactor.stats();
         assert_eq!(
             (stats.panics, stats.closed(Reason::Panic), stats.open),
             (1, 1, 1),
@@ -269,7 +274,6 @@ fn a_panic_in_any_callback_ends_that_connection_alone() {
     }
 }
 
-/// Also when it closes; and the handler's last word is still said once.
 #[test]
 fn a_panic_in_on_close_is_caught_and_counted() {
     struct Bad;
@@ -281,12 +285,7 @@ fn a_panic_in_on_close_is_caught_and_counted() {
             panic!("on purpose");
         }
     }
-    let (running, address) = Running::start(Config::default(), |reactor| {
-        let id = reactor
-            .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Bad))
-            .unwrap();
-        reactor.local_addr(id).unwrap()
-    });
+    let (running, address) = Running::serve(Config::default(), |_| Some(Bad));
     drop(client(address));
     let stats = running.await_stats(|stats| stats.closed(Reason::Finished) == 1);
     assert_eq!((stats.panics, stats.open), (1, 0));
@@ -294,25 +293,23 @@ fn a_panic_in_on_close_is_caught_and_counted() {
 
 #[test]
 fn a_turn_gives_each_connection_its_budget_and_no_more() {
-    let config = set(|config: &mut Config| {
-        config.turn_budget_bytes = 10;
-    });
-    let mut stage = Stage::new(config, |_, _| Ok(()));
-    let mut streams = [stage.enter(), stage.enter(), stage.enter()];
+    let config = set(|config: &mut Config| config.turn_budget_bytes = 10);
+    let mut server = Server::new(config, |_, _| Ok(()));
+    let mut streams = [server.connect(), server.connect(), server.connect()];
     streams
         .iter_mut()
         .for_each(|stream| stream.write_all(&[b'x'; 100]).unwrap());
-    // Loopback delivers within the call, so all three are ready now.
+    // Loopback delivers within the call of write, so all three are readable now.
     for turn in 1..=10 {
-        stage.reactor.turn(Some(Duration::ZERO)).unwrap();
-        assert_eq!(stage.reactor.stats().bytes_received, 30 * turn);
+        server.reactor.turn(NOW).unwrap();
+        assert_eq!(server.reactor.stats().bytes_received, 30 * turn);
     }
-    assert_eq!(stage.count("data xxxxxxxxxx"), 30);
+    assert_eq!(server.count("data xxxxxxxxxx"), 30);
 }
 
 #[test]
-fn timers_come_in_order_once_and_not_when_cancelled() {
-    let mut stage = Stage::new(Config::default(), |cx, what| {
+fn timers_fire_once_in_order_unless_cancelled() {
+    let mut server = Server::new(Config::default(), |cx, what| {
         let ms = Duration::from_millis;
         match what {
             "open" => {
@@ -329,10 +326,10 @@ fn timers_come_in_order_once_and_not_when_cancelled() {
         Ok(())
     });
     let start = Instant::now();
-    let _stream = stage.enter();
-    stage.until(|stage| stage.wrote("timer 4"));
+    let _stream = server.connect();
+    server.turn_until(|server| server.wrote("timer 4"));
     assert!(start.elapsed() >= Duration::from_millis(40));
-    let timers: Vec<String> = stage
+    let timers: Vec<String> = server
         .take_diary()
         .into_iter()
         .filter(|entry| entry.contains("timer"))
@@ -347,12 +344,12 @@ fn timers_come_in_order_once_and_not_when_cancelled() {
             "1.1 timer 4"
         ]
     );
-    assert_eq!(stage.reactor.next_deadline(), None);
+    assert_eq!(server.reactor.next_deadline(), None);
 }
 
 #[test]
-fn a_timer_cancelled_in_the_turn_in_which_it_is_due_does_not_come() {
-    let mut stage = Stage::new(Config::default(), |cx, what| {
+fn a_timer_cancelled_in_the_turn_in_which_it_is_due_does_not_fire() {
+    let mut server = Server::new(Config::default(), |cx, what| {
         match what {
             "open" => [1, 2]
                 .into_iter()
@@ -362,45 +359,42 @@ fn a_timer_cancelled_in_the_turn_in_which_it_is_due_does_not_come() {
         }
         Ok(())
     });
-    let _stream = client(stage.address);
-    stage.until(|stage| stage.wrote("open"));
-    // Both are due when the loop next turns.
-    let due = Instant::now() + Duration::from_millis(5);
-    while Instant::now() < due {
-        std::thread::yield_now();
-    }
-    stage.until(|stage| stage.wrote("timer 1"));
-    stage.settle();
-    assert_eq!(stage.count("timer 2"), 0);
+    let _stream = client(server.address);
+    server.turn_until(|server| server.wrote("open"));
+    // Both are due in the next turn.
+    pass(Duration::from_millis(5));
+    server.turn_until(|server| server.wrote("timer 1"));
+    server.settle();
+    assert_eq!(server.count("timer 2"), 0);
 }
 
 #[test]
-fn a_timer_of_no_length_waits_for_the_next_turn() {
-    let mut stage = Stage::new(Config::default(), |cx, what| {
+fn a_timer_of_zero_fires_in_the_next_turn_and_not_before() {
+    let mut server = Server::new(Config::default(), |cx, what| {
         if what == "open" || what == "timer 1" {
             cx.set_timer(TimerKey(1), Duration::ZERO);
         }
         Ok(())
     });
-    let _stream = client(stage.address);
-    stage.until(|stage| stage.wrote("open"));
+    let _stream = client(server.address);
+    server.turn_until(|server| server.wrote("open"));
     for _ in 0..10 {
-        let before = stage.count("timer 1");
-        stage
+        let before = server.count("timer 1");
+        server
             .reactor
             .turn(Some(Duration::from_millis(100)))
             .unwrap();
-        assert!(stage.count("timer 1") <= before + 1);
+        assert!(server.count("timer 1") <= before + 1);
     }
-    assert!(stage.count("timer 1") > 1);
+    assert!(server.count("timer 1") > 1);
 }
 
-/// An hour is armed; a timer of ten milliseconds, and then the linger timeout, come before it.
+/// A deadline in an hour is set. A timer of 10 ms and then the linger timeout come before it.
 #[test]
-fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
+fn an_earlier_deadline_does_not_wait_for_a_later_one() {
     let (idle_timeout, linger_timeout) =
         (Some(Duration::from_secs(3600)), Duration::from_millis(20));
-    let mut stage = Stage::new(
+    let mut server = Server::new(
         set(|config: &mut Config| {
             config.idle_timeout = idle_timeout;
             config.linger_timeout = linger_timeout;
@@ -414,76 +408,69 @@ fn a_nearer_deadline_does_not_wait_for_a_farther_one() {
             Ok(())
         },
     );
-    let (mut stream, mut other) = (stage.enter(), stage.enter());
-    let left = |stage: &Stage| {
-        stage
+    let (mut stream, mut other) = (server.connect(), server.connect());
+    let left = |server: &Server| {
+        server
             .reactor
             .next_deadline()
             .unwrap()
             .saturating_duration_since(Instant::now())
     };
-    assert!(left(&stage) > Duration::from_secs(3500));
+    assert!(left(&server) > Duration::from_secs(3500));
     stream.write_all(b"go").unwrap();
-    stage.until(|stage| stage.wrote("data go"));
-    assert!(left(&stage) <= Duration::from_millis(10));
-    stage.until(|stage| stage.wrote("timer 1"));
-    assert!(left(&stage) <= Duration::from_millis(20));
-    stage.until(|stage| stage.wrote("closed peer did not close in time"));
-    assert!(left(&stage) > Duration::from_secs(3500));
+    server.turn_until(|server| server.wrote("data go"));
+    assert!(left(&server) <= Duration::from_millis(10));
+    server.turn_until(|server| server.wrote("timer 1"));
+    assert!(left(&server) <= Duration::from_millis(20));
+    server.turn_until(|server| server.wrote("closed peer did not close in time"));
+    assert!(left(&server) > Duration::from_secs(3500));
     other.write_all(b"bye").unwrap();
-    stage.until(|stage| stage.count("closed peer did not close in time") == 2);
+    server.turn_until(|server| server.count("closed peer did not close in time") == 2);
 }
 
-/// One event a turn, and everybody's deadline has passed: those whose input is still in the kernel are not idle.
+/// Five connections are past their idle timeout, and a turn takes one event. Each is read once more before it times out.
 #[test]
-fn nobody_is_given_up_for_an_event_that_was_not_yet_taken() {
+fn a_connection_with_input_in_the_kernel_does_not_time_out() {
     let config = set(|config: &mut Config| {
         config.idle_timeout = Some(Duration::from_millis(100));
         config.events_per_turn = 1;
     });
-    let mut stage = Stage::new(config, |_, _| Ok(()));
-    let mut streams: Vec<TcpStream> = (0..5).map(|_| stage.enter()).collect();
+    let mut server = Server::new(config, |_, _| Ok(()));
+    let mut streams: Vec<TcpStream> = (0..5).map(|_| server.connect()).collect();
     streams
         .iter_mut()
         .for_each(|stream| stream.write_all(b"here").unwrap());
-    let over = Instant::now() + Duration::from_millis(110);
-    while Instant::now() < over {
-        std::thread::yield_now();
-    }
-    stage.until(|stage| stage.count("data here") == 5);
-    assert_eq!(stage.count("closed idle"), 0);
+    pass(Duration::from_millis(110));
+    server.turn_until(|server| server.count("data here") == 5);
+    assert_eq!(server.count("closed idle"), 0);
 }
 
-/// The deadline is left alone by messages: the loop wakes for it once, not once a message.
+/// A message does not move the deadline in the queue, so the loop wakes for it once a period, not once a message.
 #[test]
 fn idle_timeouts_wake_the_loop_once_a_period() {
-    let config = set(|config: &mut Config| {
-        config.idle_timeout = Some(Duration::from_millis(100));
-    });
-    let mut stage = Stage::new(config, |_, _| Ok(()));
-    let mut stream = stage.enter();
-    let (start, turns, mut messages) = (Instant::now(), stage.reactor.stats().turns, 0);
+    let config = set(|config: &mut Config| config.idle_timeout = Some(Duration::from_millis(100)));
+    let mut server = Server::new(config, |_, _| Ok(()));
+    let mut stream = server.connect();
+    let (start, turns, mut messages) = (Instant::now(), server.reactor.stats().turns, 0);
     while start.elapsed() < Duration::from_millis(350) {
         stream.write_all(b"m").unwrap();
         messages += 1;
-        stage.until(|stage| stage.count("data m") == messages);
+        server.turn_until(|server| server.count("data m") == messages);
     }
-    let spent = stage.reactor.stats().turns - turns - messages as u64;
+    let spent = server.reactor.stats().turns - turns - messages as u64;
     assert!(
         spent <= 6,
         "{spent} turns beside those of {messages} messages"
     );
-    stage.until(|stage| stage.wrote("closed idle"));
+    server.turn_until(|server| server.wrote("closed idle"));
 }
 
 #[test]
-fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
+fn a_connection_reaches_another_by_id_and_a_stale_id_reaches_none() {
     let ids: Rc<RefCell<Vec<Id>>> = Rc::default();
     let shared = Rc::clone(&ids);
-    let config = set(|config: &mut Config| {
-        config.output_max_bytes = 8;
-    });
-    let mut stage = Stage::new(config, move |cx, what| {
+    let config = set(|config: &mut Config| config.output_max_bytes = 8);
+    let mut server = Server::new(config, move |cx, what| {
         match what {
             "open" => shared.borrow_mut().push(cx.id()),
             "data tell" => {
@@ -512,32 +499,32 @@ fn one_connection_reaches_another_and_stale_ids_reach_nobody() {
         }
         Ok(())
     });
-    let (mut a, mut b) = (stage.enter(), stage.enter());
+    let (mut a, mut b) = (server.connect(), server.connect());
     a.write_all(b"tell").unwrap();
-    stage.until(|stage| stage.reactor.stats().bytes_sent == 10);
+    server.turn_until(|server| server.reactor.stats().bytes_sent == 10);
     assert_eq!(
         (read_exactly(&mut b, 8), read_exactly(&mut a, 2)),
         (b"12345678".to_vec(), b"me".to_vec())
     );
     drop(b);
-    stage.until(|stage| stage.reactor.stats().open == 1);
-    // Another has the slot now; the old id must not reach it.
-    let _c = stage.enter();
+    server.turn_until(|server| server.reactor.stats().open == 1);
+    // A new connection has the slot. The stale id must not reach it.
+    let _c = server.connect();
     assert_eq!(
         ids.borrow()[2].to_string().split('.').next(),
         ids.borrow()[1].to_string().split('.').next()
     );
     a.write_all(b"gone").unwrap();
-    stage.until(|stage| stage.wrote("drain") && stage.reactor.stats().bytes_sent == 14);
+    server.turn_until(|server| server.wrote("drain") && server.reactor.stats().bytes_sent == 14);
     assert_eq!(read_exactly(&mut a, 4), b"gone");
-    assert_eq!(stage.reactor.stats().open, 2);
+    assert_eq!(server.reactor.stats().open, 2);
 }
 
 #[test]
-fn a_wake_offers_again_what_was_left() {
-    /// Tells its id, and consumes at the third offer.
-    struct Waits(u32, Rc<RefCell<Option<Id>>>);
-    impl Handler for Waits {
+fn a_wake_offers_unconsumed_input_again() {
+    /// Notes its id, and consumes its input at the third offer.
+    struct ThirdTime(u32, Rc<RefCell<Option<Id>>>);
+    impl Handler for ThirdTime {
         fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
             *self.1.borrow_mut() = Some(cx.id());
             self.0 += 1;
@@ -546,13 +533,9 @@ fn a_wake_offers_again_what_was_left() {
     }
     let id: Rc<RefCell<Option<Id>>> = Rc::default();
     let shared = Rc::clone(&id);
-    let mut reactor = Reactor::new(Config::default()).unwrap();
-    let listener = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), move |_| {
-            Some(Waits(0, Rc::clone(&shared)))
-        })
-        .unwrap();
-    let mut stream = client(reactor.local_addr(listener).unwrap());
+    let mut reactor = reactor();
+    let service = move |_| Some(ThirdTime(0, Rc::clone(&shared)));
+    let mut stream = client(listen(&mut reactor, service));
     stream.write_all(b"left").unwrap();
     while id.borrow().is_none() {
         reactor.turn(Some(Duration::from_millis(5))).unwrap();
@@ -572,33 +555,28 @@ fn stop_works_from_another_thread_before_run_and_from_a_handler() {
     let (running, _) = Running::start(Config::default(), |_| ());
     running.stop();
 
-    let mut reactor = Reactor::new(Config::default()).unwrap();
+    let mut reactor = reactor();
     reactor.handle().stop().unwrap();
     reactor.run().unwrap();
     reactor.handle().stop().unwrap();
     reactor.run().unwrap();
 
-    let mut stage = Stage::new(Config::default(), |cx, what| {
+    let mut server = Server::new(Config::default(), |cx, what| {
         if what == "data stop" {
             cx.stop();
         }
         Ok(())
     });
-    let mut stream = stage.enter();
+    let mut stream = server.connect();
     stream.write_all(b"stop").unwrap();
-    stage.reactor.run().unwrap();
-    assert!(stage.wrote("data stop") && stage.reactor.stats().open == 1);
+    server.reactor.run().unwrap();
+    assert!(server.wrote("data stop") && server.reactor.stats().open == 1);
 }
 
 #[test]
-fn posts_of_four_threads_all_run_each_in_its_threads_order() {
+fn posts_of_four_threads_all_run_in_their_threads_order() {
     const EACH: usize = 10_000;
-    let (running, address) = Running::start(Config::default(), |reactor| {
-        let id = reactor
-            .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
-            .unwrap();
-        reactor.local_addr(id).unwrap()
-    });
+    let (running, address) = Running::serve(Config::default(), |_| Some(Echo));
     let (sender, receiver) = channel();
     let threads: Vec<_> = (0..4)
         .map(|thread| {
@@ -630,16 +608,8 @@ fn posts_of_four_threads_all_run_each_in_its_threads_order() {
         .for_each(|thread| thread.join().unwrap());
 }
 
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        Ok(cx.write(input))
-    }
-}
-
 #[test]
-fn a_post_that_panics_is_counted_and_one_after_the_end_comes_back() {
+fn a_post_that_panics_is_counted_and_a_post_after_the_end_is_returned() {
     let (running, _) = Running::start(Config::default(), |_| ());
     assert!(running.handle.post(|_| panic!("on purpose")).is_ok());
     assert_eq!(running.await_stats(|stats| stats.panics == 1).panics, 1);
@@ -650,15 +620,15 @@ fn a_post_that_panics_is_counted_and_one_after_the_end_comes_back() {
 }
 
 #[test]
-fn dropping_the_reactor_closes_everything_and_tells_each_handler() {
-    let mut stage = Stage::new(Config::default(), |_, _| Ok(()));
-    let mut streams = [stage.enter(), stage.enter(), stage.enter()];
-    let Stage {
+fn dropping_the_reactor_closes_everything_and_calls_each_on_close() {
+    let mut server = Server::new(Config::default(), |_, _| Ok(()));
+    let mut streams = [server.connect(), server.connect(), server.connect()];
+    let Server {
         reactor,
         diary,
         address,
         ..
-    } = stage;
+    } = server;
     drop(reactor);
     assert_eq!(
         diary
@@ -680,75 +650,40 @@ fn dropping_the_reactor_closes_everything_and_tells_each_handler() {
 }
 
 #[test]
-fn a_turn_of_no_length_does_not_sleep_and_deadlines_are_told() {
-    let mut stage = Stage::new(
-        set(|config: &mut Config| {
-            config.idle_timeout = Some(Duration::from_secs(60));
-        }),
+fn a_turn_of_zero_does_not_sleep_and_next_deadline_is_exact() {
+    let mut server = Server::new(
+        set(|config: &mut Config| config.idle_timeout = Some(Duration::from_secs(60))),
         |_, _| Ok(()),
     );
-    stage.settle();
-    assert_eq!(stage.reactor.next_deadline(), None);
+    server.settle();
+    assert_eq!(server.reactor.next_deadline(), None);
     let before = Instant::now();
-    let _stream = stage.enter();
-    let left = stage.reactor.next_deadline().unwrap() - before;
+    let _stream = server.connect();
+    let left = server.reactor.next_deadline().unwrap() - before;
     assert!(
         left >= Duration::from_secs(60) && left < Duration::from_secs(61) + before.elapsed(),
         "{left:?}"
     );
     let (start, turns) = (Instant::now(), 1000);
-    (0..turns).for_each(|_| stage.reactor.turn(Some(Duration::ZERO)).unwrap());
+    (0..turns).for_each(|_| server.reactor.turn(NOW).unwrap());
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
-fn limits_of_zero_are_refused_by_name() {
-    let wrong = [
-        (
-            "max_connections",
-            set(|config: &mut Config| {
-                config.max_connections = 0;
-            }),
-        ),
-        (
-            "accept_budget",
-            set(|config: &mut Config| {
-                config.accept_budget = 0;
-            }),
-        ),
-        (
-            "turn_budget_bytes",
-            set(|config: &mut Config| {
-                config.turn_budget_bytes = 0;
-            }),
-        ),
-        (
-            "input_max_bytes",
-            set(|config: &mut Config| {
-                config.input_max_bytes = 0;
-            }),
-        ),
-        (
-            "output_max_bytes",
-            set(|config: &mut Config| {
-                config.output_max_bytes = 0;
-            }),
-        ),
-        (
-            "events_per_turn",
-            set(|config: &mut Config| {
-                config.events_per_turn = 0;
-            }),
-        ),
-        (
-            "idle_timeout",
-            set(|config: &mut Config| {
-                config.idle_timeout = Some(Duration::ZERO);
-            }),
-        ),
+fn a_limit_of_zero_is_refused_by_name() {
+    let limits: [(&str, fn(&mut Config)); 7] = [
+        ("max_connections", |config| config.max_connections = 0),
+        ("accept_budget", |config| config.accept_budget = 0),
+        ("turn_budget_bytes", |config| config.turn_budget_bytes = 0),
+        ("input_max_bytes", |config| config.input_max_bytes = 0),
+        ("output_max_bytes", |config| config.output_max_bytes = 0),
+        ("events_per_turn", |config| config.events_per_turn = 0),
+        ("idle_timeout", |config| {
+            config.idle_timeout = Some(Duration::ZERO)
+        }),
     ];
-    for (name, config) in wrong {
-        let error = Reactor::new(config).unwrap_err();
+    for (name, zero) in limits {
+        let error = Reactor::new(set(zero)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         assert!(error.to_string().starts_with(name), "{error}");
     }
