@@ -671,7 +671,8 @@ fn a_turn_of_zero_does_not_sleep_and_next_deadline_is_exact() {
 
 #[test]
 fn a_limit_of_zero_is_refused_by_name() {
-    let limits: [(&str, fn(&mut Config)); 7] = [
+    type Set = fn(&mut Config);
+    let limits: [(&str, Set); 7] = [
         ("max_connections", |config| config.max_connections = 0),
         ("accept_budget", |config| config.accept_budget = 0),
         ("turn_budget_bytes", |config| config.turn_budget_bytes = 0),

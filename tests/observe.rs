@@ -1,8 +1,11 @@
-//! Watching: the observer, the waiting room, the snapshot, who held the loop up.
+//! Observing: the observer, the accept queue, the snapshot, and how long callbacks take.
 
 mod common;
 
-use common::{PATIENCE, client, have, set};
+use common::{
+    Discard, Echo, NOW, PATIENCE, client, have, listen, listen_as, reactor, refusing_address, set,
+    ss_accept_queue, turn_until,
+};
 use doorkeeper::{
     AcceptQueue, Call, Callback, Closed, Config, ConnectionState, Context, Event, Handler, Id,
     ListenOptions, ListenerState, Observer, Reactor, Reason,
@@ -10,13 +13,10 @@ use doorkeeper::{
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::Command;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-const NOW: Option<Duration> = Some(Duration::ZERO);
-
-/// Everything that happened, a line each.
+/// The events in their order, a line each.
 #[derive(Clone, Default)]
 struct Diary(Rc<RefCell<Vec<String>>>);
 
@@ -62,7 +62,7 @@ impl Observer for Diary {
                 };
                 format!("call {id} {call} {result}")
             }
-            Event::Callback { id, callback, .. } => format!("handled {id} {callback}"),
+            Event::Callback { id, callback, .. } => format!("callback {id} {callback}"),
             Event::ListenerState { id, state } => format!("listener {id} {state}"),
             other => format!("{other:?}"),
         };
@@ -70,41 +70,18 @@ impl Observer for Diary {
     }
 }
 
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        Ok(cx.write(input))
-    }
-}
-
-fn watched(config: Config) -> (Reactor, Diary, Id, SocketAddr) {
+/// A reactor that is turned by hand, with an echo service and an observer that writes a diary.
+fn observed(config: Config) -> (Reactor, Diary, Id, SocketAddr) {
     let (mut reactor, diary) = (Reactor::new(config).unwrap(), Diary::default());
     reactor.observe(Box::new(diary.clone()));
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))
-        .unwrap();
-    let address = reactor.local_addr(id).unwrap();
+    let (id, address) = listen_as(&mut reactor, |_| Some(Echo));
     (reactor, diary, id, address)
 }
 
-fn turn_until(reactor: &mut Reactor, done: impl Fn(&Reactor) -> bool) {
-    let start = Instant::now();
-    while !done(reactor) {
-        assert!(
-            start.elapsed() < PATIENCE,
-            "never came: {:?}",
-            reactor.stats()
-        );
-        reactor.turn(Some(PATIENCE)).unwrap();
-    }
-}
-
 #[test]
-fn the_calls_of_a_conversation_are_told_in_their_order() {
-    let (mut reactor, diary, _, address) = watched(set(|config: &mut Config| {
-        config.observed_bytes = 3;
-    }));
+fn the_observer_gets_the_calls_of_a_connection_in_their_order() {
+    let (mut reactor, diary, _, address) =
+        observed(set(|config: &mut Config| config.observed_bytes = 3));
     assert_eq!(
         diary.calls(),
         ["0.0 socket 0", "0.0 bind 0", "0.0 listen(1024) 0"]
@@ -127,70 +104,60 @@ fn the_calls_of_a_conversation_are_told_in_their_order() {
 }
 
 #[test]
-fn a_call_outward_is_told_too_and_so_is_its_failure() {
-    struct Silent;
-    impl Handler for Silent {
-        fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-            Ok(input.len())
-        }
-    }
-    let (mut reactor, diary) = (Reactor::new(Config::default()).unwrap(), Diary::default());
+fn the_observer_gets_the_calls_of_an_attempt_that_is_refused() {
+    let (mut reactor, diary) = (reactor(), Diary::default());
     reactor.observe(Box::new(diary.clone()));
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    reactor.connect(nobody, Silent).unwrap();
+    reactor.connect(refusing_address(), Discard).unwrap();
     turn_until(&mut reactor, |reactor| {
         reactor.stats().closed(Reason::Refused) == 1
     });
-    let story = diary.take();
-    let place = |wanted: &str| {
-        story
+    let events = diary.take();
+    let position = |wanted: &str| {
+        events
             .iter()
             .position(|line| line == wanted)
-            .unwrap_or_else(|| panic!("no {wanted}: {story:?}"))
+            .unwrap_or_else(|| panic!("no {wanted}: {events:?}"))
     };
     let order = [
         "call 0.0 socket 0",
         "call 0.0 connect InProgress",
         "call 0.0 error ConnectionRefused",
-        "handled 0.0 on_close",
+        "callback 0.0 on_close",
         "call 0.0 close 0",
     ]
-    .map(place);
-    assert!(order.is_sorted(), "{story:?}");
+    .map(position);
+    assert!(order.is_sorted(), "{events:?}");
 }
 
 #[test]
-fn handlers_doors_and_budgets_are_told() {
+fn the_observer_gets_callbacks_listener_states_and_spent_budgets() {
     let config = set(|config: &mut Config| {
         config.max_connections = 1;
         config.turn_budget_bytes = 4;
     });
-    let (mut reactor, diary, _, address) = watched(config);
+    let (mut reactor, diary, _, address) = observed(config);
     let mut first = client(address);
     let second = client(address);
     first.write_all(b"eight by").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 8);
-    let story = diary.take();
+    let events = diary.take();
     for wanted in [
-        "handled 0.0 open",
-        "handled 1.1 on_open",
-        "handled 1.1 on_data",
-        "handled 1.1 on_drain",
+        "callback 0.0 open",
+        "callback 1.1 on_open",
+        "callback 1.1 on_data",
+        "callback 1.1 on_drain",
         "listener 0.0 full",
     ] {
         assert!(
-            story.iter().any(|line| line == wanted),
-            "no {wanted}: {story:?}"
+            events.iter().any(|line| line == wanted),
+            "no {wanted}: {events:?}"
         );
     }
     assert!(
-        story
+        events
             .iter()
             .any(|line| line.contains("BudgetSpent") && line.contains("Bytes")),
-        "{story:?}"
+        "{events:?}"
     );
     drop(first);
     turn_until(&mut reactor, |reactor| reactor.stats().accepted == 2);
@@ -198,17 +165,17 @@ fn handlers_doors_and_budgets_are_told() {
         diary
             .take()
             .iter()
-            .any(|line| line == "handled 1.1 on_close")
+            .any(|line| line == "callback 1.1 on_close")
     );
     drop(second);
 }
 
 #[test]
-fn an_observer_that_panics_is_removed_and_nobody_else_notices() {
-    struct Nervous {
+fn an_observer_that_panics_is_removed_and_no_connection_suffers() {
+    struct Panicking {
         _alive: Rc<()>,
     }
-    impl Observer for Nervous {
+    impl Observer for Panicking {
         fn event(&mut self, event: &Event<'_>) {
             assert!(
                 !matches!(
@@ -222,9 +189,9 @@ fn an_observer_that_panics_is_removed_and_nobody_else_notices() {
             );
         }
     }
-    let (mut reactor, _, _, address) = watched(Config::default());
+    let (mut reactor, _, _, address) = observed(Config::default());
     let alive = Rc::new(());
-    reactor.observe(Box::new(Nervous {
+    reactor.observe(Box::new(Panicking {
         _alive: Rc::clone(&alive),
     }));
     let mut stream = client(address);
@@ -240,25 +207,14 @@ fn an_observer_that_panics_is_removed_and_nobody_else_notices() {
     );
 }
 
-/// What `ss -ltn` says of the listener on this port.
-fn ss(address: SocketAddr) -> Option<AcceptQueue> {
-    let output = Command::new("ss")
-        .args(["-Hltn", &format!("src = {address}")])
-        .output()
-        .unwrap();
-    let line = String::from_utf8(output.stdout).unwrap();
-    let mut words = line
-        .split_whitespace()
-        .skip(1)
-        .map(|word| word.parse().ok());
-    Some(AcceptQueue {
-        depth: words.next()??,
-        limit: words.next()??,
-    })
+/// The accept queue as `ss` shows it.
+fn ss(address: SocketAddr) -> AcceptQueue {
+    let (depth, limit) = ss_accept_queue(address);
+    AcceptQueue { depth, limit }
 }
 
 #[test]
-fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
+fn the_accept_queue_is_what_ss_shows_and_can_be_resized() {
     if !have("ss") {
         return;
     }
@@ -276,27 +232,19 @@ fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
             reactor.accept_queue(id),
             Some(AcceptQueue { depth: 0, limit: 5 })
         );
-        let guests: Vec<TcpStream> = (0..3).map(|_| client(address)).collect();
-        let told = reactor.accept_queue(id);
-        assert_eq!(
-            (told, told),
-            (Some(AcceptQueue { depth: 3, limit: 5 }), ss(address))
-        );
+        let waiting: Vec<TcpStream> = (0..3).map(|_| client(address)).collect();
+        assert_eq!(ss(address), AcceptQueue { depth: 3, limit: 5 });
+        assert_eq!(reactor.accept_queue(id), Some(ss(address)));
         reactor.set_backlog(id, 77).unwrap();
         assert_eq!(
-            (reactor.accept_queue(id), ss(address)),
-            (
-                Some(AcceptQueue {
-                    depth: 3,
-                    limit: 77
-                }),
-                Some(AcceptQueue {
-                    depth: 3,
-                    limit: 77
-                })
-            )
+            ss(address),
+            AcceptQueue {
+                depth: 3,
+                limit: 77
+            }
         );
-        // Another listener on the same port has a room of its own.
+        assert_eq!(reactor.accept_queue(id), Some(ss(address)));
+        // Another listener on the same port has an accept queue of its own.
         let other = reactor
             .listen_with(address, &options, |_| Some(Echo))
             .unwrap();
@@ -308,24 +256,24 @@ fn the_waiting_room_is_told_as_the_kernel_has_it_and_can_be_resized() {
         turn_until(&mut reactor, |reactor| {
             reactor
                 .accept_queue(id)
-                .is_some_and(|waiting| waiting.depth == 0)
+                .is_some_and(|queue| queue.depth == 0)
         });
         assert_eq!(
             reactor.set_backlog(other, 9).unwrap_err().kind(),
             ErrorKind::NotFound
         );
         assert_eq!(reactor.accept_queue(other), None);
-        drop(guests);
+        drop(waiting);
     }
 }
 
 #[test]
-fn a_snapshot_shows_everything_there_is() {
+fn a_snapshot_shows_listeners_connections_and_totals() {
     let config = set(|config: &mut Config| {
         config.idle_timeout = Some(Duration::from_secs(60));
         config.max_connections = 2;
     });
-    let (mut reactor, _, listener, address) = watched(config);
+    let (mut reactor, _, listener, address) = observed(config);
     let mut first = client(address);
     let _second = client(address);
     let _third = client(address);
@@ -381,9 +329,10 @@ fn a_snapshot_shows_everything_there_is() {
 }
 
 #[test]
-fn states_and_pending_bytes_are_shown_as_they_change() {
-    struct Lazy;
-    impl Handler for Lazy {
+fn a_snapshot_shows_each_state_and_the_pending_bytes() {
+    /// Does what the first byte of its input says.
+    struct Steered;
+    impl Handler for Steered {
         fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
             match input[0] {
                 b'h' => cx.half_close(),
@@ -403,14 +352,9 @@ fn states_and_pending_bytes_are_shown_as_they_change() {
             Ok(())
         }
     }
-    let mut reactor = Reactor::new(set(|config: &mut Config| {
-        config.linger_timeout = PATIENCE;
-    }))
-    .unwrap();
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Lazy))
-        .unwrap();
-    let address = reactor.local_addr(id).unwrap();
+    let mut reactor =
+        Reactor::new(set(|config: &mut Config| config.linger_timeout = PATIENCE)).unwrap();
+    let address = listen(&mut reactor, |_| Some(Steered));
     let mut streams: Vec<TcpStream> = (0..5).map(|_| client(address)).collect();
     for (stream, word) in streams
         .iter_mut()
@@ -450,8 +394,7 @@ fn states_and_pending_bytes_are_shown_as_they_change() {
 }
 
 #[test]
-fn an_observer_learns_how_long_each_callback_took() {
-    /// Closes are told with how long they took.
+fn the_observer_gets_how_long_each_callback_took() {
     struct Slow;
     impl Handler for Slow {
         fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
@@ -478,10 +421,7 @@ fn an_observer_learns_how_long_each_callback_took() {
         Rc::new(RefCell::new((Duration::ZERO, None))),
     );
     reactor.observe(Box::new(Longest(Rc::clone(&longest))));
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), |_| Some(Slow))
-        .unwrap();
-    let mut stream = client(reactor.local_addr(id).unwrap());
+    let mut stream = client(listen(&mut reactor, |_| Some(Slow)));
     stream.write_all(b"hello").unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
     let (took, callback) = *longest.borrow();
