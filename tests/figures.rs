@@ -1,57 +1,26 @@
-//! What can be counted exactly: system calls and allocations a message, memory an idle connection.
+//! Figures that can be counted: system calls and allocations a message, bytes an idle connection. Promise 7.
 
 mod common;
 
-use common::{Program, client, echo, have, set};
-use doorkeeper::{Config, Context, Handler, Reactor};
-use rustix::process::{Pid, Signal, kill_process};
+use common::{
+    Echo, EchoLines, Program, client, echo, have, listen, private_dirty, reactor, read_exactly,
+    set, temporary,
+};
+use doorkeeper::{Config, Reactor};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-struct Echo;
-
-impl Handler for Echo {
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        Ok(cx.write(input))
-    }
-}
-
-/// Echoes whole lines only, so that a part of one has to be held.
-struct Lines;
-
-impl Handler for Lines {
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        let whole = input
-            .iter()
-            .rposition(|&byte| byte == b'\n')
-            .map_or(0, |at| at + 1);
-        Ok(cx.write(&input[..whole]))
-    }
-}
-
-fn reactor<H: Handler + 'static>(config: Config, handler: fn() -> H) -> (Reactor, SocketAddr) {
-    let mut reactor = Reactor::new(config).unwrap();
-    let id = reactor
-        .listen("127.0.0.1:0".parse().unwrap(), move |_| Some(handler()))
-        .unwrap();
-    let address = reactor.local_addr(id).unwrap();
-    (reactor, address)
-}
-
 #[test]
 fn a_message_allocates_nothing() {
-    let (mut reactor, address) = reactor(
-        set(|config: &mut Config| {
-            config.idle_timeout = Some(Duration::from_secs(60));
-        }),
-        || Echo,
-    );
-    let mut stream = client(address);
+    let idle_timeout = Some(Duration::from_secs(60));
+    let config = set(|config: &mut Config| config.idle_timeout = idle_timeout);
+    let mut reactor = Reactor::new(config).unwrap();
+    let mut stream = client(listen(&mut reactor, |_| Some(Echo)));
     let mut answer = [0; 64];
-    // The first messages may fill tables; the thousand after them may not touch the heap.
+    // The first messages may fill tables. The thousand after them must not allocate.
     let mut ping = |reactor: &mut Reactor| {
         stream.write_all(&[b'x'; 64]).unwrap();
         let before = reactor.stats().bytes_sent;
@@ -65,11 +34,11 @@ fn a_message_allocates_nothing() {
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
-/// An echo that the socket takes at once is sent from where it was read, whatever its size; so is what is static.
+/// An echo that the socket takes at once is sent from the buffer that it was read into, whatever its size.
 #[test]
 fn a_large_answer_allocates_nothing_either() {
-    let (mut reactor, address) = reactor(Config::default(), || Echo);
-    let mut stream = client(address);
+    let mut reactor = reactor();
+    let mut stream = client(listen(&mut reactor, |_| Some(Echo)));
     let (question, mut answer) = (vec![7; 30_000], vec![0; 30_000]);
     let mut ask = |reactor: &mut Reactor| {
         stream.write_all(&question).unwrap();
@@ -85,24 +54,11 @@ fn a_large_answer_allocates_nothing_either() {
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
-/// Runs the program under strace for the time of a conversation, and counts its calls by name.
+/// Runs the program under strace. Returns how often it made each call during the conversation.
 fn count_calls<T>(talk: impl FnOnce(SocketAddr) -> T) -> HashMap<String, usize> {
-    let path = std::env::temp_dir().join(format!(
-        "doorkeeper-calls-{}-{:?}",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        path.to_str().unwrap(),
-        "-e",
-        "trace=all",
-    ];
-    let mut program = Program::start(
-        &wrapper,
+    let path = temporary("calls");
+    let program = Program::traced(
+        &["-o", path.to_str().unwrap(), "-e", "trace=all"],
         &[
             "echo=:0",
             "--idle-timeout",
@@ -114,47 +70,43 @@ fn count_calls<T>(talk: impl FnOnce(SocketAddr) -> T) -> HashMap<String, usize> 
         1,
     );
     let before = std::fs::read_to_string(&path).unwrap().len();
+    let prefix = format!("{} ", program.pid());
     let still_open = talk(program.address("echo"));
-    let children = format!("/proc/{0}/task/{0}/children", program.pid());
-    let server = std::fs::read_to_string(children)
-        .unwrap()
-        .trim()
-        .parse()
-        .unwrap();
-    kill_process(Pid::from_raw(server).unwrap(), Signal::TERM).unwrap();
-    program.wait();
+    program.terminate();
     drop(still_open);
     let trace = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let mut calls = HashMap::new();
-    let mut accepted = Vec::new();
-    let prefix = format!("{server} ");
-    // What follows the signal is the end; a line that begins with `<` completes a call begun on another.
+    // The calls after the signal end the program.
     let lines = trace[before..]
         .lines()
         .take_while(|line| !line.contains("--- SIGTERM"));
     let lines = lines
         .filter_map(|line| line.strip_prefix(&prefix))
         .map(str::trim_start);
+    let mut calls = HashMap::new();
+    let mut accepted = Vec::new();
+    // A line that begins with `<` completes a call that an earlier line began.
     for line in lines.filter(|line| !line.starts_with('<')) {
         let (name, arguments) = line.split_once('(').unwrap();
         if name == "accept4" {
-            accepted.extend(
-                line.rsplit_once(" = ")
-                    .and_then(|(_, descriptor)| descriptor.parse::<u32>().ok()),
-            );
+            accepted.extend(result(line));
         }
-        // The queue of signals is read too, when the program starts.
-        let descriptor = arguments
-            .split(',')
-            .next()
-            .and_then(|first| first.parse().ok());
-        if name != "recvfrom" || descriptor.is_some_and(|descriptor| accepted.contains(&descriptor))
-        {
+        // At its start the program also reads the queue of signals.
+        if name != "recvfrom" || first(arguments).is_some_and(|first| accepted.contains(&first)) {
             *calls.entry(name.to_string()).or_default() += 1;
         }
     }
     calls
+}
+
+/// The descriptor that a call returned.
+fn result(line: &str) -> Option<u32> {
+    line.rsplit_once(" = ")?.1.parse().ok()
+}
+
+/// The descriptor that is a call's first argument.
+fn first(arguments: &str) -> Option<u32> {
+    arguments.split(',').next()?.parse().ok()
 }
 
 #[test]
@@ -179,7 +131,7 @@ fn a_message_of_one_client_takes_three_system_calls() {
 }
 
 #[test]
-fn messages_of_many_clients_share_the_wait() {
+fn messages_of_many_clients_share_one_epoll_wait() {
     if !have("strace") {
         return;
     }
@@ -191,29 +143,30 @@ fn messages_of_many_clients_share_the_wait() {
                 .for_each(|stream| stream.write_all(&[b'x'; 64]).unwrap());
             streams
                 .iter_mut()
-                .for_each(|stream| assert_eq!(common::read_exactly(stream, 64).len(), 64));
+                .for_each(|stream| assert_eq!(read_exactly(stream, 64).len(), 64));
         }
         streams
     });
     let count = |name: &str| calls.get(name).copied().unwrap_or(0);
     assert_eq!(count("sendto"), 640, "{calls:?}");
     assert_eq!(count("recvfrom"), 640, "{calls:?}");
-    // A round of all takes a few waits, not one for each.
+    // A round of 32 messages takes a few waits, not 32.
     assert!(count("epoll_wait") <= 200, "{calls:?}");
 }
 
 const CONNECTIONS: usize = 10_000;
 const SERVER: &str = "DOORKEEPER_TEST_SERVER";
 
-/// The other half of the test below: not a test by itself.
+/// The server's half of the test below, in a process of its own.
 fn be_the_server() {
     let config = set(|config: &mut Config| {
         config.idle_timeout = Some(Duration::from_secs(600));
         config.max_connections = 20_000;
     });
-    let (mut reactor, address) = reactor(config, || Lines);
+    let mut reactor = Reactor::new(config).unwrap();
+    let address = listen(&mut reactor, |_| Some(EchoLines));
     println!("\nport {}", address.port());
-    // Ends with its parent: the standard input is a pipe from it.
+    // Standard input is a pipe from the parent: the server ends with it.
     let handle = reactor.handle();
     std::thread::spawn(move || {
         let _ = io::stdin().read(&mut [0]);
@@ -222,21 +175,7 @@ fn be_the_server() {
     reactor.run().unwrap();
 }
 
-/// Memory that is this process's own and was written to, in bytes.
-fn private_dirty(pid: u32) -> usize {
-    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
-    let line = rollup
-        .lines()
-        .find_map(|line| line.strip_prefix("Private_Dirty:"))
-        .unwrap();
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<usize>()
-        .unwrap()
-        * 1024
-}
-
-/// Both ends in two processes, for one may not have so many descriptors.
+/// Server and clients are two processes, because one may not open that many descriptors.
 #[test]
 fn an_idle_connection_takes_at_most_128_bytes() {
     if std::env::var_os(SERVER).is_some() {
@@ -274,11 +213,11 @@ fn an_idle_connection_takes_at_most_128_bytes() {
         .unwrap();
     let connect = || {
         let mut stream = client(([127, 0, 0, 1], port).into());
-        // The rest of the first answer is held until the second, and must be given back then.
+        // `lo` stays unconsumed until the second read. Its buffer must be freed then.
         stream.write_all(b"hel\nlo").unwrap();
-        assert_eq!(common::read_exactly(&mut stream, 4), b"hel\n");
+        assert_eq!(read_exactly(&mut stream, 4), b"hel\n");
         assert_eq!(echo(&mut stream, b"\n"), b"l");
-        assert_eq!(common::read_exactly(&mut stream, 2), b"o\n");
+        assert_eq!(read_exactly(&mut stream, 2), b"o\n");
         stream
     };
     let first = connect();
@@ -289,7 +228,7 @@ fn an_idle_connection_takes_at_most_128_bytes() {
     drop((first, others));
     drop(server.stdin.take());
     assert!(server.wait().unwrap().success());
-    // Unoptimised builds of mio keep a debugging word in each socket.
+    // In unoptimised builds mio keeps a word more in each socket.
     let most = if cfg!(debug_assertions) { 160.0 } else { 128.0 };
     assert!(each <= most, "{each:.1} bytes an idle connection");
 }
