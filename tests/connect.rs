@@ -85,8 +85,8 @@ fn turn_until_all_closed(reactor: &mut Reactor) {
     turn_until(reactor, |reactor| reactor.stats().open == 0);
 }
 
-/// A listener with a backlog of 0 and one connection in its accept queue: the kernel drops every further SYN. Returned with its
-/// address is what keeps it full.
+/// A listener with a backlog of 0 and one connection in its accept queue: the kernel drops every
+/// further SYN. Returned with its address is what keeps it full.
 fn full_listener() -> (SocketAddr, Socket, TcpStream) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket
@@ -105,7 +105,8 @@ fn from_local(local: SocketAddr) -> ConnectOptions {
     set(|options: &mut ConnectOptions| options.local = Some(local))
 }
 
-/// Connects, expects the attempt to fail, and tells why. Of all callbacks only `on_close` is called.
+/// Connects, expects the attempt to fail, and tells why. Of all callbacks only `on_close` is
+/// called.
 fn failure(address: SocketAddr, options: &ConnectOptions) -> (Reason, Receipt) {
     let (mut reactor, diary) = (reactor(), Diary::default());
     let id = reactor
@@ -166,7 +167,8 @@ fn an_address_without_a_listener_is_refused() {
     assert_eq!(receipt.error.unwrap().0, ErrorKind::ConnectionRefused);
 }
 
-/// Five attempts are established and past their timeout, and a turn takes one event. The kernel is asked before one times out.
+/// Five attempts are established and past their timeout, and a turn takes one event. The kernel is
+/// asked before one times out.
 #[test]
 fn an_established_connection_does_not_time_out_before_its_event_is_taken() {
     let (_listener, address) = blocking_listener();
@@ -249,7 +251,8 @@ fn the_connect_timeout_ends_once_the_connection_is_established() {
     drop(listener);
 }
 
-/// A connection is established once it is in the server's accept queue. Data and FIN can be sent before the server accepts it.
+/// A connection is established once it is in the server's accept queue. Data and FIN can be sent
+/// before the server accepts it.
 #[test]
 fn bytes_sent_before_the_server_accepts_arrive() {
     let (listener, address) = blocking_listener();

@@ -97,7 +97,8 @@ fn pattern(count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Reads to the end and compares with the pattern. Sleeps after every `pause` bytes. Returns how many bytes came.
+/// Reads to the end and compares with the pattern. Sleeps after every `pause` bytes. Returns how
+/// many bytes came.
 fn read_pattern(mut stream: impl Read, pause: usize) -> usize {
     let (mut buffer, mut total, mut next_rest) = (vec![0; 1 << 16], 0, pause);
     let wanted = pattern(1 << 24);
@@ -150,7 +151,8 @@ fn half_close_still_gets_the_whole_echo() {
     half_close(Config::default(), 100_000_000);
 }
 
-/// Writes `pieces` with `write_static`, and every seventh piece with `write`, whenever all output has left. Then finishes.
+/// Writes `pieces` with `write_static`, and every seventh piece with `write`, whenever all output
+/// has left. Then finishes.
 struct StaticPieces {
     at: usize,
     pieces: &'static [u8],
@@ -208,7 +210,8 @@ fn tiny_buffers_and_budgets_lose_nothing() {
     half_close(small(), 100_000);
 }
 
-/// The urgent byte divides the stream: `ab` and `cd` are two short reads after one edge-triggered event.
+/// The urgent byte divides the stream: `ab` and `cd` are two short reads after one edge-triggered
+/// event.
 #[test]
 fn bytes_after_urgent_data_are_still_read() {
     for _ in 0..50 {

@@ -1,4 +1,5 @@
-//! The reactor inside a larger program: in a host's loop, with watched sources, and dropped. Promises 25 to 27.
+//! The reactor inside a larger program: in a host's loop, with watched sources, and dropped.
+//! Promises 25 to 27.
 
 mod common;
 
@@ -296,7 +297,8 @@ impl Handler for Metronome {
     }
 }
 
-/// Eight clients on threads of their own. Each has 200 messages echoed, byte-exact, and posts after each. Stops the loop at the end.
+/// Eight clients on threads of their own. Each has 200 messages echoed, byte-exact, and posts after
+/// each. Stops the loop at the end.
 fn load(
     address: SocketAddr,
     handle: &Handle,
@@ -335,7 +337,8 @@ thread_local! {
     static POSTED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Runs a reactor by the contract of `as_fd`. `sleep` is the host's, and returns true if the descriptor became readable.
+/// Runs a reactor by the contract of `as_fd`. `sleep` is the host's, and returns true if the
+/// descriptor became readable.
 fn in_a_hosts_loop(mut sleep: impl FnMut(BorrowedFd<'_>, Option<Duration>) -> bool) {
     let (mut reactor, lateness) = (reactor(), Rc::new(RefCell::new(Vec::new())));
     let address = listen(&mut reactor, |_| Some(Echo));

@@ -1,6 +1,7 @@
 //! The loop: promises 16 to 21, other threads, timers, and connections that reach each other.
 //!
-//! Most reactors here are turned by hand on the test's own thread, so it is certain what happens in which turn.
+//! Most reactors here are turned by hand on the test's own thread, so it is certain what happens in
+//! which turn.
 
 mod common;
 
@@ -428,7 +429,8 @@ fn an_earlier_deadline_does_not_wait_for_a_later_one() {
     server.turn_until(|server| server.count("closed peer did not close in time") == 2);
 }
 
-/// Five connections are past their idle timeout, and a turn takes one event. Each is read once more before it times out.
+/// Five connections are past their idle timeout, and a turn takes one event. Each is read once more
+/// before it times out.
 #[test]
 fn a_connection_with_input_in_the_kernel_does_not_time_out() {
     let config = set(|config: &mut Config| {
@@ -445,7 +447,8 @@ fn a_connection_with_input_in_the_kernel_does_not_time_out() {
     assert_eq!(server.count("closed idle"), 0);
 }
 
-/// A message does not move the deadline in the queue, so the loop wakes for it once a period, not once a message.
+/// A message does not move the deadline in the queue, so the loop wakes for it once a period, not
+/// once a message.
 #[test]
 fn idle_timeouts_wake_the_loop_once_a_period() {
     let config = set(|config: &mut Config| config.idle_timeout = Some(Duration::from_millis(100)));

@@ -95,7 +95,8 @@ fn a_failing_poller_ends_the_program_with_its_error() {
     );
 }
 
-/// The listener, the waker and the signals are registered first. The fourth registration is the second client's.
+/// The listener, the waker and the signals are registered first. The fourth registration is the
+/// second client's.
 #[test]
 fn a_socket_that_cannot_be_registered_is_closed_and_no_other() {
     if !have("strace") {
@@ -173,7 +174,8 @@ fn without_descriptors_the_server_uses_no_cpu_and_then_serves_everyone() {
     assert!((lines + 1..200).contains(&errors), "{errors} errors: {log}");
 }
 
-/// Rust's runtime ignores SIGPIPE, but a host in another language need not. So the signal must not be raised.
+/// Rust's runtime ignores SIGPIPE, but a host in another language need not. So the signal must not
+/// be raised.
 #[test]
 fn no_send_to_a_closed_peer_raises_sigpipe() {
     if !have("strace") {

@@ -1,4 +1,5 @@
-//! Figures that can be counted: system calls and allocations a message, bytes an idle connection. Promise 7.
+//! Figures that can be counted: system calls and allocations a message, bytes an idle connection.
+//! Promise 7.
 
 mod common;
 
@@ -34,7 +35,8 @@ fn a_message_allocates_nothing() {
     assert_eq!(info.count_total, 0, "{info:?}");
 }
 
-/// An echo that the socket takes at once is sent from the buffer that it was read into, whatever its size.
+/// An echo that the socket takes at once is sent from the buffer that it was read into, whatever
+/// its size.
 #[test]
 fn a_large_answer_allocates_nothing_either() {
     let mut reactor = reactor();

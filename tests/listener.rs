@@ -35,7 +35,8 @@ fn the_backlog_asked_for_reaches_the_kernel() {
     }
 }
 
-/// The connects are nonblocking and all begin before the first is checked. The loop does not turn meanwhile.
+/// The connects are nonblocking and all begin before the first is checked. The loop does not turn
+/// meanwhile.
 #[test]
 fn a_thousand_clients_connect_at_once_without_a_retransmitted_syn() {
     let (_reactor, address) = echoing(
@@ -74,7 +75,8 @@ fn many_new_clients_do_not_hold_up_an_open_connection() {
     turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
     let newcomers: Vec<TcpStream> = (0..30).map(|_| client(address)).collect();
     open.write_all(b"me").unwrap();
-    // A turn accepts three and queues the listener again. The open connection is answered within two turns.
+    // A turn accepts three and queues the listener again. The open connection is answered within
+    // two turns.
     let accepted = reactor.stats().accepted;
     while reactor.stats().bytes_sent < 2 {
         reactor.turn(None).unwrap();
@@ -127,7 +129,8 @@ fn accepted_sockets_are_nonblocking_close_on_exec_and_without_delay() {
     }
 }
 
-/// A duplicate of this process's socket with these addresses. Asserts that the socket is close-on-exec.
+/// A duplicate of this process's socket with these addresses. Asserts that the socket is
+/// close-on-exec.
 fn own_socket(local: SocketAddr, peer: SocketAddr) -> std::os::fd::OwnedFd {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();

@@ -1,26 +1,23 @@
-//! In a host that leaves SIGPIPE at its default, which ends the process. One test, for the setting is the process's.
+//! A host that leaves SIGPIPE at its default action, which ends the process. One test a file,
+//! because the action is the process's.
 
 mod common;
 
-use common::{Running, client};
+use common::{Running, client, reset};
 use doorkeeper::{Config, Context, Handler, Reason};
-use socket2::SockRef;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-/// Makes its peer go away in the middle of its own turn, and then answers it. A reset that meets a peer's FIN is EPIPE for
-/// the next send, and nothing is read between.
+/// Closes its own peer, and then answers it in the same callback. The FIN and the reset that
+/// follows it make the next send fail with EPIPE. Nothing is read in between.
 struct Farewell(Arc<Mutex<Option<TcpStream>>>);
 
 impl Handler for Farewell {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         if let Some(peer) = self.0.lock().unwrap().take() {
             peer.shutdown(Shutdown::Write).unwrap();
-            SockRef::from(&peer)
-                .set_linger(Some(Duration::ZERO))
-                .unwrap();
+            reset(peer);
         }
         cx.write(b"farewell");
         Ok(input.len())
@@ -28,28 +25,23 @@ impl Handler for Farewell {
 }
 
 #[test]
-fn a_peer_that_is_gone_is_an_error_and_not_a_signal() {
+fn a_send_to_a_closed_peer_is_an_error_and_no_signal() {
     sigpipe::reset();
     let peer: Arc<Mutex<Option<TcpStream>>> = Arc::default();
     let shared = Arc::clone(&peer);
-    let (running, address) = Running::start(Config::default(), |reactor| {
-        let any = "127.0.0.1:0".parse().unwrap();
-        let id = reactor
-            .listen(any, move |_| Some(Farewell(Arc::clone(&shared))))
-            .unwrap();
-        reactor.local_addr(id).unwrap()
-    });
+    let service = move |_| Some(Farewell(Arc::clone(&shared)));
+    let (running, address) = Running::serve(Config::default(), service);
     for round in 1..=20 {
         let mut stream = client(address);
-        let mut place = peer.lock().unwrap();
+        let mut slot = peer.lock().unwrap();
         stream.write_all(b"hello").unwrap();
-        *place = Some(stream);
-        drop(place);
+        *slot = Some(stream);
+        drop(slot);
         let stats = running.await_stats(|stats| stats.closed(Reason::Reset) == round);
         assert_eq!(
             (stats.open, stats.bytes_sent),
             (0, 0),
-            "the write met a peer that was there"
+            "the send met an open peer"
         );
     }
 }

@@ -56,8 +56,8 @@ pub fn reset(stream: TcpStream) {
         .unwrap();
 }
 
-/// Sends `block` again and again until the peer's and the own kernel buffers are full: nothing has been taken for 100 ms. Returns
-/// how many bytes were taken. The stream is nonblocking afterwards.
+/// Sends `block` again and again until the peer's and the own kernel buffers are full: nothing has
+/// been taken for 100 ms. Returns how many bytes were taken. The stream is nonblocking afterwards.
 pub fn send_until_full(stream: &mut TcpStream, block: &[u8]) -> usize {
     stream.set_nonblocking(true).unwrap();
     let (mut sent, mut refused) = (0, 0);

@@ -1,7 +1,9 @@
-//! Programs that a test needs and the machine may lack. A test that is left out must not look passed.
+//! Programs that a test needs and the machine may lack. A test that is left out must not look
+//! passed.
 //!
-//! What is left out is told where it happens, on the standard error that the test harness does not capture, and written down.
-//! `tests/what_was_not_tested.rs`, the last of `cargo test`, lists it in one line; so does `./check`, at its end.
+//! What is left out is told where it happens, on the standard error that the test harness does not
+//! capture, and written down. `tests/what_was_not_tested.rs`, the last of `cargo test`, lists it in
+//! one line; so does `./check`, at its end.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -10,8 +12,8 @@ use std::path::{Path, PathBuf};
 /// The variable that names the file to write to.
 pub const RECORD: &str = "DOORKEEPER_NOT_TESTED";
 
-/// True if an outside program is there. If not, the calling test is told as left out, or fails where nothing may be missing: with
-/// the variable CI set.
+/// True if an outside program is there. If not, the calling test is told as left out, or fails
+/// where nothing may be missing: with the variable CI set.
 pub fn have(tool: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&paths).any(|folder| folder.join(tool).is_file());
@@ -48,7 +50,8 @@ fn current_test() -> String {
     }
 }
 
-/// Where this run writes down what it leaves out. One `cargo test` is the parent of all its test binaries.
+/// Where this run writes down what it leaves out. One `cargo test` is the parent of all its test
+/// binaries.
 pub fn record_file() -> PathBuf {
     let named = std::env::var_os(RECORD).map(PathBuf::from);
     named.unwrap_or_else(|| {

@@ -1,4 +1,5 @@
-//! What the tests share. Every step has a time limit, so a hang fails the test instead of stopping it.
+//! What the tests share. Every step has a time limit, so a hang fails the test instead of stopping
+//! it.
 // Each test binary uses a part of this.
 #![allow(dead_code, unused_imports)]
 

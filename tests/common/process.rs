@@ -50,7 +50,8 @@ pub fn is_nonblocking(descriptor: impl AsFd) -> bool {
     flags.contains(rustix::fs::OFlags::NONBLOCK)
 }
 
-/// The accept queue of the listener at this address, as `ss` shows it: its depth (Recv-Q) and its limit (Send-Q).
+/// The accept queue of the listener at this address, as `ss` shows it: its depth (Recv-Q) and its
+/// limit (Send-Q).
 pub fn ss_accept_queue(address: SocketAddr) -> (u32, u32) {
     let filter = format!("src = {address}");
     let output = Command::new("ss").args(["-Hltn", &filter]).output();
@@ -67,8 +68,8 @@ pub fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(name)
 }
 
-/// Runs the named test of this binary again, in a process of its own behind the words of `wrapper`. True in that process, where
-/// the test goes on; false in the caller, once the other has passed.
+/// Runs the named test of this binary again, in a process of its own behind the words of `wrapper`.
+/// True in that process, where the test goes on; false in the caller, once the other has passed.
 pub fn alone(test: &str, wrapper: &[&str]) -> bool {
     const MARK: &str = "DOORKEEPER_TEST_ALONE";
     if std::env::var_os(MARK).is_some() {

@@ -16,7 +16,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// `doorkeeper serve ARGS` with RUST_LOG=`log`, behind the words of `wrapper`. Returns when `count` listeners are announced.
+    /// `doorkeeper serve ARGS` with RUST_LOG=`log`, behind the words of `wrapper`. Returns when
+    /// `count` listeners are announced.
     pub fn start(wrapper: &[&str], args: &[&str], log: &str, count: usize) -> Program {
         let mut words = wrapper.to_vec();
         words.extend([env!("CARGO_BIN_EXE_doorkeeper"), "serve"]);
@@ -47,8 +48,8 @@ impl Program {
         Program::start(&[], args, "warn", count)
     }
 
-    /// The same under strace with these options. strace is no parent of the program (`-D`), so it ends with the program, and
-    /// killing the program leaves neither behind.
+    /// The same under strace with these options. strace is no parent of the program (`-D`), so it
+    /// ends with the program, and killing the program leaves neither behind.
     pub fn traced(options: &[&str], args: &[&str], log: &str, count: usize) -> Program {
         let wrapper = [&["strace", "-D", "-f", "-qq"], options].concat();
         Program::start(&wrapper, args, log, count)

@@ -55,7 +55,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a reactor. `setup` runs on its thread before the loop, and what it returns is returned.
+    /// Starts a reactor. `setup` runs on its thread before the loop, and what it returns is
+    /// returned.
     pub fn start<T: Send + 'static>(
         config: Config,
         setup: impl FnOnce(&mut Reactor) -> T + Send + 'static,
@@ -95,7 +96,8 @@ impl Running {
         self.ask(|reactor| reactor.stats())
     }
 
-    /// Asks for the statistics until they are as wanted. Panics with the last ones if they never are.
+    /// Asks for the statistics until they are as wanted. Panics with the last ones if they never
+    /// are.
     pub fn await_stats(&self, wanted: impl Fn(&Stats) -> bool) -> Stats {
         let start = Instant::now();
         loop {
