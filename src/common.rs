@@ -1,10 +1,9 @@
-//! What all turns share: the limits, the time, who watches, what is counted.
+//! What every turn shares: the limits, the time, the observer, the byte counters.
 
 use crate::config::Config;
 use crate::id::Id;
-use crate::net::{Clock, Told};
-use crate::observe::Eyes;
-use crate::timers::Tick;
+use crate::observe::{CallScope, Observation};
+use crate::time::{Clock, Tick};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -13,38 +12,42 @@ pub(crate) struct Common {
     pub(crate) clock: Clock,
     /// The time of this turn.
     pub(crate) now: Tick,
-    pub(crate) eyes: Eyes,
-    /// Bytes read from peers, and bytes the kernel took for peers.
+    pub(crate) observation: Observation,
+    /// Bytes read from all peers, and bytes that the kernel took for them.
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
 }
 
 impl Common {
     pub(crate) fn new(config: Config) -> Common {
-        let eyes = Eyes::new(config.observed_bytes, config.stall_warning);
         Common {
+            observation: Observation::new(config.observed_bytes, config.stall_warning),
             config,
             clock: Clock::new(),
             now: Tick::default(),
-            eyes,
             received: Cell::new(0),
             sent: Cell::new(0),
         }
     }
 
-    pub(crate) fn told(&self, id: Id) -> Told<'_> {
-        Told {
+    /// What a system call for this id needs in order to be observed.
+    pub(crate) fn scope(&self, id: Id) -> CallScope<'_> {
+        CallScope {
             id,
-            eyes: &self.eyes,
+            observation: &self.observation,
         }
+    }
+
+    pub(crate) fn add_received(&self, count: usize) {
+        self.received.set(self.received.get() + count as u64);
     }
 
     pub(crate) fn add_sent(&self, count: usize) {
         self.sent.set(self.sent.get() + count as u64);
     }
 
-    /// Whether so long has passed since then.
-    pub(crate) fn is_over(&self, wait: Duration, since: Tick) -> bool {
+    /// True if at least `wait` has passed since `since`.
+    pub(crate) fn has_passed(&self, wait: Duration, since: Tick) -> bool {
         self.now >= since.after(wait)
     }
 }

@@ -1,27 +1,28 @@
-//! Names for sources that stay safe after their source is gone.
+//! Ids: names of sources that name nothing once the source has closed.
 
 use mio::Token;
 use std::fmt;
 
-/// Half of a [`Token`], which an id is: the slot is the low half, the serial the high one.
+/// An id is a [`Token`]: its low half is the slot, its high half the serial.
 const HALF_BITS: u32 = usize::BITS / 2;
 const LOW_HALF: usize = (1 << HALF_BITS) - 1;
 
-/// The name of one listener or one connection of a [`Reactor`](crate::Reactor).
+/// The id of a listener, a connection, an outgoing connection or a watched source of one
+/// [`Reactor`](crate::Reactor).
 ///
-/// It is a slot in the reactor's slab and a serial number. Slots are used again; serials are not (until 2³² sources later,
-/// 2¹⁶ where a `usize` has 32 bits), so an id kept after its source has closed names nothing, and every call that takes it
-/// does nothing. An id means something only to the reactor that gave it.
+/// It is a slot in the reactor's slab and a serial number. A slot is used again; a serial is not,
+/// until 2³² sources later (2¹⁶ where a `usize` has 32 bits). So an id that outlives its source names
+/// nothing, and every call that takes it does nothing. Another reactor's id has no meaning here.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id(usize);
 
 impl Id {
-    /// The number of slots an id can name. The last is left out, so that no id equals [`WAKER`].
+    /// The number of slots that an id can name. One is left out so that no id equals [`WAKER`].
     pub(crate) const SLOTS: usize = LOW_HALF;
 
     pub(crate) fn new(slot: usize, serial: u32) -> Id {
         debug_assert!(slot < Id::SLOTS);
-        Id((serial as usize & LOW_HALF) << HALF_BITS | slot)
+        Id(((serial as usize & LOW_HALF) << HALF_BITS) | slot)
     }
 
     pub(crate) fn slot(self) -> usize {
@@ -48,7 +49,7 @@ impl fmt::Display for Id {
     }
 }
 
-/// The same.
+/// Prints `Id(slot.serial)`.
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Id({self})")

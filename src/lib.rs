@@ -49,53 +49,38 @@
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
-mod admission;
-mod buffer;
+mod buffers;
+mod closed;
 mod common;
 mod config;
-mod context;
-mod dial;
-mod drive;
-mod end;
+mod connection;
 pub mod frame;
-mod gathered;
-mod handle;
 mod handler;
-mod held;
 mod id;
-mod net;
 mod observe;
 mod peer;
-mod phase;
-#[cfg(doorkeeper_pieces)]
+#[cfg(any(test, doorkeeper_pieces))]
 #[doc(hidden)]
 pub mod pieces;
 mod reactor;
 mod readiness;
 #[cfg(feature = "services")]
 pub mod services;
-mod snapshot;
-mod sources;
-mod stats;
-mod stream;
-mod throttle;
-mod timers;
-mod waiting;
-mod watch;
+mod sys;
+mod time;
 
+pub use closed::{Closed, Reason};
 pub use config::{Config, ConnectOptions, ListenOptions};
-pub use context::Context;
-pub use handle::Handle;
-pub use handler::{Callback, Closed, Handler, Reason, Service, TimerKey};
+pub use handler::{Context, Handler, Service};
 pub use id::Id;
-/// The poller below, in the version whose sources [`Reactor::watch`] takes.
+/// The poller library, in the version whose sources [`Reactor::watch`] takes.
 pub use mio;
-pub use observe::{Budget, Call, Event, ListenerState, Observer};
-pub use reactor::Reactor;
-pub use snapshot::{ConnectionState, ConnectionView, ListenerView, Snapshot};
-pub use stats::Stats;
-pub use waiting::{AcceptQueue, Overflows};
-pub use watch::Next;
+pub use observe::{
+    AcceptQueue, Budget, Call, Callback, ConnectionState, ConnectionView, Event, ListenerState,
+    ListenerView, Observer, Overflows, Snapshot, Stats,
+};
+pub use reactor::{Handle, Next, Reactor};
+pub use time::TimerKey;
 
 /// The examples in README.md compile.
 #[cfg(doctest)]

@@ -1,18 +1,15 @@
 //! The pieces by themselves, each as a closure that does one round of work: for `benches/pieces`, and only built with
 //! `--cfg doorkeeper_pieces`.
 
-use crate::buffer::Buffer;
+use crate::buffers::{ByteQueue, LazyBacklog};
 use crate::common::Common;
 use crate::config::Config;
-use crate::context::{Context, Nobody};
-use crate::gathered::Gathered;
-use crate::handler::Handler;
-use crate::held::Holding;
+use crate::connection::{Endpoint, Machine, Turn};
+use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps};
 use crate::id::Id;
-use crate::net::Told;
+use crate::observe::CallScope;
 use crate::readiness::Readiness;
-use crate::stream::{Endpoint, Stream};
-use crate::timers::{Tick, Timers};
+use crate::time::{Deadlines, Tick};
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +19,7 @@ use std::time::Duration;
 pub fn buffer() -> impl FnMut() {
     const LIMIT: usize = 65_536;
     move || {
-        let mut buffer = Buffer::default();
+        let mut buffer = ByteQueue::default();
         let mut left = LIMIT;
         while left > 0 || !buffer.is_empty() {
             left -= buffer.push(&[7; 1024][..left.min(1024)], LIMIT);
@@ -33,7 +30,7 @@ pub fn buffer() -> impl FnMut() {
 
 /// So many deadlines: one moves to the far end, and the earliest is looked at.
 pub fn timers(count: usize) -> impl FnMut() -> u64 {
-    let mut timers = Timers::with_capacity(count);
+    let mut timers = Deadlines::with_capacity(count);
     (0..count).for_each(|slot| timers.arm(slot, Tick(slot as u64)));
     let mut at = count as u64;
     move || {
@@ -48,8 +45,14 @@ struct Memory {
     waiting: Cell<usize>,
 }
 
+impl LocalAddr for Memory {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(io::ErrorKind::NotConnected.into())
+    }
+}
+
 impl Endpoint for Memory {
-    fn read(&self, buffer: &mut [u8], _: Told<'_>) -> io::Result<usize> {
+    fn read(&self, buffer: &mut [u8], _: CallScope<'_>) -> io::Result<usize> {
         let count = self.waiting.take().min(buffer.len());
         if count == 0 {
             Err(io::ErrorKind::WouldBlock.into())
@@ -58,11 +61,11 @@ impl Endpoint for Memory {
         }
     }
 
-    fn write(&self, bytes: &[u8], _: Told<'_>) -> io::Result<usize> {
+    fn write(&self, bytes: &[u8], _: CallScope<'_>) -> io::Result<usize> {
         Ok(bytes.len())
     }
 
-    fn shutdown_write(&self, _: Told<'_>) -> io::Result<()> {
+    fn shutdown_write(&self, _: CallScope<'_>) -> io::Result<()> {
         Ok(())
     }
 }
@@ -77,34 +80,61 @@ impl Handler for Echo {
 
 /// One turn of a connection that echoes 64 bytes; true if it then rests.
 pub fn turn() -> impl FnMut() -> bool {
+    let idle_timeout = Some(Duration::from_secs(60));
     let mut common = Common::new(Config {
-        idle_timeout: Some(Duration::from_secs(60)),
+        idle_timeout,
         ..Config::default()
     });
-    let (mut stream, mut held, mut copied) = (Stream::new(Tick(0)), Holding::default(), Vec::new());
+    let mut machine = Machine::new(Tick(0));
+    let (mut backlog, mut copied) = (LazyBacklog::default(), Vec::new());
     let mut buffer = vec![0; common.config.input_max_bytes];
     let (id, peer) = (Id::new(0, 0), SocketAddr::from(([127, 0, 0, 1], 1)).into());
-    let (endpoint, mut nobody) = (
+    let (memory, mut ops) = (
         Memory {
             waiting: Cell::new(0),
         },
-        Nobody,
+        (),
     );
     move || {
         common.now.0 += 1;
-        endpoint.waiting.set(64);
-        let Ok(count) = stream.hear(
-            Readiness::READABLE,
-            &endpoint,
-            id,
-            &held,
-            &common,
-            &mut buffer,
-        ) else {
-            return false;
+        memory.waiting.set(64);
+        let marks = Readiness::READABLE;
+        let output = &mut copied;
+        let cx = Context::new(id, &peer, &common, None, &mut backlog, output, &mut ops);
+        let (machine, handler) = (&mut machine, &mut Echo);
+        let mut turn = Turn {
+            machine,
+            input: &[],
+            endpoint: &memory,
+            handler,
+            cx,
         };
-        let gathered = Gathered::new(&buffer[..count], &mut copied);
-        let mut cx = Context::new(id, &peer, &common, None, &mut held, gathered, &mut nobody);
-        matches!(stream.answer(&endpoint, &mut Echo, &mut cx), Ok(true))
+        matches!(turn.run(marks, &mut buffer), Ok(true))
+    }
+}
+
+/// A loop without any other source, for a machine by itself.
+impl LoopOps for () {
+    fn room(&self, _: Id) -> usize {
+        0
+    }
+    fn send(&mut self, _: Id, _: &[u8]) -> usize {
+        0
+    }
+    fn wake(&mut self, _: Id) -> bool {
+        false
+    }
+    fn half_close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn close(&mut self, _: Id) -> bool {
+        false
+    }
+    fn connect(&mut self, _: Attempt) -> io::Result<Id> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn stop(&mut self) {}
+    fn queued(&self) -> usize {
+        0
     }
 }

@@ -151,23 +151,18 @@ fn half_close_still_gets_the_whole_echo() {
     half_close(Config::default(), 100_000_000);
 }
 
-/// Writes `pieces` with `write_static`, and every seventh piece with `write`, whenever all output
-/// has left. Then finishes.
-struct StaticPieces {
+/// Writes `pieces` whenever all output is sent. Then finishes.
+struct Pieces {
     at: usize,
     pieces: &'static [u8],
 }
 
-impl StaticPieces {
+impl Pieces {
     fn fill(&mut self, cx: &mut Context<'_>) {
         while cx.room() > 0 && self.at < self.pieces.len() {
             let rest = &self.pieces[self.at..];
             let piece = &rest[..rest.len().min(10_000)];
-            self.at += if self.at / 10_000 % 7 == 3 {
-                cx.write(piece)
-            } else {
-                cx.write_static(piece)
-            };
+            self.at += cx.write(piece);
         }
         if self.at == self.pieces.len() {
             cx.finish();
@@ -175,7 +170,7 @@ impl StaticPieces {
     }
 }
 
-impl Handler for StaticPieces {
+impl Handler for Pieces {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.fill(cx);
         Ok(())
@@ -192,14 +187,14 @@ impl Handler for StaticPieces {
 }
 
 #[test]
-fn static_bytes_arrive_whole_and_in_order_however_slowly_they_are_read() {
+fn pieces_arrive_whole_and_in_order_however_slowly_they_are_read() {
     const TOTAL: usize = 8_000_000;
     let pieces: &'static [u8] = pattern(TOTAL).leak();
     for config in [
         Config::default(),
         set(|config: &mut Config| config.output_max_bytes = 3000),
     ] {
-        let service = move |_| Some(StaticPieces { at: 0, pieces });
+        let service = move |_| Some(Pieces { at: 0, pieces });
         let (_running, address) = Running::serve(config, service);
         assert_eq!(read_pattern(client(address), 1_000_000), TOTAL);
     }
@@ -427,8 +422,8 @@ fn consuming_more_than_was_offered_is_a_handler_error() {
 }
 
 #[test]
-fn static_bytes_count_as_unsent_after_a_reset() {
-    let (service, receipts) = acting(|cx, _| Ok(cx.write_static(b"hello")), TAKE);
+fn written_bytes_count_as_unsent_after_a_reset() {
+    let (service, receipts) = acting(|cx, _| Ok(cx.write(b"hello")), TAKE);
     let mut reactor = reactor();
     let stream = client(listen(&mut reactor, service));
     // Accepted, and `on_open` has not been called.

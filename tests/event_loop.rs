@@ -423,10 +423,10 @@ fn an_earlier_deadline_does_not_wait_for_a_later_one() {
     assert!(left(&server) <= Duration::from_millis(10));
     server.turn_until(|server| server.wrote("timer 1"));
     assert!(left(&server) <= Duration::from_millis(20));
-    server.turn_until(|server| server.wrote("closed peer did not close in time"));
+    server.turn_until(|server| server.wrote("closed linger timeout: the peer did not close"));
     assert!(left(&server) > Duration::from_secs(3500));
     other.write_all(b"bye").unwrap();
-    server.turn_until(|server| server.count("closed peer did not close in time") == 2);
+    server.turn_until(|server| server.count("closed linger timeout: the peer did not close") == 2);
 }
 
 /// Five connections are past their idle timeout, and a turn takes one event. Each is read once more
@@ -444,7 +444,7 @@ fn a_connection_with_input_in_the_kernel_does_not_time_out() {
         .for_each(|stream| stream.write_all(b"here").unwrap());
     pass(Duration::from_millis(110));
     server.turn_until(|server| server.count("data here") == 5);
-    assert_eq!(server.count("closed idle"), 0);
+    assert_eq!(server.count("closed idle timeout"), 0);
 }
 
 /// A message does not move the deadline in the queue, so the loop wakes for it once a period, not
@@ -465,7 +465,7 @@ fn idle_timeouts_wake_the_loop_once_a_period() {
         spent <= 6,
         "{spent} turns beside those of {messages} messages"
     );
-    server.turn_until(|server| server.wrote("closed idle"));
+    server.turn_until(|server| server.wrote("closed idle timeout"));
 }
 
 #[test]
@@ -637,7 +637,7 @@ fn dropping_the_reactor_closes_everything_and_calls_each_on_close() {
         diary
             .borrow()
             .iter()
-            .filter(|entry| *entry == "closed reactor stopped")
+            .filter(|entry| *entry == "closed reactor dropped")
             .count(),
         3
     );

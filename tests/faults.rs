@@ -119,7 +119,7 @@ fn a_socket_that_cannot_be_registered_is_closed_and_no_other() {
     assert!(
         program
             .terminate()
-            .contains("cannot be watched: No space left")
+            .contains("the poller refused it: No space left")
     );
 }
 
@@ -214,6 +214,8 @@ fn no_send_to_a_closed_peer_raises_sigpipe() {
     let mut sends = trace
         .lines()
         .take_while(|line| !line.contains("--- SIGTERM"))
-        .filter(|line| line.contains("sendto("));
-    assert!(sends.all(|line| line.contains("MSG_NOSIGNAL")));
+        // A signal wakes the program's signal pipe with a send of no bytes, which raises nothing.
+        .filter(|line| line.contains("sendto(") && !line.contains("\"\", 0"));
+    let unsafe_send = sends.find(|line| !line.contains("MSG_NOSIGNAL"));
+    assert_eq!(unsafe_send, None);
 }

@@ -1,51 +1,8 @@
 //! The house: which file may import which, what the library depends on, how long a function and a file may be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// The files of `src`, lowest first. A file imports from files above itself in this list only.
-const LAYERS: [&str; 30] = [
-    "frame",
-    "id",
-    "readiness",
-    "buffer",
-    "config",
-    "peer",
-    "phase",
-    "timers",
-    "throttle",
-    "handler",
-    "observe",
-    "stats",
-    "waiting",
-    "snapshot",
-    "held",
-    "gathered",
-    "net",
-    "common",
-    "context",
-    "end",
-    "stream",
-    "admission",
-    "dial",
-    "watch",
-    "sources",
-    "handle",
-    "drive",
-    "reactor",
-    "pieces",
-    "services",
-];
-
-/// The pairs that need each other: a handler is given a context; a posted closure is given the reactor; a turn of a source is
-/// a method of the reactor, and so is given to the callback of a watched source.
-const MUTUAL: [(&str, &str); 4] = [
-    ("handler", "context"),
-    ("handle", "reactor"),
-    ("drive", "reactor"),
-    ("watch", "reactor"),
-];
 
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -73,65 +30,14 @@ fn code(text: &str) -> &str {
     text.split("#[cfg(test)]").next().unwrap()
 }
 
-/// The modules that a file names after `crate::`.
-fn imports(text: &str) -> Vec<&str> {
-    let names = code(text).split("crate::").skip(1);
-    let names = names.map(|rest| {
-        rest.split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
-            .next()
-            .unwrap()
-    });
-    names.filter(|name| LAYERS.contains(name)).collect()
-}
-
-#[test]
-fn imports_run_one_way() {
-    let place = |name: &str| LAYERS.iter().position(|&layer| layer == name);
-    let mut seen = BTreeSet::new();
-    for (file, text) in sources("src") {
-        // A file in a folder belongs to the layer that the folder is named after.
-        let layer = file.split('/').next().unwrap();
-        let Some(own) = place(layer).filter(|_| layer != "services") else {
-            continue;
-        };
-        seen.insert(layer.to_string());
-        for import in imports(&text).into_iter().filter(|&import| import != layer) {
-            let pair =
-                |&(a, b): &(&str, &str)| (a, b) == (layer, import) || (b, a) == (layer, import);
-            assert!(
-                place(import).unwrap() < own || MUTUAL.iter().any(pair),
-                "{file} imports {import}"
-            );
-        }
-    }
-    assert_eq!(
-        seen.len(),
-        LAYERS.len() - 1,
-        "every layer but the folder of services has a file"
-    );
-}
-
-#[test]
-fn every_file_has_its_layer() {
-    let known = |name: &str| {
-        LAYERS.contains(&name.split('/').next().unwrap()) || ["lib", "main"].contains(&name)
-    };
-    for file in sources("src")
-        .keys()
-        .filter(|file| !file.starts_with("cli/"))
-    {
-        assert!(known(file), "{file} has no place in the layers");
-    }
-}
-
 #[test]
 fn only_the_waist_names_the_system() {
     for (file, text) in sources("src") {
         let allowed: &[&str] = match file.as_str() {
             // The second speaks to the kernel about sockets, not on them.
-            "net" | "waiting" => continue,
+            file if file.starts_with("sys/") => continue,
             "id" => &["mio::Token"],
-            "handle" => &["mio::Waker"],
+            "reactor/mailbox" => &["mio::Waker"],
             // Signals, as any embedder would watch them.
             "cli/signals" => &["doorkeeper::mio::"],
             _ => &[],

@@ -3,16 +3,21 @@
 mod args;
 mod bench;
 mod connect;
+mod connect_args;
 mod descriptors;
 mod logging;
 mod observe;
 mod output;
+mod ports;
 mod serve;
+mod serve_args;
 mod shared_args;
 mod signals;
 mod story;
+mod table;
 mod values;
 mod writer;
+mod zone;
 
 use args::Command;
 use std::fmt::Display;

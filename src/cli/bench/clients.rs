@@ -102,7 +102,7 @@ impl Pinger {
         let end = allowed * *size as u64;
         while self.sent < end {
             let length = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
-            let count = cx.write_static(pattern.at(self.origin + self.sent, length));
+            let count = cx.write(pattern.at(self.origin + self.sent, length));
             self.sent += count as u64;
             if count == 0 {
                 break;
@@ -215,7 +215,7 @@ impl Handler for Mute {
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while cx.write_static(self.pattern.at(0, cx.room())) > 0 {}
+        while cx.write(self.pattern.at(0, cx.room())) > 0 {}
         Ok(())
     }
 
@@ -294,7 +294,7 @@ impl Handler for Reconnector {
         let size = self.request.unwrap_or(0);
         if self.sent < size {
             let offset = self.origin + self.sent as u64;
-            self.sent += cx.write_static(self.pattern.at(offset, size - self.sent));
+            self.sent += cx.write(self.pattern.at(offset, size - self.sent));
         }
         Ok(())
     }

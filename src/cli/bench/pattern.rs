@@ -61,7 +61,7 @@ impl Pattern {
             .take(CHUNK + text.len())
             .collect();
         Pattern {
-            // Leaked, because write_static takes no copy. A bench has two patterns, as long as it runs.
+            // Leaked, so that every client can copy the reference. A bench has two patterns.
             bytes: repeated.leak(),
             period: text.len(),
             step,

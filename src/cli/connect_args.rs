@@ -1,0 +1,161 @@
+//! The arguments of `doorkeeper connect`.
+
+use super::Failure;
+use super::args::{Command, show};
+use super::observe::Observation;
+use super::shared_args::{self, Shared};
+use super::values::{duration, resolve_server, text, value};
+use doorkeeper::{Config, ConnectOptions};
+use lexopt::{Arg, Parser};
+use std::net::{IpAddr, SocketAddr};
+
+const HELP: &str = "\
+Connect standard input and output to a TCP server.
+
+Usage: doorkeeper connect [OPTION]... [HOST]:PORT
+
+Standard input goes to the server, and what the server sends goes to standard
+output. At the end of standard input the program half-closes the connection,
+and it ends when the server closes. If the server half-closes first, standard
+input is still sent until it gives nothing for half a second; if it is a
+terminal, the program ends at once.
+
+An empty HOST means 127.0.0.1; an IPv6 address stands in brackets. The addresses
+of a name are tried one after the other.
+
+Options:
+  --timeout DUR         time limit of connecting, for each address [30s]
+  --idle-timeout DUR    fail after this time without a byte in either direction;
+                        `none` means never [none]
+  --no-half-close       do not half-close at the end of standard input
+  -4, -6                use IPv4 addresses only, IPv6 addresses only
+  --source ADDR         connect from this local address, IP or IP:PORT
+";
+
+const HELP_END: &str = "
+A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
+Exit status: 0 both sides finished, 1 they did not (standard error says why),
+2 wrong usage.
+";
+
+/// The options of `connect`.
+#[derive(Debug, Default)]
+pub(crate) struct Connect {
+    /// As it was given.
+    pub(crate) target: String,
+    pub(crate) config: Config,
+    pub(crate) connect: ConnectOptions,
+    pub(crate) no_half_close: bool,
+    pub(crate) family: Option<Family>,
+    pub(crate) observation: Observation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(crate) fn of(address: SocketAddr) -> Family {
+        if address.is_ipv4() {
+            Family::V4
+        } else {
+            Family::V6
+        }
+    }
+}
+
+pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
+    let mut connect = Connect::default();
+    while let Some(arg) = parser.next().map_err(Failure::usage)? {
+        if let Some(option) = Shared::find(&arg) {
+            let idle = &mut connect.config.idle_timeout;
+            option.parse(parser, idle, &mut connect.observation)?;
+            continue;
+        }
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => {
+                let help = [HELP, shared_args::HELP, HELP_END].concat();
+                return show(parser, &help);
+            }
+            Arg::Long("timeout") => connect.connect.timeout = Some(timeout(parser)?),
+            Arg::Long("no-half-close") => connect.no_half_close = true,
+            Arg::Short('4') => set_family(&mut connect, Family::V4)?,
+            Arg::Short('6') => set_family(&mut connect, Family::V6)?,
+            Arg::Long("source") => connect.connect.local = Some(source(&value(parser)?)?),
+            Arg::Value(word) if connect.target.is_empty() => connect.target = text(word)?,
+            Arg::Value(word) => {
+                let (target, word) = (&connect.target, word.to_string_lossy());
+                return Err(Failure::usage(format_args!(
+                    "`{word}` after {target}: there is one HOST:PORT; a port follows a colon"
+                )));
+            }
+            other => {
+                let problem = other.unexpected();
+                return Err(Failure::usage(format_args!(
+                    "{problem}; see `doorkeeper connect --help`"
+                )));
+            }
+        }
+    }
+    if connect.target.is_empty() {
+        return Err(Failure::usage(
+            "HOST:PORT is missing, as in `doorkeeper connect 127.0.0.1:7007`",
+        ));
+    }
+    Ok(Command::Connect(Box::new(connect)))
+}
+
+fn timeout(parser: &mut Parser) -> Result<std::time::Duration, Failure> {
+    let limit = duration(&value(parser)?, "--timeout")?;
+    if limit.is_zero() {
+        return Err(Failure::usage(
+            "--timeout 0 would never connect; it must be longer",
+        ));
+    }
+    Ok(limit)
+}
+
+fn set_family(connect: &mut Connect, family: Family) -> Result<(), Failure> {
+    match connect.family.replace(family) {
+        Some(other) if other != family => Err(Failure::usage(
+            "-4 and -6 exclude each other; without either, both are tried",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn source(word: &str) -> Result<SocketAddr, Failure> {
+    let bare = word
+        .strip_prefix('[')
+        .and_then(|word| word.strip_suffix(']'))
+        .unwrap_or(word);
+    let ip = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
+    ip.or_else(|_| word.parse()).map_err(|_| {
+        Failure::usage(format_args!(
+            "--source {word}: must be an IP address, as in 127.0.0.2, or with a port, as in [::1]:5000"
+        ))
+    })
+}
+
+impl Connect {
+    /// The addresses to try, in their order.
+    pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>, Failure> {
+        let mut found = resolve_server(&self.target)?;
+        let wanted = [self.family, self.connect.local.map(Family::of)];
+        found.retain(|&address| {
+            wanted
+                .into_iter()
+                .flatten()
+                .all(|family| family == Family::of(address))
+        });
+        if found.is_empty() {
+            return Err(Failure::failed(format_args!(
+                "{} has no address that fits -4, -6 or --source",
+                self.target
+            )));
+        }
+        Ok(found)
+    }
+}

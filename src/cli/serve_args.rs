@@ -1,0 +1,205 @@
+//! The arguments of `doorkeeper serve`.
+
+use super::Failure;
+use super::args::{Command, show};
+use super::observe::Observation;
+use super::shared_args::{self, Shared};
+use super::values::{duration, number, path, resolve, text, value};
+use doorkeeper::{Config, ListenOptions};
+use lexopt::{Arg, Parser};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const HELP: &str = "\
+Serve standard services over TCP.
+
+Usage: doorkeeper serve [OPTION]... [SERVICE[=[HOST]:PORT]]...
+
+Without a SERVICE, all six listen on 127.0.0.1. Without an address, a service
+listens on 127.0.0.1 and the port below. An empty HOST means 127.0.0.1; [::]
+means every IPv6 address of the machine, 0.0.0.0 every IPv4 address. PORT 0
+means any free port. The same service can be given several times.
+
+Services:
+  echo      7007   sends back what it receives (RFC 862)
+  discard   7009   discards what it receives (RFC 863)
+  daytime   7013   sends the date and time, one line (RFC 867)
+  qotd      7017   sends a quote (RFC 865)
+  chargen   7019   sends a pattern of characters, without end (RFC 864)
+  time      7037   sends the seconds since 1900, four bytes (RFC 868)
+
+Options:
+  --backlog N           limit of each listener's accept queue: connections that
+                        are established and not yet accepted [1024; the system
+                        may clamp it]
+  --max-connections N   limit of open connections; at the limit, newcomers stay
+                        in the accept queue [what the descriptor limit allows]
+  --accept-budget N     connections that a listener accepts in one turn [64]
+  --turn-budget BYTES   bytes that a connection reads in one turn [65536]
+  --output-max BYTES    unsent bytes that a connection may hold [65536]
+  --idle-timeout DUR    close a connection after this time without a byte;
+                        `none` means never [none]
+  --shutdown-timeout DUR
+                        time that open connections have to finish after the
+                        first SIGINT or SIGTERM; a second signal stops at once
+                        [5s]
+  --quotes FILE         quotes for qotd, separated by lines of a single %
+                        [four built-in quotes]
+  --utc                 daytime sends UTC, not local time
+";
+
+const HELP_END: &str = "
+A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
+Each listener prints one line, `listening SERVICE ADDRESS`, to standard output.
+SIGUSR1 logs a table of every listener and connection, most loaded first, at
+most once a second. SIGHUP reads the file of --quotes and the system's time zone
+again; the zone is also read once a minute. SIGUSR2 does nothing.
+The log goes to standard error; RUST_LOG sets its level: error, warn, info [the
+default], debug or trace.
+";
+
+/// The options of `serve`.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    pub(crate) listeners: Vec<(Kind, SocketAddr)>,
+    pub(crate) config: Config,
+    pub(crate) listen: ListenOptions,
+    /// `None`: as many as the descriptor limit allows.
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) shutdown_timeout: Duration,
+    pub(crate) quotes: Option<PathBuf>,
+    pub(crate) utc: bool,
+    pub(crate) observation: Observation,
+}
+
+impl Default for Serve {
+    fn default() -> Serve {
+        let mut config = Config::default();
+        config.stall_warning = Some(Duration::from_millis(100));
+        Serve {
+            listeners: Vec::new(),
+            config,
+            listen: ListenOptions::default(),
+            max_connections: None,
+            shutdown_timeout: Duration::from_secs(5),
+            quotes: None,
+            utc: false,
+            observation: Observation::default(),
+        }
+    }
+}
+
+/// One of the six services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Echo,
+    Discard,
+    Daytime,
+    Qotd,
+    Chargen,
+    Time,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 6] = [
+        Kind::Echo,
+        Kind::Discard,
+        Kind::Daytime,
+        Kind::Qotd,
+        Kind::Chargen,
+        Kind::Time,
+    ];
+
+    /// The name, and the RFC's port plus 7000: below 1024 a port needs a privilege.
+    fn entry(self) -> (&'static str, u16) {
+        match self {
+            Kind::Echo => ("echo", 7007),
+            Kind::Discard => ("discard", 7009),
+            Kind::Daytime => ("daytime", 7013),
+            Kind::Qotd => ("qotd", 7017),
+            Kind::Chargen => ("chargen", 7019),
+            Kind::Time => ("time", 7037),
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    fn default_address(self) -> SocketAddr {
+        ([127, 0, 0, 1], self.entry().1).into()
+    }
+}
+
+pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
+    let mut serve = Serve::default();
+    while let Some(arg) = parser.next().map_err(Failure::usage)? {
+        if let Some(option) = Shared::find(&arg) {
+            let idle = &mut serve.config.idle_timeout;
+            option.parse(parser, idle, &mut serve.observation)?;
+            continue;
+        }
+        match arg {
+            Arg::Short('h') | Arg::Long("help") => {
+                let help = [HELP, shared_args::HELP, HELP_END].concat();
+                return show(parser, &help);
+            }
+            Arg::Long("backlog") => serve.listen.backlog = number(parser, "--backlog", 0)?,
+            Arg::Long("max-connections") => {
+                serve.max_connections = Some(number(parser, "--max-connections", 1)?)
+            }
+            Arg::Long("accept-budget") => {
+                serve.config.accept_budget = number(parser, "--accept-budget", 1)?
+            }
+            Arg::Long("turn-budget") => {
+                serve.config.turn_budget_bytes = number(parser, "--turn-budget", 1)?
+            }
+            Arg::Long("output-max") => {
+                serve.config.output_max_bytes = number(parser, "--output-max", 1)?
+            }
+            Arg::Long("shutdown-timeout") => {
+                serve.shutdown_timeout = duration(&value(parser)?, "--shutdown-timeout")?
+            }
+            Arg::Long("quotes") => serve.quotes = Some(path(parser)?),
+            Arg::Long("utc") => serve.utc = true,
+            Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
+            other => {
+                let problem = other.unexpected();
+                return Err(Failure::usage(format_args!(
+                    "{problem}; see `doorkeeper serve --help`"
+                )));
+            }
+        }
+    }
+    if serve.listeners.is_empty() {
+        serve
+            .listeners
+            .extend(Kind::ALL.map(|kind| (kind, kind.default_address())));
+    }
+    Ok(Command::Serve(Box::new(serve)))
+}
+
+/// `SERVICE[=[HOST]:PORT]`: one listener for each address of HOST.
+fn listeners(word: &str) -> Result<Vec<(Kind, SocketAddr)>, Failure> {
+    let (name, address) = match word.split_once('=') {
+        Some((name, address)) => (name, Some(address)),
+        None => (word, None),
+    };
+    let kind = Kind::ALL
+        .into_iter()
+        .find(|kind| kind.name() == name)
+        .ok_or_else(|| {
+            let names = Kind::ALL.map(Kind::name).join(", ");
+            Failure::usage(format_args!(
+                "{word}: unknown service `{name}`; the services are {names}"
+            ))
+        })?;
+    let Some(address) = address else {
+        return Ok(vec![(kind, kind.default_address())]);
+    };
+    let mut found = resolve(word, address)?;
+    found.sort();
+    found.dedup();
+    Ok(found.into_iter().map(|address| (kind, address)).collect())
+}

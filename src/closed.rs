@@ -1,0 +1,190 @@
+//! Why a connection ended, and what it moved.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The handler finished, all output was sent, and the peer ended too.
+    Finished,
+    /// The peer reset the connection, or was gone when output was sent (ECONNRESET, EPIPE).
+    Reset,
+    /// Any other error of the socket; [`Closed::error`] holds it.
+    Io,
+    /// No byte moved for [`Config::idle_timeout`](crate::Config::idle_timeout).
+    IdleTimeout,
+    /// The handler finished, but the peer did not close within
+    /// [`Config::linger_timeout`](crate::Config::linger_timeout).
+    LingerTimeout,
+    /// The handler finished, but the peer then sent more than
+    /// [`Config::linger_max_bytes`](crate::Config::linger_max_bytes).
+    LingerLimit,
+    /// The handler called [`Context::abort`](crate::Context::abort).
+    Aborted,
+    /// Other code called `close` with the id of this connection.
+    Closed,
+    /// A callback returned an error; [`Closed::error`] holds it.
+    HandlerError,
+    /// A callback panicked.
+    Panic,
+    /// The reactor was dropped.
+    ReactorDropped,
+    /// No socket listens at that address, or it rejects this side (ECONNREFUSED). Also: the kernel
+    /// connected the socket to itself.
+    Refused,
+    /// No answer within the time for connecting, or to what was sent (ETIMEDOUT).
+    TimedOut,
+    /// There is no route to the peer (EHOSTUNREACH, ENETUNREACH, ENETDOWN).
+    Unreachable,
+    /// Every local port that the connection could use is taken (EADDRNOTAVAIL, EADDRINUSE).
+    NoLocalPort,
+    /// Descriptors or memory ran out (EMFILE, ENFILE, ENOBUFS, ENOMEM).
+    Exhausted,
+}
+
+impl Reason {
+    /// Every reason, in the order of the statistics.
+    pub const ALL: [Reason; 16] = [
+        Reason::Finished,
+        Reason::Reset,
+        Reason::Io,
+        Reason::IdleTimeout,
+        Reason::LingerTimeout,
+        Reason::LingerLimit,
+        Reason::Aborted,
+        Reason::Closed,
+        Reason::HandlerError,
+        Reason::Panic,
+        Reason::ReactorDropped,
+        Reason::Refused,
+        Reason::TimedOut,
+        Reason::Unreachable,
+        Reason::NoLocalPort,
+        Reason::Exhausted,
+    ];
+}
+
+/// Prints the reason in lower case, as in `handler error`.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Finished => "finished",
+            Reason::Reset => "reset by peer",
+            Reason::Io => "input/output error",
+            Reason::IdleTimeout => "idle timeout",
+            Reason::LingerTimeout => "linger timeout: the peer did not close",
+            Reason::LingerLimit => "linger limit: the peer sent too much after the end",
+            Reason::Aborted => "aborted",
+            Reason::Closed => "closed",
+            Reason::HandlerError => "handler error",
+            Reason::Panic => "handler panicked",
+            Reason::ReactorDropped => "reactor dropped",
+            Reason::Refused => "refused",
+            Reason::TimedOut => "timed out",
+            Reason::Unreachable => "unreachable",
+            Reason::NoLocalPort => "no local port left",
+            Reason::Exhausted => "out of descriptors or memory",
+        })
+    }
+}
+
+/// The receipt of a connection: why it ended and what it moved.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Why the connection ended.
+    pub reason: Reason,
+    /// The error behind the reason, if there is one: the system's, the handler's (for
+    /// [`Reason::HandlerError`]), or one that says what timed out.
+    pub error: Option<io::Error>,
+    /// Bytes read from the peer, discarded ones included.
+    pub received: u64,
+    /// Bytes that the kernel took. TCP does not tell whether the peer read them.
+    pub sent: u64,
+    /// Bytes that the handler wrote and the kernel did not take. If there are any, the connection is
+    /// reset, not closed, so that the peer cannot take a part of an answer for the whole.
+    pub unsent: u64,
+    /// Received bytes that no handler consumed. The last offered input counts if that callback failed
+    /// or aborted.
+    pub discarded: u64,
+    /// How long the connection was open. If it was never established: how long it was tried.
+    pub age: Duration,
+}
+
+/// How a turn ends its connection.
+#[derive(Debug)]
+pub(crate) struct End {
+    pub(crate) reason: Reason,
+    pub(crate) error: Option<io::Error>,
+}
+
+impl End {
+    pub(crate) fn new(reason: Reason, error: io::Error) -> End {
+        let error = Some(error);
+        End { reason, error }
+    }
+
+    /// The receipt of a connection that moved nothing.
+    pub(crate) fn receipt(self, age: Duration) -> Closed {
+        Closed {
+            reason: self.reason,
+            error: self.error,
+            received: 0,
+            sent: 0,
+            unsent: 0,
+            discarded: 0,
+            age,
+        }
+    }
+}
+
+impl From<Reason> for End {
+    fn from(reason: Reason) -> End {
+        End {
+            reason,
+            error: None,
+        }
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> End {
+        use ErrorKind as Kind;
+        let reason = match error.kind() {
+            Kind::ConnectionReset
+            | Kind::BrokenPipe
+            | Kind::ConnectionAborted
+            | Kind::NotConnected => Reason::Reset,
+            Kind::ConnectionRefused => Reason::Refused,
+            Kind::TimedOut => Reason::TimedOut,
+            Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
+                Reason::Unreachable
+            }
+            Kind::AddrNotAvailable | Kind::AddrInUse => Reason::NoLocalPort,
+            _ if is_exhausted(&error) => Reason::Exhausted,
+            _ => Reason::Io,
+        };
+        End {
+            reason,
+            error: Some(error),
+        }
+    }
+}
+
+/// True if a call failed because descriptors or memory ran out, so that the next call would fail too:
+/// EMFILE, ENFILE, ENOBUFS, ENOMEM. The numbers are those of every Unix; ENOBUFS is Linux's or the
+/// BSDs'.
+pub(crate) fn is_exhausted(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        105
+    } else {
+        55
+    };
+    error.kind() == ErrorKind::OutOfMemory
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+}

@@ -1,0 +1,213 @@
+//! The callbacks of a turn, and what they asked for.
+
+use super::{Endpoint, Input, Machine, Output, Pending, Turn};
+use crate::closed::{End, Reason};
+use crate::handler::{Context, Handler, Intent};
+use crate::observe::Callback;
+use crate::readiness::Readiness;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl<E: Endpoint> Turn<'_, E> {
+    /// Offers new input, if there is any.
+    #[inline(always)]
+    pub(super) fn offer_new(&mut self) -> Result<(), End> {
+        self.machine.ready.remove(Readiness::WOKEN);
+        let input = self.input;
+        if input.is_empty() {
+            return Ok(());
+        }
+        match self.call_inline(Callback::Data, |handler, cx| handler.on_data(cx, input)) {
+            Ok(consumed) if consumed == input.len() => Ok(()),
+            result => self.hold_rest(result),
+        }
+    }
+
+    /// The callbacks of a turn that is not plain: those that are due, then `on_data` with held and new
+    /// input, then `on_eof`.
+    #[inline(never)]
+    pub(super) fn catch_up(&mut self) -> Result<(), End> {
+        self.limit_room();
+        if let Err(end) = self.call_pending() {
+            return self.hold_rest(Err(end));
+        }
+        if self.machine.discards() {
+            return self.discard();
+        }
+        let woken = self.machine.ready.intersects(Readiness::WOKEN);
+        if self.cx.backlog.input().is_empty() {
+            self.offer_new()?;
+        } else if woken || !self.input.is_empty() {
+            self.offer_held()?;
+        }
+        self.report_eof()
+    }
+
+    /// Held output leaves less room, and ended output leaves none.
+    pub(super) fn limit_room(&mut self) {
+        if self.machine.output != Output::Open {
+            self.cx.half_close();
+        }
+        let output_max = self.cx.common.config.output_max_bytes;
+        self.cx.room = self.machine.room(self.cx.backlog, output_max);
+    }
+
+    /// The callbacks that need no input: `on_open`, timers that are due, a late `on_drain`.
+    #[inline(never)]
+    pub(super) fn call_pending(&mut self) -> Result<(), End> {
+        let pending = std::mem::take(&mut self.machine.pending);
+        if pending == Pending::Open {
+            self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
+        }
+        // `finish` removes the timers, so this loop ends with the conversation.
+        while let Some(key) = self.cx.backlog.take_due_timer(self.cx.common.now) {
+            self.call(Callback::Timer, &mut |handler, cx| {
+                handler.on_timer(cx, key)
+            })?;
+        }
+        if pending == Pending::Drain && !self.machine.discards() {
+            self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a callback of the plain turn: catches its panic, and does what it asked for.
+    #[inline(always)]
+    pub(super) fn call_inline<R>(
+        &mut self,
+        callback: Callback,
+        mut code: impl FnMut(&mut dyn Handler, &mut Context<'_>) -> io::Result<R>,
+    ) -> Result<R, End> {
+        if self.cx.common.observation.is_timed() {
+            return self.call(callback, &mut code);
+        }
+        match catch_unwind(AssertUnwindSafe(|| code(self.handler, &mut self.cx))) {
+            Ok(Ok(value)) if self.cx.intent == Intent::Stay => Ok(value),
+            result => self.machine.returned(result, &mut self.cx),
+        }
+    }
+
+    /// Runs any callback, and times it if callbacks are timed. It exists once for all callbacks, which
+    /// keeps the library small.
+    #[inline(never)]
+    fn call<R>(
+        &mut self,
+        callback: Callback,
+        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>) -> io::Result<R>,
+    ) -> Result<R, End> {
+        let started = self.cx.common.observation.start();
+        let result = catch_unwind(AssertUnwindSafe(|| code(self.handler, &mut self.cx)));
+        self.cx.returned(started, callback);
+        self.machine.returned(result, &mut self.cx)
+    }
+
+    /// Offers held input, followed by new input.
+    fn offer_held(&mut self) -> Result<(), End> {
+        self.machine.ready.remove(Readiness::WOKEN);
+        let backlog = self.cx.backlog.get_or_insert();
+        backlog
+            .input
+            .push(self.input, self.cx.common.config.input_max_bytes);
+        let mut held = std::mem::take(&mut backlog.input);
+        let input = held.as_slice();
+        let result = self.call(Callback::Data, &mut |handler, cx| {
+            handler.on_data(cx, input)
+        });
+        let result = result.and_then(|consumed| check_consumed(consumed, input.len()));
+        held.consume(*result.as_ref().unwrap_or(&0));
+        self.cx.backlog.get_or_insert().input = held;
+        if result.is_ok() && self.machine.discards() {
+            self.machine.finish(&mut self.cx);
+        }
+        result.map(|_| ())
+    }
+
+    /// Throws new input away, because the handler finished.
+    fn discard(&mut self) -> Result<(), End> {
+        if self.input.is_empty() {
+            return Ok(());
+        }
+        let discarded = &mut self.cx.backlog.get_or_insert().discarded;
+        *discarded += self.input.len() as u64;
+        let is_over = *discarded > self.cx.common.config.linger_max_bytes;
+        if is_over {
+            Err(Reason::LingerLimit.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Holds the new input that the handler did not consume, or counts it as discarded.
+    #[inline(never)]
+    fn hold_rest(&mut self, result: Result<usize, End>) -> Result<(), End> {
+        let result = result.and_then(|consumed| check_consumed(consumed, self.input.len()));
+        let rest = &self.input[*result.as_ref().unwrap_or(&0)..];
+        if !rest.is_empty() {
+            let backlog = self.cx.backlog.get_or_insert();
+            if self.machine.discards() {
+                backlog.discarded += rest.len() as u64;
+            } else {
+                backlog
+                    .input
+                    .push(rest, self.cx.common.config.input_max_bytes);
+            }
+        }
+        result.map(|_| ())
+    }
+
+    /// Calls `on_eof` once all input was offered and the handler had room to answer it. Input that it
+    /// does not consume even then stays until a drain or a wake.
+    fn report_eof(&mut self) -> Result<(), End> {
+        let offered = self.cx.backlog.input().is_empty() || !self.cx.has_output();
+        if self.machine.input == Input::Ended && offered {
+            self.machine.input = Input::Reported;
+            self.call(Callback::Eof, &mut |handler, cx| handler.on_eof(cx))?;
+        }
+        Ok(())
+    }
+}
+
+impl Machine {
+    /// The result of a callback that failed or asked for an end.
+    #[inline(never)]
+    fn returned<R>(
+        &mut self,
+        result: std::thread::Result<io::Result<R>>,
+        cx: &mut Context<'_>,
+    ) -> Result<R, End> {
+        let Ok(result) = result else {
+            return Err(Reason::Panic.into());
+        };
+        let value = result.map_err(|error| End::new(Reason::HandlerError, error))?;
+        match cx.intent {
+            Intent::Stay => {}
+            Intent::HalfClose => self.half_close(),
+            Intent::Finish => self.finish(cx),
+            Intent::Abort => return Err(Reason::Aborted.into()),
+        }
+        Ok(value)
+    }
+
+    /// The handler finished: from here on no callback but `on_close` is made.
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        self.half_close();
+        self.input = match self.input {
+            Input::Open | Input::Discarding => Input::Discarding,
+            Input::Ended | Input::Reported | Input::Discarded => Input::Discarded,
+        };
+        self.note_lingering(cx.common.now);
+        if let Some(backlog) = cx.backlog.get_mut() {
+            backlog.timers.clear();
+            backlog.discarded += backlog.input.len() as u64;
+            backlog.input.consume(backlog.input.len());
+        }
+    }
+}
+
+fn check_consumed(consumed: usize, offered: usize) -> Result<usize, End> {
+    if consumed <= offered {
+        return Ok(consumed);
+    }
+    let message = format!("on_data consumed {consumed} bytes of {offered}");
+    Err(End::new(Reason::HandlerError, io::Error::other(message)))
+}

@@ -1,0 +1,355 @@
+//! One connection as a state machine: it knows no socket, no poller and no clock.
+//!
+//! # A turn
+//! [`Turn::receive`] takes the readiness marks and reads once. [`Turn::respond`] makes the callbacks,
+//! and sends once. Afterwards [`Machine::wants_turn`] derives from the state whether the next turn can
+//! make progress without an event. Nothing stores that, so it cannot be wrong.
+//!
+//! # States
+//! The state is a pair: what the peer may still send ([`Input`]) and what this side may still send
+//! ([`Output`]). These pairs are legal between turns; a debug assertion checks them after each turn.
+//!
+//! | | input | output | RFC 9293, section 3.3.2 | the peer sees | next |
+//! |---|---|---|---|---|---|
+//! | 1 | Open | Open | ESTABLISHED | an open connection | 2 3 4 7 10 12 |
+//! | 2 | Ended | Open | CLOSE-WAIT; `on_eof` is not called yet, because input is held and output waits | open, after its FIN | 3 5 8 11 |
+//! | 3 | Reported | Open | CLOSE-WAIT; `on_eof` was called | the same | 6 9 11, end |
+//! | 4 | Open | Ending | ESTABLISHED; CLOSE is queued behind output (section 3.10.4) | output | 5 6 7 10 |
+//! | 5 | Ended | Ending | CLOSE-WAIT; as 2, with CLOSE queued | output | 6 8 11 |
+//! | 6 | Reported | Ending | CLOSE-WAIT; as 3, with CLOSE queued | output | 9 11, end |
+//! | 7 | Open | Ended | FIN-WAIT-1, FIN-WAIT-2 | EOF, and it can still send | 8 9 12, end |
+//! | 8 | Ended | Ended | LAST-ACK or CLOSING; a turn is queued, in which held input is offered | EOF | 9, end |
+//! | 9 | Reported | Ended | as 8; input is held until the handler consumes it | EOF | end |
+//! | 10 | Discarding | Ending | ESTABLISHED; the handler finished | output | 11 12 |
+//! | 11 | Discarded | Ending | CLOSE-WAIT; the handler finished | output | end |
+//! | 12 | Discarding | Ended | FIN-WAIT-1, FIN-WAIT-2: lingering | EOF; what it sends is thrown away | end |
+//!
+//! ```text
+//!   input    Open ──FIN read──▶ Ended ──on_eof──▶ Reported          output   Open
+//!              │                  │                  │                        │ half_close, finish
+//!            finish             finish             finish                     ▼
+//!              ▼                  ▼                  ▼                       Ending
+//!          Discarding ──FIN read──▶ Discarded ◀──────┘                        │ all is sent: FIN
+//!                                                                             ▼
+//!   end: output Ended, and input Discarded, or Reported with none held      Ended
+//! ```
+//!
+//! The end that is drawn is [`Reason::Finished`]. Every pair can also end by a reset or another socket
+//! error, an idle timeout, an error or a panic of a callback, `abort` and `close`; 12 ends by the
+//! linger timeout or limit instead of the idle timeout.
+//!
+//! # Why input is discarded until the peer ends
+//! Linux resets a connection that is closed with unread input (RFC 1122, section 4.2.2.13; RFC 2525,
+//! section 2.17), and the reset destroys the part of the answer that the peer has not read. So after
+//! `finish` the machine sends all output and the FIN, and then reads and throws away input until the
+//! peer's FIN.
+
+mod callbacks;
+mod read;
+mod send;
+#[cfg(test)]
+mod tests;
+
+use crate::buffers::LazyBacklog;
+use crate::closed::{Closed, End, Reason};
+use crate::common::Common;
+use crate::config::Config;
+use crate::handler::{Context, Handler, LocalAddr};
+use crate::observe::{CallScope, ConnectionState, ConnectionView};
+use crate::readiness::Readiness;
+use crate::time::Tick;
+use std::io;
+use std::time::Duration;
+
+/// What the machine needs of a socket.
+pub(crate) trait Endpoint: LocalAddr {
+    fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize>;
+    /// Sends the FIN.
+    fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()>;
+}
+
+/// What the peer may still send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Input {
+    Open,
+    /// The peer's FIN was read.
+    Ended,
+    /// And `on_eof` was called.
+    Reported,
+    /// The handler finished: input is thrown away until the FIN.
+    Discarding,
+    /// The handler finished, and the FIN was read.
+    Discarded,
+}
+
+/// What this side may still send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    Open,
+    /// No more is taken; the FIN follows what is held.
+    Ending,
+    /// The FIN was sent.
+    Ended,
+}
+
+/// The callback that the next turn starts with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Pending {
+    #[default]
+    Nothing,
+    /// `on_open`.
+    Open,
+    /// `on_drain`: all output was sent in a turn whose budget was spent.
+    Drain,
+}
+
+/// The machine. Held input and output are kept beside it, in the backlog, where callbacks reach them.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    received: u64,
+    sent: u64,
+    opened: Tick,
+    /// When a byte last moved; while lingering, when that began.
+    active: Tick,
+    input: Input,
+    output: Output,
+    pending: Pending,
+    /// Operations that may succeed. READABLE is cleared by a short read, UNDRAINED only by
+    /// WouldBlock. WRITABLE is cleared by a short write. WOKEN says that held input must be offered
+    /// again.
+    ready: Readiness,
+    /// The poller was asked for write readiness.
+    awaits_writable: bool,
+}
+
+impl Machine {
+    pub(crate) fn new(now: Tick) -> Machine {
+        Machine {
+            received: 0,
+            sent: 0,
+            opened: now,
+            active: now,
+            input: Input::Open,
+            output: Output::Open,
+            pending: Pending::Open,
+            ready: Readiness::WRITABLE,
+            awaits_writable: false,
+        }
+    }
+
+    /// A connection that this side established. The poller was asked for write readiness, because
+    /// that reported the result.
+    pub(crate) fn connected(now: Tick) -> Machine {
+        let mut machine = Machine::new(now);
+        machine.awaits_writable = true;
+        machine
+    }
+
+    /// The handler finished.
+    fn discards(&self) -> bool {
+        matches!(self.input, Input::Discarding | Input::Discarded)
+    }
+
+    /// The handler finished and the FIN was sent: only the peer's FIN is missing.
+    fn lingers(&self) -> bool {
+        self.output == Output::Ended && self.discards()
+    }
+
+    /// Lingering is timed from when it begins.
+    fn note_lingering(&mut self, now: Tick) {
+        if self.lingers() {
+            self.active = now;
+        }
+    }
+
+    /// True if nothing is held or pending and both sides are open. Most connections are in this state
+    /// most of the time; everything else a turn can meet is out of line.
+    #[inline(always)]
+    fn is_plain(&self, backlog: &LazyBacklog) -> bool {
+        self.input == Input::Open
+            && self.output == Output::Open
+            && self.pending == Pending::Nothing
+            && backlog.get().is_none()
+    }
+
+    /// How much output can be taken now.
+    pub(crate) fn room(&self, backlog: &LazyBacklog, output_max: usize) -> usize {
+        match self.output {
+            Output::Open => output_max - backlog.output().len(),
+            Output::Ending | Output::Ended => 0,
+        }
+    }
+
+    /// Takes no more output; the FIN follows what is held.
+    pub(crate) fn half_close(&mut self) {
+        if self.output == Output::Open {
+            self.output = Output::Ending;
+        }
+    }
+
+    /// Takes output from outside a turn. The next turn sends it.
+    pub(crate) fn push(&self, backlog: &mut LazyBacklog, bytes: &[u8], output_max: usize) -> usize {
+        let taken = bytes.len().min(self.room(backlog, output_max));
+        if taken > 0 {
+            backlog.get_or_insert().output.push(bytes, output_max);
+        }
+        taken
+    }
+
+    /// The timeout that applies now, and the reason for which it ends the connection.
+    fn timeout(&self, config: &Config) -> (Option<Duration>, Reason) {
+        match self.lingers() {
+            true => (Some(config.linger_timeout), Reason::LingerTimeout),
+            false => (config.idle_timeout, Reason::IdleTimeout),
+        }
+    }
+
+    fn is_over(&self, common: &Common) -> bool {
+        let (wait, _) = self.timeout(&common.config);
+        wait.is_some_and(|wait| common.has_passed(wait, self.active))
+    }
+
+    /// True if the next turn can make progress without an event.
+    pub(crate) fn wants_turn(&self, backlog: &LazyBacklog, config: &Config) -> bool {
+        let (can_read, can_write) = (Readiness::INPUT, Readiness::WRITABLE);
+        let pending = self.pending != Pending::Nothing;
+        let Some(held) = backlog.get() else {
+            return pending || self.ready.intersects(can_read);
+        };
+        pending
+            || self.has_space(held, config) && self.ready.intersects(can_read)
+            || !held.output.is_empty() && self.ready.intersects(can_write)
+            || !held.input.is_empty() && self.ready.intersects(Readiness::WOKEN)
+    }
+
+    /// True once: when the poller must be asked for write readiness.
+    pub(crate) fn must_await_writable(&mut self) -> bool {
+        let writable = self.ready.intersects(Readiness::WRITABLE);
+        !writable && !std::mem::replace(&mut self.awaits_writable, true)
+    }
+
+    /// True if the deadline may have come nearer. That of the idle timeout only ever moves away.
+    pub(crate) fn has_near_deadline(&self, backlog: &LazyBacklog) -> bool {
+        self.lingers() || backlog.next_timer().is_some()
+    }
+
+    /// The time by which the connection needs a turn.
+    pub(crate) fn deadline(&self, backlog: &LazyBacklog, config: &Config) -> Option<Tick> {
+        let own = self.timeout(config).0.map(|wait| self.active.after(wait));
+        own.into_iter().chain(backlog.next_timer()).min()
+    }
+
+    /// The receipt. `unsent` is what the last turn wrote and did not send.
+    pub(crate) fn receipt(&self, end: End, now: Tick, held: &LazyBacklog, unsent: usize) -> Closed {
+        let mut closed = end.receipt(now.since(self.opened));
+        (closed.received, closed.sent) = (self.received, self.sent);
+        closed.unsent = (held.output().len() + unsent) as u64;
+        closed.discarded = held.discarded() + held.input().len() as u64;
+        closed
+    }
+
+    /// Fills in what the machine knows; `view` is that of a connection on which nothing moved.
+    pub(crate) fn view(&self, view: &mut ConnectionView, held: &LazyBacklog, now: Tick) {
+        view.state = match (self.input, self.output) {
+            (Input::Discarding | Input::Discarded, _) => ConnectionState::Finishing,
+            (_, Output::Ending | Output::Ended) => ConnectionState::HalfClosed,
+            (Input::Ended | Input::Reported, Output::Open) => ConnectionState::PeerEnded,
+            (Input::Open, Output::Open) => ConnectionState::Open,
+        };
+        view.readable = self.ready.intersects(Readiness::INPUT);
+        view.writable = self.ready.intersects(Readiness::WRITABLE);
+        (view.pending_in, view.pending_out) = (held.input().len(), held.output().len());
+        (view.received, view.sent) = (self.received, self.sent);
+        (view.age, view.idle) = (now.since(self.opened), now.since(self.active));
+    }
+
+    /// True if the state is in the table of this module.
+    fn is_legal(&self, backlog: &LazyBacklog, config: &Config) -> bool {
+        match (self.input, self.output) {
+            (Input::Discarding | Input::Discarded, Output::Open) => false,
+            (Input::Discarded, Output::Ended) => false,
+            (Input::Ended, Output::Ended) => self.wants_turn(backlog, config),
+            (Input::Reported, Output::Ended) => !backlog.input().is_empty(),
+            _ => true,
+        }
+    }
+}
+
+/// One turn of a machine, and what it works with.
+pub(crate) struct Turn<'a, E> {
+    pub(crate) machine: &'a mut Machine,
+    /// What this turn read.
+    pub(crate) input: &'a [u8],
+    pub(crate) endpoint: &'a E,
+    pub(crate) handler: &'a mut dyn Handler,
+    pub(crate) cx: Context<'a>,
+}
+
+impl<'a, E: Endpoint> Turn<'a, E> {
+    /// The turn: one read into `buffer`, which is no longer than the budget, the callbacks, and one
+    /// send. True if only an event can make progress possible; if false,
+    /// [`wants_turn`](Machine::wants_turn) and the methods behind it tell.
+    #[inline(always)]
+    pub(crate) fn run(&mut self, marks: Readiness, buffer: &'a mut [u8]) -> Result<bool, End> {
+        match self.receive(marks, buffer) {
+            Ok(()) => self.respond(),
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+
+    /// The second half: the callbacks, and one send.
+    #[inline(always)]
+    fn respond(&mut self) -> Result<bool, End> {
+        if self.machine.is_plain(self.cx.backlog) {
+            self.offer_new()?;
+        } else {
+            self.catch_up()?;
+        }
+        self.send()?;
+        let moved = self.machine.active == self.cx.common.now;
+        if moved && self.machine.is_plain(self.cx.backlog) {
+            let waiting = Readiness::INPUT.union(Readiness::WRITABLE);
+            return Ok(self.machine.ready.intersection(waiting) == Readiness::WRITABLE);
+        }
+        self.close_in_order()?;
+        let (backlog, config) = (&self.cx.backlog, &self.cx.common.config);
+        debug_assert!(self.machine.is_legal(backlog, config), "{:?}", self.machine);
+        Ok(false)
+    }
+
+    /// The second half if the read failed. Callbacks that were due before are made.
+    #[cold]
+    fn fail(&mut self, error: io::Error) -> End {
+        self.limit_room();
+        self.call_pending().err().unwrap_or(error.into())
+    }
+
+    /// Sends the FIN once all output is sent, and ends the connection once the peer ended too, or a
+    /// timeout passed.
+    #[inline(never)]
+    fn close_in_order(&mut self) -> Result<(), End> {
+        let (machine, cx) = (&mut *self.machine, &mut self.cx);
+        cx.backlog.shrink();
+        if machine.output == Output::Ending && cx.backlog.output().is_empty() {
+            // If the peer ended too and the handler finished, the close that follows sends the FIN.
+            if machine.input != Input::Discarded {
+                self.endpoint.shutdown_write(cx.scope())?;
+            }
+            machine.output = Output::Ended;
+            machine.note_lingering(cx.common.now);
+        }
+        let peer_done = match machine.input {
+            Input::Open | Input::Ended | Input::Discarding => false,
+            Input::Reported => cx.backlog.input().is_empty(),
+            Input::Discarded => true,
+        };
+        if peer_done && machine.output == Output::Ended {
+            return Err(Reason::Finished.into());
+        }
+        if machine.is_over(cx.common) {
+            return Err(machine.timeout(&cx.common.config).1.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,668 @@
+//! The machine without sockets: every sequence of what a peer and a kernel can do, up to four steps, with every handler and
+//! every size of buffers below, over a memory socket that tells of each edge once.
+
+use super::*;
+use crate::id::Id;
+use crate::time::TimerKey;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::panic::catch_unwind;
+use std::time::Duration;
+
+/// What can happen between turns.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// The peer sends so many bytes in one piece.
+    Data(usize),
+    /// Two bytes that come in two pieces with one edge, as around urgent data.
+    Split,
+    Fin,
+    Reset,
+    /// The peer takes so many bytes out of the socket's buffer.
+    Take(usize),
+    /// Somebody wakes the connection, or its next timer is due.
+    Wake,
+    Later,
+}
+
+const STEPS: [Step; 9] = [
+    Step::Data(1),
+    Step::Data(3),
+    Step::Split,
+    Step::Fin,
+    Step::Reset,
+    Step::Take(1),
+    Step::Take(9),
+    Step::Wake,
+    Step::Later,
+];
+const LENGTH: u32 = 4;
+
+/// What the socket's own buffer takes.
+const SOCKET_ROOM: usize = 2;
+
+/// A socket in memory. It marks an edge when something arrives, and when there is room again after a refusal.
+#[derive(Default)]
+struct Memory {
+    pieces: VecDeque<VecDeque<u8>>,
+    fin: bool,
+    reset: bool,
+    wire: Vec<u8>,
+    taken: usize,
+    refused: bool,
+    awaited: bool,
+    shut: bool,
+    reads: usize,
+    writes: usize,
+    /// Whether the last read may have left something: it filled its buffer, or input comes in pieces.
+    more: bool,
+    scattered: bool,
+    /// Whether a signal interrupts every second call.
+    interrupting: bool,
+    interrupted: bool,
+}
+
+impl Memory {
+    fn interrupt(&mut self) -> io::Result<()> {
+        self.interrupted = self.interrupting && !self.interrupted;
+        if self.interrupted {
+            Err(ErrorKind::Interrupted.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn room(&self) -> usize {
+        SOCKET_ROOM - (self.wire.len() - self.taken)
+    }
+
+    /// The peer takes bytes; an edge only if a write was refused before. An event tells all there is to tell, a FIN of long ago too.
+    fn free(&mut self, count: usize) -> Readiness {
+        let count = count.min(self.wire.len() - self.taken);
+        self.taken += count;
+        if count == 0 || !self.awaited || !std::mem::take(&mut self.refused) {
+            return Readiness::default();
+        }
+        if self.fin {
+            Readiness::WRITABLE.union(Readiness::INPUT)
+        } else {
+            Readiness::WRITABLE
+        }
+    }
+}
+
+impl Memory {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        assert!(!buffer.is_empty(), "a read of no bytes looks like the end");
+        self.interrupt()?;
+        if self.reset {
+            return Err(ErrorKind::ConnectionReset.into());
+        }
+        let Some(piece) = self.pieces.front_mut() else {
+            assert!(
+                self.fin || self.more || self.scattered,
+                "a read for nothing"
+            );
+            return if self.fin {
+                Ok(0)
+            } else {
+                Err(ErrorKind::WouldBlock.into())
+            };
+        };
+        let count = buffer.len().min(piece.len());
+        buffer
+            .iter_mut()
+            .zip(piece.drain(..count))
+            .for_each(|(place, byte)| *place = byte);
+        self.pieces.retain(|piece| !piece.is_empty());
+        self.reads += count;
+        self.more = count == buffer.len();
+        Ok(count)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        assert!(!self.shut, "written after the FIN");
+        assert!(
+            !self.refused || self.reset,
+            "written again before there was room"
+        );
+        self.interrupt()?;
+        self.writes += 1;
+        if self.reset {
+            return Err(ErrorKind::BrokenPipe.into());
+        }
+        let count = bytes.len().min(self.room());
+        self.wire.extend(&bytes[..count]);
+        self.refused |= count < bytes.len();
+        if count == 0 {
+            Err(ErrorKind::WouldBlock.into())
+        } else {
+            Ok(count)
+        }
+    }
+}
+
+impl LocalAddr for RefCell<Memory> {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Err(ErrorKind::NotConnected.into())
+    }
+}
+
+impl Endpoint for RefCell<Memory> {
+    fn read(&self, buffer: &mut [u8], _: CallScope<'_>) -> io::Result<usize> {
+        self.borrow_mut().read(buffer)
+    }
+
+    fn write(&self, bytes: &[u8], _: CallScope<'_>) -> io::Result<usize> {
+        self.borrow_mut().write(bytes)
+    }
+
+    fn shutdown_write(&self, _: CallScope<'_>) -> io::Result<()> {
+        assert!(
+            !std::mem::replace(&mut self.borrow_mut().shut, true),
+            "two FINs"
+        );
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Style {
+    /// Consumes what it can send back.
+    Echo,
+    /// Consumes and echoes pairs, never half of one.
+    Pairs,
+    /// Refuses every second offer.
+    Moody,
+    /// Greets, and writes one byte more at each of the first drains.
+    Chatty,
+    /// Echoes, and adds a byte when the echo has left.
+    Encore,
+    /// Answers and finishes once it has two bytes.
+    Short,
+    /// Finishes by a timer, some time after the peer's end.
+    Late,
+    /// Finishes from the callback that says all has left.
+    Drained,
+    /// Fails at the second offer.
+    Failing,
+    /// Echoes two bytes, half-closes, and goes on listening; never finishes.
+    Half,
+    /// Greets, and passes what it hears elsewhere: consumes all, whatever becomes of its own output.
+    Relaying,
+}
+
+const STYLES: [Style; 11] = [
+    Style::Echo,
+    Style::Pairs,
+    Style::Moody,
+    Style::Chatty,
+    Style::Encore,
+    Style::Short,
+    Style::Late,
+    Style::Drained,
+    Style::Failing,
+    Style::Half,
+    Style::Relaying,
+];
+
+/// The handler under the machine. It keeps the books that the machine is checked against.
+struct Probe {
+    style: Style,
+    sent_by_peer: Vec<u8>,
+    consumed: usize,
+    written: Vec<u8>,
+    offers: usize,
+    drains: usize,
+    opened: usize,
+    eofs: usize,
+    finished: bool,
+    half_closed: bool,
+    encore: bool,
+    /// How much was written when it was last told that all had left.
+    drained_at: usize,
+    /// How much was written, and what room there was, when it was last offered something.
+    offered_at: (usize, usize),
+}
+
+impl Probe {
+    fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> usize {
+        let (room, taken) = (cx.room(), cx.write(bytes));
+        assert_eq!(taken, bytes.len().min(room));
+        self.written.extend(&bytes[..taken]);
+        taken
+    }
+
+    fn finish(&mut self, cx: &mut Context<'_>) {
+        cx.finish();
+        assert_eq!(cx.write(b"late"), 0);
+        self.finished = true;
+    }
+
+    fn half_close(&mut self, cx: &mut Context<'_>) {
+        cx.half_close();
+        assert_eq!(cx.write(b"late"), 0);
+        self.half_closed = true;
+    }
+}
+
+impl Handler for Probe {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.opened += 1;
+        if matches!(self.style, Style::Chatty | Style::Drained | Style::Relaying) {
+            self.write(cx, b"hey");
+        }
+        Ok(())
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        assert!(self.opened == 1 && !self.finished && !input.is_empty());
+        assert_eq!(
+            input,
+            &self.sent_by_peer[self.consumed..self.consumed + input.len()],
+            "lost or offered twice"
+        );
+        self.offers += 1;
+        self.offered_at = (self.written.len(), cx.room());
+        let count = match self.style {
+            Style::Pairs => {
+                let pairs = input.len().min(cx.room()) / 2 * 2;
+                self.write(cx, &input[..pairs])
+            }
+            Style::Moody if self.offers % 2 == 0 => 0,
+            Style::Short if self.consumed + input.len() >= 2 => {
+                self.write(cx, b"ok");
+                self.finish(cx);
+                1
+            }
+            Style::Failing if self.offers == 2 => return Err(io::Error::other("on purpose")),
+            Style::Short => 0,
+            Style::Half if self.half_closed => input.len(),
+            Style::Relaying => input.len(),
+            Style::Half => {
+                let count = self.write(cx, input);
+                if self.consumed + count >= 2 {
+                    self.half_close(cx);
+                }
+                count
+            }
+            _ => self.write(cx, input),
+        };
+        self.encore = count > 0;
+        self.consumed += count;
+        Ok(count)
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        assert!(!self.finished);
+        self.drains += 1;
+        self.drained_at = self.written.len();
+        if self.half_closed {
+            assert_eq!(cx.write(b"late"), 0);
+        }
+        match self.style {
+            Style::Encore if std::mem::take(&mut self.encore) => drop(self.write(cx, b"!")),
+            Style::Chatty if self.drains <= 3 => drop(self.write(cx, b"!")),
+            Style::Drained => {
+                self.write(cx, b"bye");
+                self.finish(cx);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        assert!(!self.finished);
+        self.eofs += 1;
+        assert_eq!(self.eofs, 1);
+        match self.style {
+            Style::Late => cx.set_timer(TimerKey(7), Duration::from_nanos(5)),
+            Style::Half => self.half_close(cx),
+            _ => self.finish(cx),
+        }
+        Ok(())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        assert_eq!(key, TimerKey(7));
+        self.finish(cx);
+        Ok(())
+    }
+}
+
+/// The machine with everything around it.
+struct Rig {
+    machine: Machine,
+    pending: Readiness,
+    backlog: LazyBacklog,
+    memory: RefCell<Memory>,
+    probe: Probe,
+    common: Common,
+    buffer: Vec<u8>,
+    output: Vec<u8>,
+    end: Option<Reason>,
+}
+
+impl Rig {
+    fn new(style: Style, config: Config) -> Rig {
+        let probe = Probe {
+            style,
+            sent_by_peer: Vec::new(),
+            consumed: 0,
+            written: Vec::new(),
+            offers: 0,
+            drains: 0,
+            opened: 0,
+            eofs: 0,
+            finished: false,
+            half_closed: false,
+            encore: false,
+            drained_at: 0,
+            offered_at: (0, 0),
+        };
+        Rig {
+            machine: Machine::new(Tick(0)),
+            pending: Readiness::default(),
+            backlog: LazyBacklog::default(),
+            memory: RefCell::default(),
+            probe,
+            buffer: vec![0; config.input_max_bytes.min(config.turn_budget_bytes)],
+            output: Vec::new(),
+            common: Common::new(config),
+            end: None,
+        }
+    }
+
+    /// Lets a step happen, and the connection have every turn that it then has coming.
+    fn step(&mut self, step: Step) {
+        let edge = self.happen(step);
+        let mut due = self
+            .machine
+            .deadline(&self.backlog, &self.common.config)
+            .is_some_and(|at| at <= self.common.now);
+        self.pending.insert(edge);
+        let mut turns = 0;
+        while self.end.is_none()
+            && (due
+                || self.pending != Readiness::default()
+                || self.machine.wants_turn(&self.backlog, &self.common.config))
+        {
+            due = false;
+            self.turn();
+            turns += 1;
+            assert!(turns < 60, "spins");
+        }
+        self.check_at_rest();
+    }
+
+    fn happen(&mut self, step: Step) -> Readiness {
+        let broken = self.memory.borrow().fin || self.memory.borrow().reset;
+        let mut marks = Readiness::default();
+        match step {
+            Step::Data(count) if !broken => marks.insert(self.arrive(count)),
+            Step::Split if !broken => {
+                self.memory.borrow_mut().scattered = true;
+                self.arrive(1);
+                self.memory.borrow_mut().pieces.push_back(VecDeque::new());
+                marks.insert(self.arrive(1)) | marks.insert(Readiness::UNDRAINED)
+            }
+            Step::Fin if !broken => {
+                self.memory.borrow_mut().fin = true;
+                marks.insert(Readiness::READABLE) | marks.insert(Readiness::UNDRAINED)
+            }
+            Step::Reset if !self.memory.borrow().reset => {
+                self.memory.borrow_mut().reset = true;
+                marks.insert(Readiness::UNDRAINED) | marks.insert(Readiness::WRITABLE)
+            }
+            Step::Take(count) => marks.insert(self.memory.borrow_mut().free(count)),
+            Step::Wake => marks.insert(Readiness::WOKEN),
+            Step::Later => {
+                self.common.now = self.common.now.after(Duration::from_nanos(10));
+                false
+            }
+            _ => false,
+        };
+        marks
+    }
+
+    fn arrive(&mut self, count: usize) -> Readiness {
+        let next = self.probe.sent_by_peer.len() as u8;
+        let bytes = next..next + count as u8;
+        self.probe.sent_by_peer.extend(bytes.clone());
+        let pieces = &mut self.memory.borrow_mut().pieces;
+        match pieces.back_mut() {
+            Some(piece) => piece.extend(bytes),
+            None => pieces.push_back(bytes.collect()),
+        }
+        Readiness::READABLE
+    }
+
+    fn turn(&mut self) {
+        let (reads, writes) = (self.memory.borrow().reads, self.memory.borrow().writes);
+        let full = self.backlog.output().len() == self.common.config.output_max_bytes;
+        let stuck = full
+            && !self.backlog.input().is_empty()
+            && !self.probe.finished
+            && !self.probe.half_closed;
+        let marks = self.pending.take();
+        let (offers, ready) = (self.probe.offers, self.machine.ready);
+        let offerable = marks.union(ready).intersects(Readiness::WOKEN);
+        let (id, common, memory) = (Id::new(0, 0), &self.common, &self.memory);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
+        let (output, mut ops) = (&mut self.output, ());
+        let cx = Context::new(id, &peer, common, None, &mut self.backlog, output, &mut ops);
+        let mut turn = Turn {
+            machine: &mut self.machine,
+            input: &[],
+            endpoint: memory,
+            handler: &mut self.probe,
+            cx,
+        };
+        let result = turn.run(marks, &mut self.buffer);
+        let unsent = if result.is_err() {
+            turn.cx.output.drain(..).len()
+        } else {
+            0
+        };
+        assert!(
+            self.memory.borrow().reads - reads <= self.common.config.turn_budget_bytes,
+            "over the budget"
+        );
+        assert!(
+            !stuck || self.memory.borrow().reads == reads,
+            "read while output was full and input lay unconsumed"
+        );
+        assert!(
+            self.memory.borrow().writes - writes <= 1,
+            "a turn sends once"
+        );
+        assert!(self.backlog.output().len() <= self.common.config.output_max_bytes);
+        assert!(self.backlog.input().len() <= self.common.config.input_max_bytes);
+        let new = self.memory.borrow().reads > reads;
+        assert!(
+            self.probe.offers == offers || new || offerable,
+            "offered again for nothing"
+        );
+        let rests = !self.machine.wants_turn(&self.backlog, &self.common.config)
+            && self.machine.ready.intersects(Readiness::WRITABLE);
+        assert!(rests || !matches!(result, Ok(true)), "left lying");
+        if let Err(end) = result {
+            self.end = Some(end.reason);
+            self.check_receipt(end, unsent);
+        } else {
+            assert!(
+                self.output.is_empty(),
+                "left for another connection to send"
+            );
+            if self.machine.must_await_writable() {
+                // Asking reports present readiness too.
+                self.memory.borrow_mut().awaited = true;
+                if self.memory.borrow().room() > 0 {
+                    self.memory.borrow_mut().refused = false;
+                    self.pending.insert(Readiness::WRITABLE);
+                }
+            }
+        }
+        assert_eq!(
+            self.memory.borrow().wire,
+            self.probe.written[..self.memory.borrow().wire.len()],
+            "bytes out are those written, in order"
+        );
+    }
+
+    fn check_receipt(&mut self, end: End, unsent: usize) {
+        let closed = self
+            .machine
+            .receipt(end, self.common.now, &self.backlog, unsent);
+        assert_eq!(closed.sent as usize, self.memory.borrow().wire.len());
+        assert_eq!(
+            (closed.sent + closed.unsent) as usize,
+            self.probe.written.len()
+        );
+        assert_eq!(closed.received as usize, self.memory.borrow().reads);
+        assert_eq!(
+            closed.discarded as usize,
+            self.memory.borrow().reads - self.probe.consumed
+        );
+    }
+
+    /// Nothing is queued any more: then nothing may be possible either.
+    fn check_at_rest(&self) {
+        if self.end.is_some() {
+            return;
+        }
+        let (output, input) = (self.backlog.output().len(), self.backlog.input().len());
+        if output > 0 {
+            assert!(
+                self.memory.borrow().room() == 0
+                    && self.memory.borrow().awaited
+                    && self.memory.borrow().refused,
+                "output lies still"
+            );
+        }
+        let unread = !self.memory.borrow().pieces.is_empty()
+            || self.memory.borrow().fin && self.machine.input == Input::Open;
+        if unread || self.memory.borrow().reset {
+            let full = output == self.common.config.output_max_bytes && input > 0
+                || input == self.common.config.input_max_bytes;
+            // A reset is found by the next read or write; only a handler that will not consume leaves none to make.
+            let found = !self.memory.borrow().reset || input > 0;
+            assert!(full && found && !self.probe.finished, "input lies still");
+        }
+        if output == 0 && !self.probe.finished {
+            assert_eq!(
+                self.probe.drained_at,
+                self.probe.written.len(),
+                "not told that all has left"
+            );
+            let heard = input == 0
+                || self.probe.offered_at
+                    == (
+                        self.probe.written.len(),
+                        self.common.config.output_max_bytes,
+                    );
+            assert!(heard, "not offered again when all had left");
+        }
+        if self.machine.input != Input::Open && input == 0 {
+            assert_eq!(
+                self.probe.eofs + usize::from(self.probe.finished && self.probe.eofs == 0),
+                1,
+                "the end is not told"
+            );
+        }
+    }
+
+    /// A peer that reads everything and closes: whatever happened before, this must come to its end.
+    fn conclude(&mut self) {
+        for _ in 0..60 {
+            [
+                Step::Take(9),
+                Step::Fin,
+                Step::Take(9),
+                Step::Wake,
+                Step::Later,
+            ]
+            .into_iter()
+            .for_each(|step| self.step(step));
+        }
+        let style = self.probe.style;
+        let end = self.end.unwrap_or_else(|| panic!("never ends"));
+        match end {
+            Reason::Finished => {
+                assert_eq!(
+                    self.memory.borrow().wire,
+                    self.probe.written,
+                    "the answer is whole"
+                );
+                assert!(
+                    self.memory.borrow().fin && self.memory.borrow().pieces.is_empty(),
+                    "closed with unread input"
+                );
+                let heard_out =
+                    style != Style::Half || self.probe.consumed == self.probe.sent_by_peer.len();
+                assert!(heard_out, "closed before all was consumed");
+            }
+            Reason::Reset => assert!(self.memory.borrow().reset),
+            Reason::HandlerError => assert_eq!(style, Style::Failing),
+            other => panic!("{other}"),
+        }
+        if style == Style::Echo && end == Reason::Finished {
+            assert_eq!(
+                self.memory.borrow().wire,
+                self.probe.sent_by_peer,
+                "the echo is whole"
+            );
+        }
+    }
+}
+
+/// Sizes so small that every limit is met within a few bytes.
+fn sizes() -> Vec<Config> {
+    let size = |input_max_bytes, output_max_bytes, turn_budget_bytes| Config {
+        input_max_bytes,
+        output_max_bytes,
+        turn_budget_bytes,
+        linger_timeout: Duration::from_secs(1),
+        ..Config::default()
+    };
+    vec![size(2, 1, 1), size(4, 3, 2), size(3, 4, 9)]
+}
+
+/// 9⁴ sequences, eleven handlers, three sizes: 209,952 conversations, each checked after every turn and brought to its end; and those
+/// of three steps once more, with interruptions.
+#[test]
+fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
+    for (length, interrupting) in [(LENGTH, false), (LENGTH - 1, true)] {
+        for config in sizes() {
+            // A pair must fit, or it can never be answered.
+            for style in STYLES
+                .into_iter()
+                .filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2)
+            {
+                for number in 0..STEPS.len().pow(length) {
+                    let steps: Vec<Step> = (0..length)
+                        .map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()])
+                        .collect();
+                    converse(style, &steps, &config, interrupting);
+                }
+            }
+        }
+    }
+}
+
+fn converse(style: Style, steps: &[Step], config: &Config, interrupting: bool) {
+    let told = catch_unwind(|| {
+        let mut rig = Rig::new(style, config.clone());
+        rig.memory.borrow_mut().interrupting = interrupting;
+        rig.turn();
+        steps.iter().for_each(|&step| rig.step(step));
+        rig.conclude();
+    });
+    assert!(
+        told.is_ok(),
+        "{style:?} {steps:?} {config:?}, interrupted: {interrupting}"
+    );
+}

@@ -1,0 +1,175 @@
+//! Whether the loop is observed, and the notifications.
+//!
+//! Without an observer no event is made: an event is a closure that is not called, and no clock is
+//! read.
+
+use super::{Call, Callback, Event, Observer};
+use crate::id::Id;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+/// The observer, if there is one, and the limit on the time of a callback.
+pub(crate) struct Observation {
+    observer: RefCell<Option<Box<dyn Observer>>>,
+    observed: Cell<bool>,
+    /// Callbacks are timed.
+    timed: Cell<bool>,
+    /// How many bytes of a read or a write an observer is shown.
+    shown_bytes: usize,
+    /// Callbacks that take longer are logged.
+    stall: Option<Duration>,
+}
+
+/// A callback that returned, and how many other ids were queued meanwhile.
+pub(crate) struct Returned {
+    pub(crate) id: Id,
+    pub(crate) peer: SocketAddr,
+    pub(crate) callback: Callback,
+    pub(crate) queued: usize,
+}
+
+impl Observation {
+    pub(crate) fn new(shown_bytes: usize, stall: Option<Duration>) -> Observation {
+        Observation {
+            observer: RefCell::new(None),
+            observed: Cell::new(false),
+            timed: Cell::new(stall.is_some()),
+            shown_bytes,
+            stall,
+        }
+    }
+
+    pub(crate) fn set_observer(&self, observer: Box<dyn Observer>) {
+        self.observer.replace(Some(observer));
+        self.observed.set(true);
+        self.timed.set(true);
+    }
+
+    /// True if there is an observer. Built with `--cfg doorkeeper_unobserved` there never is one,
+    /// which measures what this costs.
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        !cfg!(doorkeeper_unobserved) && self.observed.get()
+    }
+
+    #[inline]
+    pub(crate) fn notify<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        if self.is_observed() {
+            self.notify_observer(event);
+        }
+    }
+
+    /// Out of line, so that the path of every message contains one test only.
+    #[cold]
+    fn notify_observer<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        self.deliver(&event());
+    }
+
+    /// A panic removes the observer, because an observer must not disturb what it observes.
+    fn deliver(&self, event: &Event<'_>) {
+        let mut slot = self.observer.borrow_mut();
+        let Some(observer) = slot.as_mut() else {
+            return;
+        };
+        if catch_unwind(AssertUnwindSafe(|| observer.event(event))).is_ok() {
+            return;
+        }
+        log::error!("the observer panicked and is removed");
+        self.observed.set(false);
+        self.timed.set(self.stall.is_some());
+        let observer = slot.take();
+        if catch_unwind(AssertUnwindSafe(|| drop(observer))).is_err() {
+            log::error!("the observer panicked again when it was dropped");
+        }
+    }
+
+    /// The part of a payload that an observer is shown.
+    pub(crate) fn shown<'b>(&self, bytes: &'b [u8]) -> &'b [u8] {
+        &bytes[..bytes.len().min(self.shown_bytes)]
+    }
+
+    /// True if callbacks are timed: there is an observer or a stall limit.
+    #[inline]
+    pub(crate) fn is_timed(&self) -> bool {
+        self.timed.get()
+    }
+
+    /// The time, if callbacks are timed.
+    #[inline]
+    pub(crate) fn start(&self) -> Option<Instant> {
+        if self.timed.get() {
+            Some(Instant::now())
+        } else {
+            None
+        }
+    }
+
+    /// Reports how long a callback took, and logs it if that was too long.
+    #[inline(always)]
+    pub(crate) fn returned(&self, started: Option<Instant>, returned: impl FnOnce() -> Returned) {
+        if let Some(started) = started {
+            self.report(started.elapsed(), returned());
+        }
+    }
+
+    #[cold]
+    fn report(&self, took: Duration, returned: Returned) {
+        let Returned {
+            id,
+            peer,
+            callback,
+            queued,
+        } = returned;
+        self.notify(|| Event::Callback {
+            id,
+            peer,
+            callback,
+            took,
+        });
+        if self.stall.is_some_and(|limit| took > limit) {
+            let took = took.as_millis() as u64;
+            log::warn!(
+                "connection {id} with {peer}: {callback} held the loop for {took} ms; {queued} others waited"
+            );
+        }
+    }
+}
+
+/// The source that a system call is made for, and the observation it is reported to.
+#[derive(Clone, Copy)]
+pub(crate) struct CallScope<'a> {
+    pub(crate) id: Id,
+    pub(crate) observation: &'a Observation,
+}
+
+impl CallScope<'_> {
+    #[inline]
+    pub(crate) fn notify<'e>(
+        &self,
+        call: impl FnOnce() -> Call<'e>,
+        result: impl FnOnce() -> Result<usize, &'e io::Error>,
+    ) {
+        self.observation.notify(|| Event::Call {
+            id: self.id,
+            call: call(),
+            result: result(),
+        });
+    }
+
+    /// Reports a call that moves no bytes, and passes its result on.
+    pub(crate) fn report(
+        &self,
+        call: impl FnOnce() -> Call<'static>,
+        result: io::Result<()>,
+    ) -> io::Result<()> {
+        self.observation.notify(|| Event::Call {
+            id: self.id,
+            call: call(),
+            result: result.as_ref().map(|()| 0),
+        });
+        result
+    }
+}

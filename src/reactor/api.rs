@@ -1,0 +1,391 @@
+//! What a program calls on the reactor.
+
+use super::mailbox::{Handle, Mailbox};
+use super::sources::{Connection, Source, Sources};
+use super::watch::{Next, Pair};
+use super::{Reactor, trouble::Troubles};
+use crate::common::Common;
+use crate::config::{Config, ConnectOptions, ListenOptions};
+use crate::connection::Machine;
+use crate::handler::{Attempt, Handler, LoopOps, Service};
+use crate::id::Id;
+use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
+use crate::sys::{self, EventSource, Interest, Poller, TcpListener, TcpStream};
+use crate::time::Deadlines;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The most slots that are reserved at the start. Memory costs nothing before it is touched. A table
+/// that grows by copying would hold the loop up, and leave holes in the heap.
+const RESERVED_SLOTS: usize = 16_384;
+
+/// Making a reactor, and its sources.
+impl Reactor {
+    /// Makes a reactor without any source.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a limit is 0, naming it; those of the poller, such as EMFILE
+    /// (epoll_create1(2), eventfd(2)).
+    pub fn new(config: Config) -> io::Result<Reactor> {
+        config.check()?;
+        let poller = Poller::new(config.events_per_turn)?;
+        let slots = config.max_connections.min(RESERVED_SLOTS);
+        let input = vec![0; config.input_max_bytes.min(config.turn_budget_bytes)];
+        Ok(Reactor {
+            mailbox: Mailbox::new(poller.waker()?),
+            poller,
+            sources: Sources::new(slots, config.output_max_bytes),
+            deadlines: Deadlines::with_capacity(slots),
+            input: input.into_boxed_slice(),
+            output: Vec::with_capacity(config.output_max_bytes),
+            stats: Stats::default(),
+            troubles: Troubles::default(),
+            posts: Vec::new(),
+            shutdown_until: None,
+            lent: false,
+            common: Common::new(config),
+        })
+    }
+
+    /// Listens on an address, with the default [`ListenOptions`]. Port 0 asks for any free port;
+    /// [`local_addr`](Reactor::local_addr) returns it.
+    ///
+    /// # Errors
+    /// As for [`listen_with`](Reactor::listen_with).
+    pub fn listen(&mut self, address: SocketAddr, service: impl Service) -> io::Result<Id> {
+        self.listen_with(address, &ListenOptions::default(), service)
+    }
+
+    /// Listens on an address: socket → bind → listen. From this call on clients can connect and send;
+    /// they are accepted when the loop turns.
+    ///
+    /// The kernel clamps a backlog above the system's limit; one warning in the log then says from
+    /// what to what.
+    ///
+    /// # Errors
+    /// Those of socket(2), bind(2), listen(2) and the poller: `AddrInUse`, `AddrNotAvailable`,
+    /// `PermissionDenied` and others.
+    pub fn listen_with(
+        &mut self,
+        address: SocketAddr,
+        options: &ListenOptions,
+        service: impl Service,
+    ) -> io::Result<Id> {
+        let scope = self.common.scope(self.sources.next_id());
+        let listener = TcpListener::bind(address, options, scope)?;
+        let backlog = options.backlog;
+        if let Some(limit) = sys::backlog_limit().filter(|&limit| limit < backlog) {
+            log::warn!(
+                "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
+            );
+        }
+        self.add_listener(listener, Box::new(service))
+    }
+
+    /// Takes over a socket that listens already, such as one from a supervisor or a systemd socket
+    /// unit. It is made nonblocking, and TCP_NODELAY is set. Its backlog stays what it was.
+    ///
+    /// # Errors
+    /// Those of fcntl(2), setsockopt(2) and the poller.
+    pub fn adopt_listener(
+        &mut self,
+        listener: std::net::TcpListener,
+        service: impl Service,
+    ) -> io::Result<Id> {
+        self.add_listener(TcpListener::adopt(listener)?, Box::new(service))
+    }
+
+    fn add_listener(
+        &mut self,
+        mut listener: TcpListener,
+        service: Box<dyn Service>,
+    ) -> io::Result<Id> {
+        self.check_slot()?;
+        let address = listener.local_addr()?;
+        self.poller
+            .add_listener(&mut listener, self.sources.next_id())?;
+        let id = self.sources.add_listener(listener, service);
+        log::info!("listener {id} on {address}");
+        Ok(id)
+    }
+
+    /// Connects to an address, with the default [`ConnectOptions`]: socket → connect, in the next
+    /// turn.
+    ///
+    /// The handler's `on_open` is called once the connection is established. That is when the
+    /// handshake is complete and the connection is in the server's accept queue; the server need not
+    /// have accepted it. Data can be sent from then on. (With TCP_DEFER_ACCEPT, Linux only, the server
+    /// queues it later.) Until then `send` to the id takes 0 bytes. If only `on_close` is called,
+    /// connecting failed, at once or later, and its [`Reason`](crate::Reason) says why: refused, timed
+    /// out, unreachable, reset, no local port left, or out of descriptors.
+    ///
+    /// It takes an address, not a name. Resolve names before you call this: name lookup blocks.
+    ///
+    /// # Errors
+    /// Only if there is no slot left (2³² sources; 2¹⁶ where a `usize` has 32 bits), or if the reactor
+    /// is being dropped. The handler is then dropped.
+    pub fn connect(&mut self, address: SocketAddr, handler: impl Handler) -> io::Result<Id> {
+        self.connect_with(address, &ConnectOptions::default(), handler)
+    }
+
+    /// Connects to an address, with a time limit or a local address of its own.
+    ///
+    /// # Errors
+    /// As for [`connect`](Reactor::connect).
+    pub fn connect_with(
+        &mut self,
+        address: SocketAddr,
+        options: &ConnectOptions,
+        handler: impl Handler,
+    ) -> io::Result<Id> {
+        let (options, handler) = (options.clone(), Box::new(handler));
+        let since = self.common.clock.now();
+        self.sources.connect(Attempt {
+            address,
+            options,
+            handler,
+            since,
+        })
+    }
+
+    /// Takes over a stream that is connected already. It is made nonblocking, and TCP_NODELAY is set.
+    ///
+    /// # Errors
+    /// `NotConnected` if it is not connected; those of fcntl(2), setsockopt(2) and the poller. The
+    /// stream and the handler are then dropped.
+    pub fn adopt_stream(
+        &mut self,
+        stream: std::net::TcpStream,
+        handler: impl Handler,
+    ) -> io::Result<Id> {
+        self.check_slot()?;
+        let mut socket = TcpStream::adopt(stream)?;
+        let peer = socket.peer_addr()?;
+        self.poller
+            .add_stream(&mut socket, self.sources.next_id())?;
+        let machine = Machine::new(self.common.clock.now());
+        let connection = Connection::new(machine, peer, Box::new(handler), socket);
+        let id = self.sources.add_connection(connection);
+        self.stats.connected += 1;
+        log::debug!("connection {id} with {peer} adopted");
+        Ok(id)
+    }
+
+    /// Drives any other source of [mio] on this loop: a pipe, a timerfd, a queue of signals.
+    ///
+    /// The callback is called in phase 4: once when it is new, and once in the turn after the source
+    /// became ready or its id was woken. It should do a bounded amount of work, and returns with
+    /// [`Next`] whether there is more. Readiness is reported once for each change, and sometimes
+    /// without a cause, so only `WouldBlock` from the source itself says that it is drained.
+    /// [`close`](Reactor::close) ends it. A panic of the callback is caught, logged and counted, and
+    /// ends it too.
+    ///
+    /// [mio]: crate::mio
+    ///
+    /// # Errors
+    /// Those of registering the source. On Linux that is `PermissionDenied` (EPERM) for a regular
+    /// file, which is always ready
+    /// ([epoll_ctl(2)](https://man7.org/linux/man-pages/man2/epoll_ctl.2.html)).
+    pub fn watch<S, F>(&mut self, mut source: S, interest: Interest, callback: F) -> io::Result<Id>
+    where
+        S: EventSource + 'static,
+        F: FnMut(&mut Reactor, Id, &mut S) -> Next + 'static,
+    {
+        self.check_slot()?;
+        self.poller
+            .add(&mut source, interest, self.sources.next_id())?;
+        Ok(self.sources.add_watch(Box::new(Pair { source, callback })))
+    }
+
+    fn check_slot(&self) -> io::Result<()> {
+        if self.sources.has_slot() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!(
+            "no slot left: {} sources are open",
+            Id::SLOTS
+        )))
+    }
+}
+
+/// Reaching a source by its id.
+impl Reactor {
+    /// Writes to a connection, like [`Context::send`](crate::Context::send).
+    pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        self.sources.send(id, bytes)
+    }
+
+    /// Gives a connection a turn, like [`Context::wake`](crate::Context::wake).
+    pub fn wake(&mut self, id: Id) -> bool {
+        self.sources.wake(id)
+    }
+
+    /// Ends a connection's output, like [`Context::half_close`](crate::Context::half_close) of its own
+    /// handler. False if the id names no connection.
+    pub fn half_close(&mut self, id: Id) -> bool {
+        self.sources.half_close(id)
+    }
+
+    /// Closes a connection, a listener or a watched source in phase 5 of the next turn, like
+    /// [`Context::close`](crate::Context::close).
+    pub fn close(&mut self, id: Id) -> bool {
+        self.sources.close(id)
+    }
+
+    /// The local address of a listener or a connection.
+    ///
+    /// # Errors
+    /// `NotFound` if the id names neither; `NotConnected` before the first turn of an outgoing
+    /// connection; those of getsockname(2).
+    pub fn local_addr(&self, id: Id) -> io::Result<SocketAddr> {
+        match self.sources.get(id) {
+            Some(Source::Listener(listener)) => listener.socket.local_addr(),
+            Some(Source::Connection(connection)) => connection.socket.local_addr(),
+            Some(Source::Outgoing(outgoing)) => outgoing.local_addr(),
+            _ => Err(not_found(id, "open")),
+        }
+    }
+
+    /// Changes the backlog of a listener, by listen(2) on the socket that listens already. Connections
+    /// that wait in its accept queue stay, even if it is smaller now.
+    ///
+    /// # Errors
+    /// `NotFound` if the id names no listener; those of listen(2).
+    pub fn set_backlog(&mut self, listener: Id, backlog: u32) -> io::Result<()> {
+        match self.sources.get(listener) {
+            Some(Source::Listener(found)) => found
+                .socket
+                .set_backlog(backlog, self.common.scope(listener)),
+            _ => Err(not_found(listener, "that listens")),
+        }
+    }
+
+    /// How many connections wait in the accept queue of a listener, and its limit, as the kernel has
+    /// them. `None` if the id names no listener, or on a system other than Linux.
+    pub fn accept_queue(&self, listener: Id) -> Option<AcceptQueue> {
+        match self.sources.get(listener)? {
+            Source::Listener(found) => found.socket.accept_queue(),
+            _ => None,
+        }
+    }
+}
+
+/// Ending the loop, and reaching it from outside.
+impl Reactor {
+    /// Makes [`run`](Reactor::run) return at the end of its current turn, or at once if it is called
+    /// later.
+    pub fn stop(&mut self) {
+        self.sources.stopping = true;
+    }
+
+    /// Begins to shut down: each listener accepts the connections that wait and closes, open
+    /// connections go on, and [`run`](Reactor::run) returns when the last has ended or `patience` has
+    /// passed. Connections that are still open then are closed when the reactor is dropped.
+    pub fn shutdown(&mut self, patience: Duration) {
+        self.shutdown_until = Some(self.common.clock.now().after(patience));
+        for id in self.sources.listeners.clone() {
+            self.shut_down_listener(id);
+        }
+    }
+
+    /// True if a stop was asked for or a shutdown is over. [`run`](Reactor::run) checks this after
+    /// each turn, and so should a host that calls [`turn`](Reactor::turn) itself.
+    pub fn is_done(&self) -> bool {
+        self.sources.stopping || self.is_shut_down()
+    }
+
+    /// A handle by which other threads stop the loop and post work to it.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.mailbox))
+    }
+
+    /// The time by which the loop needs its next turn, if [`as_fd`](Reactor::as_fd) does not become
+    /// readable before: now or earlier if ids are queued, otherwise the earliest deadline. `None`: not
+    /// before an event.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let next = if self.has_work() {
+            Some(self.common.now)
+        } else {
+            self.next_tick()
+        };
+        next.map(|tick| self.common.clock.instant(tick))
+    }
+}
+
+/// Observing.
+impl Reactor {
+    /// Notifies an observer of everything that happens from now on. An earlier observer is dropped. A
+    /// panic in the observer is caught and logged, and removes it. Without an observer nothing is
+    /// computed for one and no clock is read.
+    pub fn observe(&mut self, observer: Box<dyn Observer>) {
+        self.common.observation.set_observer(observer);
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            open: self.sources.open,
+            bytes_received: self.common.received.get(),
+            bytes_sent: self.common.sent.get(),
+            ..self.stats.clone()
+        }
+    }
+
+    /// Everything there is at this moment, in the order of the slots. The cost grows with the number
+    /// of sources.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = self.common.clock.now();
+        let mut snapshot = Snapshot {
+            listeners: Vec::new(),
+            connections: Vec::new(),
+            queued: self.sources.queued(),
+            deadlines: self.deadlines.len(),
+            next_deadline: self.next_tick().map(|tick| tick.since(now)),
+            stats: self.stats(),
+            overflows: sys::overflows(),
+        };
+        for id in self.sources.ids() {
+            match self.sources.get(id) {
+                Some(Source::Listener(listener)) => snapshot.listeners.push(listener.view(id)),
+                Some(Source::Connection(connection)) => {
+                    snapshot.connections.push(connection.view(id, now))
+                }
+                Some(Source::Outgoing(outgoing)) => {
+                    snapshot.connections.push(outgoing.view(id, now))
+                }
+                Some(Source::Watch(_) | Source::Away | Source::Closed) | None => {}
+            }
+        }
+        snapshot
+    }
+}
+
+fn not_found(id: Id, what: &str) -> io::Error {
+    io::Error::new(ErrorKind::NotFound, format!("id {id} names nothing {what}"))
+}
+
+/// The poller's descriptor. It is readable in another poller when a turn has work. See the example
+/// [`host_loop`], and [`Reactor::next_deadline`] for work that no descriptor reports.
+///
+/// A host with its own loop repeats this:
+///
+/// 1. sleep until this descriptor is readable (level-triggered), or until
+///    [`next_deadline`](Reactor::next_deadline). Round that time *up* to the resolution of the host's
+///    poller; otherwise the last fraction is spent spinning.
+/// 2. call [`turn`](Reactor::turn) with `Some(Duration::ZERO)`, which never sleeps;
+/// 3. check [`is_done`](Reactor::is_done).
+///
+/// Each call that the host makes on the reactor between turns may bring the deadline forward, so ask
+/// for it before each sleep. Do not register anything with this descriptor, or read from it.
+///
+/// [`host_loop`]: https://docs.rs/crate/doorkeeper/latest/source/examples/host_loop.rs
+#[cfg(unix)]
+impl AsFd for Reactor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}

@@ -1,0 +1,198 @@
+//! A connection's turn: read, callbacks, send, what comes next, the end.
+
+use super::sources::{Connection, Source};
+use super::{Reactor, guard};
+use crate::buffers::LazyBacklog;
+use crate::closed::{Closed, End, Reason};
+use crate::connection::{Endpoint, Turn};
+use crate::handler::{Context, Handler, LocalAddr};
+use crate::id::Id;
+use crate::observe::{CallScope, Callback};
+use crate::peer::Peer;
+use crate::readiness::Readiness;
+use crate::sys::TcpStream;
+use std::io;
+
+impl LocalAddr for TcpStream {
+    fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
+        self.local_addr()
+    }
+}
+
+impl Endpoint for TcpStream {
+    fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
+        self.read(buffer, scope)
+    }
+
+    fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
+        self.write(bytes, scope)
+    }
+
+    fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
+        self.shutdown_write(scope)
+    }
+}
+
+impl Reactor {
+    /// The turn of the source that the id names, if it has not closed since. The source is taken out
+    /// of its slot for the turn, so that its callbacks can reach every other source without reference
+    /// counts.
+    pub(super) fn drive_source(&mut self, id: Id) {
+        let Some(slot) = self.sources.slot(id) else {
+            return;
+        };
+        let marks = slot.pending.take();
+        let mut source = slot.check_out();
+        let Source::Connection(connection) = &mut source else {
+            return self.drive_other(id, marks, source);
+        };
+        let Connection {
+            machine,
+            backlog,
+            peer,
+            handler,
+            socket,
+        } = connection;
+        let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
+        let cx = Context::new(id, peer, common, Some(&*socket), backlog, output, ops);
+        let (input, endpoint, handler) = (&[][..], &*socket, &mut **handler);
+        let mut turn = Turn {
+            machine,
+            input,
+            endpoint,
+            handler,
+            cx,
+        };
+        let result = turn.run(marks, &mut self.input);
+        let armed = marks.intersects(Readiness::ARMED) || common.config.idle_timeout.is_none();
+        let result = match result {
+            Ok(true) if armed => Ok(()),
+            Ok(_) => self.schedule_next(id, marks, connection),
+            Err(end) => Err(end),
+        };
+        if let Err(end) = result {
+            return self.close_connection(id, source, end);
+        }
+        if let Some(slot) = self.sources.slot_of_away(id) {
+            slot.check_in(source);
+        }
+    }
+
+    #[inline(never)]
+    fn drive_other(&mut self, id: Id, marks: Readiness, source: Source) {
+        match source {
+            Source::Listener(listener) => self.accept_turn(id, marks, listener),
+            Source::Outgoing(outgoing) => self.connect_turn(id, marks, outgoing),
+            Source::Watch(watched) => self.run_watch(id, watched),
+            Source::Connection(_) | Source::Away | Source::Closed => {}
+        }
+    }
+
+    /// Queues the next turn if it can make progress without an event, and arms the next deadline.
+    #[inline(never)]
+    fn schedule_next(
+        &mut self,
+        id: Id,
+        marks: Readiness,
+        connection: &mut Connection,
+    ) -> Result<(), End> {
+        let Connection {
+            machine,
+            backlog,
+            socket,
+            ..
+        } = connection;
+        if machine.must_await_writable() {
+            self.poller.add_writable(socket, id)?;
+        }
+        if machine.wants_turn(backlog, &self.common.config) {
+            self.sources.enqueue(id, Readiness::default());
+        }
+        // Deadlines are armed lazily. One that moved away stays where it is: it passes too early,
+        // nothing is due, and it is armed again. So activity costs nothing here.
+        if marks.intersects(Readiness::ARMED) && !machine.has_near_deadline(backlog) {
+            return Ok(());
+        }
+        let armed = self.deadlines.get(id.slot());
+        let deadline = machine.deadline(backlog, &self.common.config);
+        if let Some(deadline) = deadline.filter(|&next| armed.is_none_or(|armed| next < armed)) {
+            self.deadlines.arm(id.slot(), deadline);
+            self.sources.mark_armed(id);
+        }
+        Ok(())
+    }
+
+    /// Ends a connection. What its last turn wrote and did not send counts as unsent.
+    pub(super) fn close_connection(&mut self, id: Id, source: Source, end: End) {
+        let Source::Connection(connection) = source else {
+            return;
+        };
+        let Connection {
+            machine,
+            backlog,
+            peer,
+            handler,
+            socket,
+        } = connection;
+        let unsent = self.output.drain(..).len();
+        let closed = machine.receipt(end, self.common.now, &backlog, unsent);
+        // A peer must not take a part of an answer for the whole.
+        if closed.reason == Reason::Aborted || closed.unsent > 0 {
+            socket.reset_on_close();
+        }
+        self.finish_close(id, peer, Some(&socket), handler, &closed);
+        socket.close(self.common.scope(id));
+    }
+
+    /// Frees the slot, counts, and calls `on_close`, whose context reaches the loop but nothing of the
+    /// connection.
+    pub(super) fn finish_close(
+        &mut self,
+        id: Id,
+        peer: Peer,
+        socket: Option<&TcpStream>,
+        mut handler: Box<dyn Handler>,
+        closed: &Closed,
+    ) {
+        self.log_close(id, peer.into(), closed);
+        self.deadlines.disarm(id.slot());
+        self.sources.retire(id);
+        self.sources.open -= 1;
+        self.stats.closed[closed.reason as usize] += 1;
+        let mut nothing = LazyBacklog::default();
+        let socket = socket.map(|socket| socket as &dyn LocalAddr);
+        let (output, ops) = (&mut self.output, &mut self.sources);
+        let mut cx = Context::new(id, &peer, &self.common, socket, &mut nothing, output, ops);
+        cx.abort();
+        let started = cx.common.observation.start();
+        let called = guard(|| handler.on_close(&mut cx, closed));
+        cx.returned(started, Callback::Close);
+        let dropped = guard(|| drop(handler));
+        if called.and(dropped).is_none() {
+            self.count_panic("on_close");
+        }
+    }
+
+    /// Closes whatever the id names, now.
+    pub(super) fn close_now(&mut self, id: Id, reason: Reason) {
+        match self.sources.check_out(id) {
+            Some(source @ Source::Connection(_)) => {
+                self.close_connection(id, source, reason.into())
+            }
+            Some(Source::Listener(listener)) => self.close_listener(id, *listener),
+            Some(Source::Outgoing(outgoing)) => self.close_outgoing(id, *outgoing, reason.into()),
+            Some(Source::Watch(watched)) => self.unwatch(id, watched),
+            Some(Source::Away | Source::Closed) | None => {}
+        }
+    }
+
+    /// The poller refused a socket (ENOSPC at max_user_watches, ENOMEM; epoll_ctl(2)). That connection
+    /// ends, the others stay.
+    pub(super) fn close_unregistered(&mut self, id: Id, error: io::Error) {
+        self.log_register_error(id, &error);
+        if let Some(source) = self.sources.check_out(id) {
+            let end = End::new(Reason::Io, error);
+            self.close_connection(id, source, end);
+        }
+    }
+}

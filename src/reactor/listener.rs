@@ -1,0 +1,315 @@
+//! A listener's turn: when to accept, and accepting.
+
+use super::sources::{Connection, Listener, Source};
+use super::{Reactor, guard};
+use crate::closed::is_exhausted;
+use crate::connection::Machine;
+use crate::handler::LoopOps;
+use crate::id::Id;
+use crate::observe::{Budget, Callback, Event, ListenerState, Returned};
+use crate::peer::Peer;
+use crate::readiness::Readiness;
+use crate::sys::TcpStream;
+use crate::time::Tick;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a listener waits before it tries again, after descriptors or memory ran out.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Why a turn stopped accepting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    /// The accept queue is empty (EAGAIN).
+    QueueEmpty,
+    /// Descriptors or memory ran out.
+    Exhausted,
+    /// The budget of the turn is spent.
+    BudgetSpent,
+    /// `max_connections` are open.
+    AtCapacity,
+}
+
+/// When a listener accepts.
+///
+/// The poller is edge-triggered: it reports an arrival once. If accept fails and the event is
+/// forgotten, the server never accepts again. So `may_wait` stays set from the event until accept
+/// itself says that the queue is empty, whatever errors come between.
+#[derive(Debug)]
+pub(super) struct Admission {
+    state: ListenerState,
+    /// A connection may wait in the accept queue.
+    may_wait: bool,
+    /// In the state Backoff: when to try again. A connection of this reactor that closes is another
+    /// reason to try.
+    retry_at: Tick,
+}
+
+impl Admission {
+    pub(super) fn new() -> Admission {
+        Admission {
+            state: ListenerState::Accepting,
+            may_wait: true,
+            retry_at: Tick::default(),
+        }
+    }
+
+    pub(super) fn state(&self) -> ListenerState {
+        self.state
+    }
+
+    /// The poller reported an arrival.
+    fn arrival(&mut self) {
+        self.may_wait = true;
+    }
+
+    /// Only the connections that wait already are accepted from now on; accept tells if there are any.
+    fn shut_down(&mut self) {
+        self.state = ListenerState::ShuttingDown;
+        self.may_wait = true;
+    }
+
+    /// Whether to try accept now. `retry`: descriptors may have become free.
+    fn may_accept(&self, now: Tick, retry: bool) -> bool {
+        let backs_off = self.state == ListenerState::Backoff && now < self.retry_at;
+        self.may_wait && (retry || !backs_off)
+    }
+
+    /// Records why accepting stopped. True if the listener is done: it shuts down, and no connection
+    /// waits or no more can be accepted.
+    fn stopped(&mut self, stop: Stop, now: Tick) -> bool {
+        self.may_wait = stop != Stop::QueueEmpty;
+        if self.state == ListenerState::ShuttingDown {
+            return stop != Stop::BudgetSpent;
+        }
+        self.retry_at = now.after(BACKOFF);
+        self.state = match stop {
+            Stop::QueueEmpty | Stop::BudgetSpent => ListenerState::Accepting,
+            Stop::Exhausted => ListenerState::Backoff,
+            Stop::AtCapacity => ListenerState::Full,
+        };
+        false
+    }
+
+    /// True if the next turn can accept without an event.
+    fn wants_turn(&self) -> bool {
+        let accepts = matches!(
+            self.state,
+            ListenerState::Accepting | ListenerState::ShuttingDown
+        );
+        self.may_wait && accepts
+    }
+
+    /// True if a connection that closes may let this listener accept.
+    pub(super) fn waits_for_slot(&self) -> bool {
+        self.may_wait && matches!(self.state, ListenerState::Full | ListenerState::Backoff)
+    }
+
+    fn deadline(&self) -> Option<Tick> {
+        (self.state == ListenerState::Backoff).then_some(self.retry_at)
+    }
+}
+
+impl Reactor {
+    /// A listener's turn.
+    pub(super) fn accept_turn(&mut self, id: Id, marks: Readiness, mut listener: Box<Listener>) {
+        if marks.intersects(Readiness::READABLE) {
+            listener.admission.arrival();
+        }
+        let retry = marks.intersects(Readiness::WOKEN);
+        if listener.admission.may_accept(self.common.now, retry) {
+            let stop = self.accept_some(id, &mut listener);
+            let before = listener.admission.state();
+            let done = listener.admission.stopped(stop, self.common.now);
+            let state = listener.admission.state();
+            if state != before {
+                self.common
+                    .observation
+                    .notify(|| Event::ListenerState { id, state });
+            }
+            if stop == Stop::BudgetSpent {
+                let budget = Budget::Accept;
+                self.common
+                    .observation
+                    .notify(|| Event::BudgetSpent { id, budget });
+            }
+            if done {
+                return self.close_listener(id, *listener);
+            }
+        }
+        if let Some(deadline) = listener.admission.deadline() {
+            self.deadlines.arm(id.slot(), deadline);
+        }
+        let again = listener.admission.wants_turn();
+        self.sources.check_in(id, Source::Listener(listener));
+        if again {
+            self.sources.enqueue(id, Readiness::default());
+        }
+    }
+
+    /// Accepts until the accept queue is empty, within the budget of a turn.
+    ///
+    /// An error costs one connection, the one it stands for (accept(2), "Error handling"). If the whole
+    /// budget is errors, they stand for none, and to go on would spin.
+    fn accept_some(&mut self, id: Id, listener: &mut Listener) -> Stop {
+        let mut failed = 0;
+        for _ in 0..self.common.config.accept_budget {
+            let full = self.sources.open >= self.common.config.max_connections;
+            if full || !self.sources.has_slot() {
+                return Stop::AtCapacity;
+            }
+            match listener
+                .socket
+                .accept(self.sources.next_id(), self.common.scope(id))
+            {
+                Ok((socket, peer)) => self.accept_one(id, listener, socket, peer),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Stop::QueueEmpty,
+                Err(error) => {
+                    failed += 1;
+                    self.count_accept_error(id, &error);
+                    if is_exhausted(&error) {
+                        return Stop::Exhausted;
+                    }
+                }
+            }
+        }
+        let only_errors = failed == self.common.config.accept_budget;
+        if only_errors {
+            Stop::Exhausted
+        } else {
+            Stop::BudgetSpent
+        }
+    }
+
+    /// An accepted connection: a handler from the service, a slot, the poller.
+    fn accept_one(
+        &mut self,
+        listener_id: Id,
+        listener: &mut Listener,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+    ) {
+        self.stats.accepted += 1;
+        // An IPv4 peer of a dual-stack listener is shown with its IPv4 address.
+        let peer = SocketAddr::from(Peer::from(peer));
+        let started = self.common.observation.start();
+        let opened = guard(|| listener.service.open(peer));
+        self.common.observation.returned(started, || Returned {
+            id: listener_id,
+            peer,
+            callback: Callback::Service,
+            queued: self.sources.queued(),
+        });
+        let Some(Some(handler)) = opened else {
+            socket.close(self.common.scope(self.sources.next_id()));
+            self.stats.turned_away += 1;
+            return match opened {
+                None => self.count_panic("a service"),
+                Some(_) => log::debug!("{peer} turned away"),
+            };
+        };
+        let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
+        let machine = Machine::new(self.common.now);
+        let id = self
+            .sources
+            .add_connection(Connection::new(machine, peer, handler, socket));
+        log::debug!("connection {id} from {peer}");
+        if let Err(error) = registered {
+            self.close_unregistered(id, error);
+        }
+    }
+
+    /// Lets a listener accept the connections that wait, and then closes it.
+    pub(super) fn shut_down_listener(&mut self, id: Id) {
+        if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
+            listener.admission.shut_down();
+            let state = listener.admission.state();
+            self.common
+                .observation
+                .notify(|| Event::ListenerState { id, state });
+            self.sources.check_in(id, Source::Listener(listener));
+            self.sources.enqueue(id, Readiness::WOKEN);
+        }
+    }
+
+    /// A slot, and with it a descriptor, became free: listeners that waited for one may accept.
+    pub(super) fn wake_listeners(&mut self) {
+        for index in 0..self.sources.listeners.len() {
+            let id = self.sources.listeners[index];
+            if let Some(Source::Listener(listener)) = self.sources.get(id) {
+                if listener.admission.waits_for_slot() {
+                    self.sources.enqueue(id, Readiness::WOKEN);
+                }
+            }
+        }
+    }
+
+    pub(super) fn close_listener(&mut self, id: Id, listener: Listener) {
+        let Listener {
+            socket, service, ..
+        } = listener;
+        socket.close(self.common.scope(id));
+        log::info!("listener {id} closed");
+        self.deadlines.disarm(id.slot());
+        self.sources.retire(id);
+        if guard(|| drop(service)).is_none() {
+            self.count_panic("a service");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything that can happen, in every order up to six steps: while a connection may wait, the
+    /// listener has a turn, a deadline, or is woken when a connection closes.
+    #[test]
+    fn no_waiting_connection_is_forgotten() {
+        fn walk(steps: &mut Vec<Option<Stop>>) {
+            let (mut admission, mut waits) = (Admission::new(), true);
+            for step in &*steps {
+                match *step {
+                    None => {
+                        admission.arrival();
+                        waits = true;
+                    }
+                    Some(stop) => {
+                        admission.stopped(stop, Tick(0));
+                        waits = stop != Stop::QueueEmpty;
+                    }
+                }
+            }
+            let comes_back = admission.wants_turn()
+                || admission.waits_for_slot()
+                || admission.deadline().is_some();
+            assert!(!waits || comes_back, "{steps:?}");
+            assert!(waits || !admission.wants_turn(), "{steps:?}");
+            if steps.len() < 6 {
+                for step in [
+                    None,
+                    Some(Stop::QueueEmpty),
+                    Some(Stop::Exhausted),
+                    Some(Stop::BudgetSpent),
+                    Some(Stop::AtCapacity),
+                ] {
+                    steps.push(step);
+                    walk(steps);
+                    steps.pop();
+                }
+            }
+        }
+        walk(&mut Vec::new());
+    }
+
+    #[test]
+    fn backoff_ends_by_time_or_when_a_connection_closes() {
+        let mut admission = Admission::new();
+        admission.stopped(Stop::Exhausted, Tick(0));
+        let until = admission.deadline().unwrap();
+        assert!(!admission.may_accept(Tick(until.0 - 1), false));
+        assert!(admission.may_accept(Tick(until.0 - 1), true));
+        assert!(admission.may_accept(until, false));
+    }
+}

@@ -1,0 +1,345 @@
+//! The loop. The files of this folder know each other: a turn of a source is a method of the reactor,
+//! and a callback of a watched source or a posted closure is given the reactor.
+//!
+//! Everything that can make progress (an event, a deadline, a spent budget, a request of a handler or
+//! of another thread) only queues an id. Phase 4 drives each id for one bounded turn, and nothing is
+//! driven from anywhere else.
+
+mod api;
+mod connection;
+mod listener;
+mod mailbox;
+mod outgoing;
+mod sources;
+mod trouble;
+mod watch;
+
+pub use mailbox::Handle;
+pub use watch::Next;
+
+use crate::closed::Reason;
+use crate::common::Common;
+use crate::handler::LoopOps;
+use crate::id::Id;
+use crate::observe::{Event, Stats};
+use crate::readiness::Readiness;
+use crate::sys::{Polled, Poller};
+use crate::time::{Deadlines, Tick};
+use mailbox::{Mailbox, Post};
+use sources::Sources;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+use trouble::Troubles;
+
+/// A single-threaded readiness loop with its listeners and connections.
+///
+/// ```
+/// use doorkeeper::{Config, Context, Handler, Reactor};
+/// use std::io;
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+///         Ok(cx.write(input))
+///     }
+/// }
+///
+/// # fn main() -> io::Result<()> {
+/// let mut reactor = Reactor::new(Config::default())?;
+/// let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_peer| Some(Echo))?;
+/// println!("listening on {}", reactor.local_addr(id)?);
+/// # reactor.handle().stop()?;
+/// reactor.run()
+/// # }
+/// ```
+pub struct Reactor {
+    common: Common,
+    poller: Poller,
+    sources: Sources,
+    deadlines: Deadlines,
+    /// Input is read into this buffer, one for all connections.
+    input: Box<[u8]>,
+    /// Callbacks of a turn write into this buffer, one for all connections. Empty between turns.
+    output: Vec<u8>,
+    stats: Stats,
+    troubles: Troubles,
+    mailbox: Arc<Mailbox>,
+    /// Closures taken from the mailbox, for phase 5.
+    posts: Vec<Post>,
+    /// Shutting down: when `run` returns although connections are open.
+    shutdown_until: Option<Tick>,
+    /// A callback is borrowing the reactor.
+    lent: bool,
+}
+
+impl Reactor {
+    /// Turns until [`Handle::stop`], [`Context::stop`](crate::Context::stop), or the end of a
+    /// [`shutdown`](Reactor::shutdown).
+    ///
+    /// # Errors
+    /// Those of the poller. Every other failure ends one connection, one listener or one outgoing
+    /// connection. Also an error if a callback of this loop calls it, as for [`turn`](Reactor::turn).
+    pub fn run(&mut self) -> io::Result<()> {
+        self.check_not_lent()?;
+        self.common.now = self.common.clock.now();
+        while !self.is_done() {
+            self.do_turn(None)?;
+        }
+        self.sources.stopping = false;
+        Ok(())
+    }
+
+    /// One turn of the loop: all six phases, once.
+    ///
+    /// It sleeps for at most `limit`, and not at all while ids are queued. `Some(Duration::ZERO)`
+    /// never sleeps. `None` sleeps until something happens, or for a part of the time to a deadline
+    /// that is far away.
+    ///
+    /// # Errors
+    /// Those of the poller; a signal (EINTR) is not one, the turn then finds nothing ready. Also an
+    /// error, and nothing is done, if a callback or a posted closure of this loop calls it: turns do
+    /// not nest.
+    pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        self.check_not_lent()?;
+        if limit != Some(Duration::ZERO) {
+            // The host may have been elsewhere for any time.
+            self.common.now = self.common.clock.now();
+        }
+        self.do_turn(limit)
+    }
+
+    fn do_turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        self.wait(limit)?;
+        self.enqueue_events();
+        self.expire();
+        self.drive();
+        self.apply();
+        self.reap();
+        let number = self.stats.turns;
+        self.common
+            .observation
+            .notify(move || Event::TurnEnd { number });
+        Ok(())
+    }
+
+    /// Phase 1: sleep until an event, a deadline or a wake-up. Do not sleep while ids are queued.
+    fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        let limit = if self.has_work() || self.sources.stopping {
+            Some(Duration::ZERO)
+        } else {
+            limit.into_iter().chain(self.time_left()).min()
+        };
+        let observed = self.common.observation.is_observed();
+        let before = if observed {
+            self.common.clock.now()
+        } else {
+            self.common.now
+        };
+        self.poller.wait(limit)?;
+        // The one reading of the clock in a turn: all callbacks of the turn see this time.
+        self.common.now = self.common.clock.now();
+        self.stats.turns += 1;
+        self.notify_turn_start(before);
+        Ok(())
+    }
+
+    /// Phase 2: add the marks of each event to its source, and queue its id. A stale id marks nothing,
+    /// so no event can reach a new source in a reused slot.
+    fn enqueue_events(&mut self) {
+        let mut events = 0;
+        for event in self.poller.events() {
+            events += 1;
+            match event {
+                Polled::Ready(id, readiness) => {
+                    let known = self.sources.enqueue(id, readiness);
+                    if self.common.observation.is_observed() {
+                        self.notify_ready(id, readiness, known);
+                    }
+                }
+                Polled::Message => {
+                    let messages = self.mailbox.collect();
+                    self.sources.stopping |= messages.stop;
+                    self.posts.extend(messages.posts);
+                }
+            }
+        }
+        self.stats.events += events;
+        let (turns, queued) = (self.stats.turns, self.sources.queued());
+        log::trace!("turn {turns}: {events} events, {queued} queued");
+    }
+
+    /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so the loop ends.
+    fn expire(&mut self) {
+        while let Some(slot) = self.deadlines.pop_due(self.common.now) {
+            if let Some(id) = self.sources.enqueue_due(slot) {
+                self.common
+                    .observation
+                    .notify(|| Event::DeadlinePassed { id });
+            }
+        }
+    }
+
+    /// Phase 4: one bounded turn for every id queued before this phase. Ids that these turns queue
+    /// have theirs in the next turn of the loop, so no source can keep the others from theirs.
+    fn drive(&mut self) {
+        self.sources.begin_round();
+        while let Some(id) = self.sources.next_in_round() {
+            self.drive_source(id);
+        }
+    }
+
+    /// Phase 5: close what handlers asked to close, and run what other threads posted. What these ask
+    /// for waits for the next turn.
+    fn apply(&mut self) {
+        for _ in 0..self.sources.closing.len() {
+            if let Some(id) = self.sources.closing.pop_front() {
+                self.close_now(id, Reason::Closed);
+            }
+        }
+        let posts = if self.posts.is_empty() {
+            return;
+        } else {
+            std::mem::take(&mut self.posts)
+        };
+        for post in posts {
+            if self.lend(post).is_none() {
+                self.count_panic("a posted closure");
+            }
+        }
+    }
+
+    /// Phase 6: free the slots closed in this turn. Not earlier, because events of this turn may name
+    /// them. A free slot, and with it a descriptor, lets listeners accept that waited for one.
+    fn reap(&mut self) {
+        if self.sources.free_closed() {
+            self.wake_listeners();
+        }
+    }
+}
+
+impl Reactor {
+    /// How long the loop can sleep before its deadlines. The last turn may have taken long, so the
+    /// clock is read again if a deadline is near. Beyond 2 × FAR seconds, sleep half of the time that
+    /// was left at the last turn, without reading the clock again.
+    fn time_left(&self) -> Option<Duration> {
+        const FAR: u64 = 5;
+        let deadline = self.next_tick()?;
+        let half = deadline.since(self.common.now).as_secs() / 2;
+        let far = half > FAR;
+        Some(if far {
+            Duration::from_secs(half)
+        } else {
+            deadline.since(self.common.clock.now())
+        })
+    }
+
+    fn next_tick(&self) -> Option<Tick> {
+        let next = self.deadlines.next();
+        match self.shutdown_until {
+            Some(until) => Some(next.map_or(until, |next| next.min(until))),
+            None => next,
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        self.sources.queued() > 0 || !self.sources.closing.is_empty()
+    }
+
+    fn is_shut_down(&self) -> bool {
+        let nothing_left = || self.sources.open == 0 && self.sources.listeners.is_empty();
+        self.shutdown_until
+            .is_some_and(|until| self.common.now >= until || nothing_left())
+    }
+
+    fn check_not_lent(&self) -> io::Result<()> {
+        if self.lent {
+            return Err(io::Error::other("a callback of this loop cannot turn it"));
+        }
+        Ok(())
+    }
+
+    /// Runs an embedder's code that is given the reactor. `None` if it panicked.
+    fn lend<R>(&mut self, code: impl FnOnce(&mut Reactor) -> R) -> Option<R> {
+        self.lent = true;
+        let result = guard(|| code(self));
+        self.lent = false;
+        result
+    }
+
+    fn notify_turn_start(&self, before: Tick) {
+        self.common.observation.notify(move || Event::TurnStart {
+            number: self.stats.turns,
+            slept: self.common.now.since(before),
+            events: self.poller.events().count(),
+            queued: self.sources.queued(),
+        });
+    }
+
+    #[cold]
+    fn notify_ready(&self, id: Id, marks: Readiness, known: bool) {
+        let ready = Event::Ready {
+            id,
+            readable: marks.intersects(Readiness::READABLE),
+            writable: marks.intersects(Readiness::WRITABLE),
+            undrained: marks.intersects(Readiness::UNDRAINED),
+        };
+        self.common
+            .observation
+            .notify(|| if known { ready } else { Event::Stale { id } });
+    }
+}
+
+/// Runs an embedder's code. `None` if it panicked.
+fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(code)).ok()
+}
+
+/// Closes everything. Each handler's `on_close` is called with [`Reason::ReactorDropped`].
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        self.sources.ending = true;
+        for id in self.sources.ids() {
+            self.close_now(id, Reason::ReactorDropped);
+        }
+        self.mailbox.close();
+    }
+}
+
+impl fmt::Debug for Reactor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reactor = f.debug_struct("Reactor");
+        reactor
+            .field("config", &self.common.config)
+            .field("stats", &self.stats);
+        reactor.finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    /// Here the loop's time is 0, and the clock shows some time since then.
+    #[test]
+    fn the_loop_sleeps_half_way_to_a_far_deadline_and_all_the_way_to_a_near_one() {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        assert_eq!(reactor.time_left(), None);
+        let second = Duration::from_secs(1);
+        reactor.deadlines.arm(7, Tick::default().after(60 * second));
+        assert_eq!(reactor.time_left(), Some(30 * second));
+        reactor.common.now = Tick::default().after(46 * second);
+        assert_eq!(reactor.time_left(), Some(7 * second));
+        // The deadline is near, so the clock is read.
+        reactor.common.now = Tick::default().after(52 * second);
+        let left = reactor.time_left().unwrap();
+        assert!((50 * second..60 * second).contains(&left), "{left:?}");
+        reactor.shutdown(20 * second);
+        let left = reactor.time_left().unwrap();
+        assert!((10 * second..20 * second).contains(&left), "{left:?}");
+    }
+}

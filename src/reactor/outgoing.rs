@@ -1,0 +1,155 @@
+//! An outgoing connection's turn, until it is established.
+
+use super::Reactor;
+use super::sources::{Connection, Source};
+use crate::closed::{End, Reason};
+use crate::config::Config;
+use crate::connection::Machine;
+use crate::handler::Attempt;
+use crate::id::Id;
+use crate::observe::{CallScope, ConnectionView};
+use crate::readiness::Readiness;
+use crate::sys::TcpStream;
+use crate::time::Tick;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// An outgoing connection that is not established: a handler, and perhaps a socket, but no machine.
+pub(super) struct Outgoing {
+    attempt: Attempt,
+    /// It is created in the first turn.
+    socket: Option<TcpStream>,
+    /// Kept until the connection is established, because it tells what has arrived already.
+    marks: Readiness,
+    /// The output was half-closed before the connection was established.
+    pub(super) half_closed: bool,
+}
+
+impl Outgoing {
+    pub(super) fn new(attempt: Attempt) -> Outgoing {
+        let (socket, marks) = (None, Readiness::default());
+        Outgoing {
+            attempt,
+            socket,
+            marks,
+            half_closed: false,
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        let socket = self.socket.as_ref();
+        socket.map_or(Err(ErrorKind::NotConnected.into()), TcpStream::local_addr)
+    }
+
+    pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
+        ConnectionView::connecting(id, self.attempt.address, now.since(self.attempt.since))
+    }
+
+    fn timeout(&self, config: &Config) -> Duration {
+        self.attempt
+            .options
+            .timeout
+            .unwrap_or(config.connect_timeout)
+    }
+
+    fn deadline(&self, config: &Config) -> Tick {
+        self.attempt.since.after(self.timeout(config))
+    }
+}
+
+/// Writable is not connected: a failed attempt is writable too, and an event may be spurious. SO_ERROR
+/// says whether it failed, and only a connected socket has a peer (connect(2), getpeername(2)).
+fn is_established(socket: &TcpStream, scope: CallScope<'_>) -> Result<bool, End> {
+    socket.take_error(scope)?;
+    let peer = match socket.peer_addr() {
+        Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+        result => result?,
+    };
+    if peer != socket.local_addr()? {
+        return Ok(true);
+    }
+    // For a port of the ephemeral range on which no socket listens, the kernel may choose the same port
+    // as the local one. Simultaneous open then connects the socket to itself (RFC 9293, section 3.5).
+    // A close in order would hold the port in TIME_WAIT.
+    socket.reset_on_close();
+    let message = "no socket listens there: the socket was connected to itself";
+    let error = io::Error::new(ErrorKind::ConnectionRefused, message);
+    Err(End::new(Reason::Refused, error))
+}
+
+impl Reactor {
+    pub(super) fn connect_turn(&mut self, id: Id, marks: Readiness, mut outgoing: Box<Outgoing>) {
+        outgoing.marks.insert(marks);
+        match self.attempt_connect(id, &mut outgoing) {
+            Ok(true) => self.connected(id, *outgoing),
+            Ok(false) => {
+                self.deadlines
+                    .arm(id.slot(), outgoing.deadline(&self.common.config));
+                self.sources.check_in(id, Source::Outgoing(outgoing));
+            }
+            Err(end) => self.close_outgoing(id, *outgoing, end),
+        }
+    }
+
+    /// The first turn: socket, [bind,] connect, and the poller. The others: whether the kernel has a
+    /// result. True once the connection is established.
+    fn attempt_connect(&self, id: Id, outgoing: &mut Outgoing) -> Result<bool, End> {
+        let (config, scope) = (&self.common.config, self.common.scope(id));
+        let Some(socket) = &outgoing.socket else {
+            let attempt = &outgoing.attempt;
+            let mut socket = TcpStream::connect(attempt.address, &attempt.options, scope)?;
+            self.poller.add_connecting(&mut socket, id)?;
+            outgoing.socket = Some(socket);
+            return Ok(false);
+        };
+        // Before an attempt times out, the kernel is asked once more: a turn takes a bounded number of
+        // events, so the result may still be in the poller.
+        let is_over = self.common.now >= outgoing.deadline(config);
+        let may_be_done = is_over || outgoing.marks.intersects(Readiness::WRITABLE);
+        if may_be_done && is_established(socket, scope)? {
+            return Ok(true);
+        }
+        if is_over {
+            let ms = outgoing.timeout(config).as_millis() as u64;
+            let message = format!("no answer within {ms} ms");
+            return Err(io::Error::new(ErrorKind::TimedOut, message).into());
+        }
+        Ok(false)
+    }
+
+    /// From here on it is a connection like any other. It has its first turn at once.
+    fn connected(&mut self, id: Id, outgoing: Outgoing) {
+        let (attempt, Some(socket)) = (outgoing.attempt, outgoing.socket) else {
+            return;
+        };
+        self.deadlines.disarm(id.slot());
+        self.stats.connected += 1;
+        log::debug!("connection {id} to {}", attempt.address);
+        let mut machine = Machine::connected(self.common.now);
+        if outgoing.half_closed {
+            machine.half_close();
+        }
+        let connection = Connection::new(machine, attempt.address, attempt.handler, socket);
+        if let Some(slot) = self.sources.slot(id) {
+            slot.check_in(Source::Connection(connection));
+            slot.pending.insert(outgoing.marks);
+        }
+        self.drive_source(id);
+    }
+
+    pub(super) fn close_outgoing(&mut self, id: Id, outgoing: Outgoing, end: End) {
+        let (attempt, socket) = (outgoing.attempt, outgoing.socket);
+        let closed = end.receipt(self.common.now.since(attempt.since));
+        self.finish_close(
+            id,
+            attempt.address.into(),
+            socket.as_ref(),
+            attempt.handler,
+            &closed,
+        );
+        if let Some(socket) = socket {
+            socket.close(self.common.scope(id));
+        }
+    }
+}

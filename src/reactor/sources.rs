@@ -1,0 +1,410 @@
+//! The slab of all sources, the queue of ids, and deferred free.
+
+use super::listener::Admission;
+use super::outgoing::Outgoing;
+use super::watch::Watched;
+use crate::buffers::LazyBacklog;
+use crate::connection::Machine;
+use crate::handler::{Attempt, Handler, LoopOps, Service};
+use crate::id::Id;
+use crate::observe::{ConnectionView, ListenerView};
+use crate::peer::Peer;
+use crate::readiness::Readiness;
+use crate::sys::{TcpListener, TcpStream};
+use crate::time::Tick;
+use slab::Slab;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A connection: the machine, what it holds, its handler, its socket. This is most of the memory of an
+/// idle connection.
+pub(super) struct Connection {
+    pub(super) machine: Machine,
+    pub(super) backlog: LazyBacklog,
+    pub(super) peer: Peer,
+    pub(super) handler: Box<dyn Handler>,
+    pub(super) socket: TcpStream,
+}
+
+impl Connection {
+    pub(super) fn new(
+        machine: Machine,
+        peer: SocketAddr,
+        handler: Box<dyn Handler>,
+        socket: TcpStream,
+    ) -> Connection {
+        let (backlog, peer) = (LazyBacklog::default(), peer.into());
+        Connection {
+            machine,
+            backlog,
+            peer,
+            handler,
+            socket,
+        }
+    }
+
+    pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
+        let mut view = ConnectionView::connecting(id, self.peer.into(), Duration::ZERO);
+        self.machine.view(&mut view, &self.backlog, now);
+        view
+    }
+}
+
+/// A listener: its socket, the service that makes handlers, and when it accepts.
+pub(super) struct Listener {
+    pub(super) socket: TcpListener,
+    pub(super) service: Box<dyn Service>,
+    pub(super) admission: Admission,
+}
+
+impl Listener {
+    pub(super) fn view(&self, id: Id) -> ListenerView {
+        let (address, state) = (self.socket.local_addr().ok(), self.admission.state());
+        ListenerView {
+            id,
+            address,
+            state,
+            accept_queue: self.socket.accept_queue(),
+        }
+    }
+}
+
+/// What a slot holds.
+pub(super) enum Source {
+    Connection(Connection),
+    Listener(Box<Listener>),
+    Outgoing(Box<Outgoing>),
+    Watch(Box<dyn Watched>),
+    /// The source is taken out for its turn. This owns nothing.
+    Away,
+    /// The source closed in this turn of the loop, and no id names it. The slot is taken until the turn
+    /// ends, because events of this turn may still name it.
+    Closed,
+}
+
+pub(super) struct Slot {
+    pub(super) source: Source,
+    serial: u32,
+    /// The marks since the source's last turn began. They are kept beside the source, so that an
+    /// event looks at one place, whatever kind of source it is, and while the source is away.
+    pub(super) pending: Readiness,
+}
+
+impl Slot {
+    pub(super) fn check_out(&mut self) -> Source {
+        std::mem::replace(&mut self.source, Source::Away)
+    }
+
+    #[inline(always)]
+    pub(super) fn check_in(&mut self, source: Source) {
+        // The slot holds `Away`, which owns nothing, so it need not be dropped.
+        debug_assert!(matches!(self.source, Source::Away));
+        std::mem::forget(std::mem::replace(&mut self.source, source));
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Sources {
+    slab: Slab<Slot>,
+    next_serial: u32,
+    /// The ids that have a turn coming, in order; each at most once, which the mark QUEUED ensures.
+    queue: Vec<Id>,
+    /// How many ids at the front of the queue have their turn in this round, and how many of them had
+    /// it.
+    round: usize,
+    driven: usize,
+    /// What handlers asked to close.
+    pub(super) closing: VecDeque<Id>,
+    /// Slots closed in this turn.
+    closed: Vec<usize>,
+    pub(super) listeners: Vec<Id>,
+    pub(super) stopping: bool,
+    /// The number of connections, open or being established.
+    pub(super) open: usize,
+    /// The reactor is being dropped: no new source is added.
+    pub(super) ending: bool,
+    output_max: usize,
+}
+
+impl Sources {
+    pub(super) fn new(capacity: usize, output_max: usize) -> Sources {
+        let slab = Slab::with_capacity(capacity);
+        Sources {
+            slab,
+            output_max,
+            ..Sources::default()
+        }
+    }
+}
+
+/// The slab.
+impl Sources {
+    /// The id of the next source that is added.
+    pub(super) fn next_id(&self) -> Id {
+        Id::new(self.slab.vacant_key(), self.next_serial)
+    }
+
+    /// True if there is a free slot that an [`Id`] can name.
+    pub(super) fn has_slot(&self) -> bool {
+        self.slab.vacant_key() < Id::SLOTS
+    }
+
+    pub(super) fn add_connection(&mut self, connection: Connection) -> Id {
+        self.open += 1;
+        self.add(Source::Connection(connection))
+    }
+
+    pub(super) fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> Id {
+        let admission = Admission::new();
+        let id = self.add(Source::Listener(Box::new(Listener {
+            socket,
+            service,
+            admission,
+        })));
+        self.listeners.push(id);
+        id
+    }
+
+    pub(super) fn add_watch(&mut self, watched: Box<dyn Watched>) -> Id {
+        self.add(Source::Watch(watched))
+    }
+
+    /// Adds a source and queues its first turn.
+    fn add(&mut self, source: Source) -> Id {
+        let id = self.next_id();
+        self.next_serial = self.next_serial.wrapping_add(1);
+        self.slab.insert(Slot {
+            source,
+            serial: id.serial(),
+            pending: Readiness::default(),
+        });
+        self.enqueue(id, Readiness::WOKEN);
+        id
+    }
+
+    /// The source that an id names; `None` once that source has closed.
+    pub(super) fn get(&self, id: Id) -> Option<&Source> {
+        let slot = self
+            .slab
+            .get(id.slot())
+            .filter(|slot| slot.serial == id.serial());
+        slot.map(|slot| &slot.source)
+    }
+
+    pub(super) fn slot(&mut self, id: Id) -> Option<&mut Slot> {
+        self.slab
+            .get_mut(id.slot())
+            .filter(|slot| slot.serial == id.serial())
+    }
+
+    /// Takes a source out.
+    pub(super) fn check_out(&mut self, id: Id) -> Option<Source> {
+        self.slot(id).map(Slot::check_out)
+    }
+
+    /// The slot of a source that is out. No other code uses it until the source is put back, so the
+    /// serial is not checked.
+    pub(super) fn slot_of_away(&mut self, id: Id) -> Option<&mut Slot> {
+        self.slab.get_mut(id.slot())
+    }
+
+    /// Puts a source back.
+    pub(super) fn check_in(&mut self, id: Id, source: Source) {
+        if let Some(slot) = self.slot_of_away(id) {
+            slot.check_in(source);
+        }
+    }
+
+    /// Closes a slot. It is freed when the turn ends. Its serial moves on, so that its id is stale from
+    /// now on.
+    pub(super) fn retire(&mut self, id: Id) {
+        if let Some(slot) = self.slot(id) {
+            slot.source = Source::Closed;
+            slot.serial = slot.serial.wrapping_add(1);
+            self.closed.push(id.slot());
+            self.listeners.retain(|&listener| listener != id);
+        }
+    }
+
+    /// Frees the slots closed in this turn. True if there were any.
+    pub(super) fn free_closed(&mut self) -> bool {
+        if self.closed.is_empty() {
+            return false;
+        }
+        for slot in self.closed.drain(..) {
+            self.slab.remove(slot);
+        }
+        true
+    }
+
+    /// Every id that names a source.
+    pub(super) fn ids(&self) -> Vec<Id> {
+        let open = self
+            .slab
+            .iter()
+            .filter(|(_, slot)| !matches!(slot.source, Source::Closed));
+        open.map(|(index, slot)| Id::new(index, slot.serial))
+            .collect()
+    }
+}
+
+/// The queue.
+impl Sources {
+    /// Adds marks to a source and queues it. False if the id is stale.
+    pub(super) fn enqueue(&mut self, id: Id, marks: Readiness) -> bool {
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
+        slot.pending.insert(marks);
+        if slot.pending.insert(Readiness::QUEUED) {
+            self.queue.push(id);
+        }
+        true
+    }
+
+    /// Queues the source in a slot whose deadline has passed and is not armed any more.
+    pub(super) fn enqueue_due(&mut self, index: usize) -> Option<Id> {
+        let slot = self.slab.get_mut(index)?;
+        slot.pending.remove(Readiness::ARMED);
+        let id = Id::new(index, slot.serial);
+        self.enqueue(id, Readiness::default()).then_some(id)
+    }
+
+    /// Marks that a source has a deadline.
+    pub(super) fn mark_armed(&mut self, id: Id) {
+        if let Some(slot) = self.slot(id) {
+            slot.pending.insert(Readiness::ARMED);
+        }
+    }
+
+    /// The ids that are queued now have a turn in this round. Those that are queued later wait for the
+    /// next.
+    pub(super) fn begin_round(&mut self) {
+        self.round = self.queue.len();
+    }
+
+    /// The next id of this round.
+    pub(super) fn next_in_round(&mut self) -> Option<Id> {
+        if self.driven < self.round {
+            self.driven += 1;
+            return self.queue.get(self.driven - 1).copied();
+        }
+        self.queue.drain(..self.driven);
+        (self.round, self.driven) = (0, 0);
+        None
+    }
+}
+
+impl LoopOps for Sources {
+    fn room(&self, id: Id) -> usize {
+        match self.get(id) {
+            Some(Source::Connection(Connection {
+                machine, backlog, ..
+            })) => machine.room(backlog, self.output_max),
+            _ => 0,
+        }
+    }
+
+    fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        let output_max = self.output_max;
+        let Some(Source::Connection(connection)) = self.slot(id).map(|slot| &mut slot.source)
+        else {
+            return 0;
+        };
+        let taken = connection
+            .machine
+            .push(&mut connection.backlog, bytes, output_max);
+        if taken > 0 {
+            self.enqueue(id, Readiness::default());
+        }
+        taken
+    }
+
+    fn wake(&mut self, id: Id) -> bool {
+        self.enqueue(id, Readiness::WOKEN)
+    }
+
+    fn half_close(&mut self, id: Id) -> bool {
+        match self.slot(id).map(|slot| &mut slot.source) {
+            Some(Source::Connection(connection)) => connection.machine.half_close(),
+            Some(Source::Outgoing(outgoing)) => outgoing.half_closed = true,
+            _ => return false,
+        }
+        self.enqueue(id, Readiness::default())
+    }
+
+    fn close(&mut self, id: Id) -> bool {
+        let is_open = self.get(id).is_some();
+        if is_open {
+            self.closing.push_back(id);
+        }
+        is_open
+    }
+
+    fn connect(&mut self, attempt: Attempt) -> io::Result<Id> {
+        if self.ending || !self.has_slot() {
+            return Err(io::Error::other(
+                "no slot is left, or the reactor is being dropped",
+            ));
+        }
+        self.open += 1;
+        Ok(self.add(Source::Outgoing(Box::new(Outgoing::new(attempt)))))
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    fn queued(&self) -> usize {
+        self.queue.len() - self.driven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::Reactor;
+    use crate::reactor::watch::Next;
+    use crate::sys::Poller;
+
+    struct Idle;
+
+    impl Watched for Idle {
+        fn turn(&mut self, _: &mut Reactor, _: Id) -> Next {
+            Next::Wait
+        }
+        fn deregister(&mut self, _: &Poller) {}
+    }
+
+    fn round(sources: &mut Sources) -> Vec<Id> {
+        sources.begin_round();
+        std::iter::from_fn(|| sources.next_in_round()).collect()
+    }
+
+    #[test]
+    fn every_queued_id_has_one_turn_a_round_in_order() {
+        let mut sources = Sources::new(4, 1);
+        let ids = [(); 3].map(|()| sources.add_watch(Box::new(Idle)));
+        sources.begin_round();
+        assert_eq!(
+            (sources.next_in_round(), sources.queued()),
+            (Some(ids[0]), 2)
+        );
+        assert_eq!(
+            (sources.next_in_round(), sources.next_in_round()),
+            (Some(ids[1]), Some(ids[2]))
+        );
+        assert_eq!((sources.next_in_round(), sources.queued()), (None, 0));
+        // An id is queued again only after its marks were taken.
+        ids.iter()
+            .for_each(|&id| sources.slot(id).unwrap().pending = Readiness::default());
+        assert!(
+            sources.enqueue(ids[2], Readiness::WOKEN) && sources.enqueue(ids[0], Readiness::WOKEN)
+        );
+        assert!(sources.enqueue(ids[2], Readiness::READABLE));
+        assert_eq!(round(&mut sources), [ids[2], ids[0]]);
+        assert_eq!(round(&mut sources), []);
+    }
+}

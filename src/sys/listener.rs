@@ -1,0 +1,92 @@
+//! A listening socket.
+
+use super::{TcpStream, accept_queue, new_socket};
+use crate::config::ListenOptions;
+use crate::id::Id;
+use crate::observe::{AcceptQueue, Call, CallScope};
+use socket2::SockRef;
+use std::io;
+use std::net::SocketAddr;
+
+#[derive(Debug)]
+pub(crate) struct TcpListener(pub(super) mio::net::TcpListener);
+
+impl TcpListener {
+    /// socket → bind → listen. A new socket option for accepted connections belongs here if they
+    /// inherit it from the listener, as they do TCP_NODELAY on Linux: that saves a call for each.
+    pub(crate) fn bind(
+        address: SocketAddr,
+        options: &ListenOptions,
+        scope: CallScope<'_>,
+    ) -> io::Result<TcpListener> {
+        let socket = new_socket(address, scope)?;
+        #[cfg(not(windows))]
+        socket.set_reuse_address(options.reuse_address)?;
+        #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
+        socket.set_reuse_port(options.reuse_port)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(options.ipv6_only)?;
+        }
+        socket.set_tcp_nodelay(options.no_delay)?;
+        scope.report(|| Call::Bind { address }, socket.bind(&address.into()))?;
+        let backlog = options.backlog;
+        scope.report(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
+        Ok(TcpListener(mio::net::TcpListener::from_std(socket.into())))
+    }
+
+    /// Takes over a listening socket. Supervisors pass blocking ones, on which accept(2) would block
+    /// the loop.
+    pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        listener.set_nonblocking(true)?;
+        SockRef::from(&listener).set_tcp_nodelay(true)?;
+        Ok(TcpListener(mio::net::TcpListener::from_std(listener)))
+    }
+
+    /// accept(2): takes the first connection of the accept queue. Its socket is nonblocking and
+    /// close-on-exec from the start (accept4(2)). `next` is the id it may get.
+    pub(crate) fn accept(
+        &self,
+        next: Id,
+        scope: CallScope<'_>,
+    ) -> io::Result<(TcpStream, SocketAddr)> {
+        let result = self
+            .0
+            .accept()
+            .map(|(stream, peer)| (TcpStream(stream), peer));
+        let accepted = result.as_ref().ok().map(|&(_, peer)| (peer, next));
+        scope.notify(|| Call::Accept { accepted }, || result.as_ref().map(|_| 0));
+        result
+    }
+
+    /// listen(2) again, which changes the backlog of a socket that listens already.
+    pub(crate) fn set_backlog(&self, backlog: u32, scope: CallScope<'_>) -> io::Result<()> {
+        let listener = SockRef::from(&self.0);
+        scope.report(|| Call::Listen { backlog }, listener.listen(clamp(backlog)))
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    pub(crate) fn accept_queue(&self) -> Option<AcceptQueue> {
+        accept_queue::ask(SockRef::from(&self.0))
+    }
+
+    pub(crate) fn close(self, scope: CallScope<'_>) {
+        drop(self);
+        scope.notify(|| Call::Close, || Ok(0));
+    }
+}
+
+fn clamp(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
+/// The limit that Linux clamps a backlog to (net.core.somaxconn, listen(2)).
+pub(crate) fn backlog_limit() -> Option<u32> {
+    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}

@@ -1,0 +1,33 @@
+//! The waist: every system call of the reactor is made in this folder, through mio and socket2.
+//!
+//! No code above it knows what a poller or a socket is made of.
+
+mod accept_queue;
+mod listener;
+mod poller;
+mod stream;
+
+pub(crate) use accept_queue::overflows;
+pub(crate) use listener::{TcpListener, backlog_limit};
+pub(crate) use mio::Interest;
+pub(crate) use mio::event::Source as EventSource;
+pub(crate) use poller::{Polled, Poller};
+pub(crate) use stream::TcpStream;
+
+use crate::observe::{Call, CallScope};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+
+/// socket(2). The socket is nonblocking before anything else is done with it.
+fn new_socket(address: SocketAddr, scope: CallScope<'_>) -> io::Result<Socket> {
+    let result = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    );
+    scope.notify(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
+    let socket = result?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}

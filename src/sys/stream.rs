@@ -1,0 +1,156 @@
+//! A connection's socket.
+
+use super::new_socket;
+use crate::config::ConnectOptions;
+use crate::observe::{Call, CallScope};
+use socket2::{SockRef, Socket};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+/// It is not deregistered from the poller, because close(2) of the last descriptor does that
+/// (epoll(7), question 6) and the call is saved.
+#[derive(Debug)]
+pub(crate) struct TcpStream(pub(super) mio::net::TcpStream);
+
+impl TcpStream {
+    /// socket → [bind →] connect. The attempt has begun when this returns; write readiness reports its
+    /// result.
+    pub(crate) fn connect(
+        address: SocketAddr,
+        options: &ConnectOptions,
+        scope: CallScope<'_>,
+    ) -> io::Result<TcpStream> {
+        let socket = new_socket(address, scope)?;
+        socket.set_tcp_nodelay(options.no_delay)?;
+        if let Some(local) = options.local {
+            scope.report(|| Call::Bind { address: local }, bind_local(&socket, local))?;
+        }
+        let connected = socket.connect(&address.into());
+        match scope.report(|| Call::Connect { address }, connected) {
+            Err(error) if is_in_progress(&error) => {}
+            result => result?,
+        }
+        Ok(TcpStream(mio::net::TcpStream::from_std(socket.into())))
+    }
+
+    /// Takes over a connected socket.
+    pub(crate) fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+        stream.set_nonblocking(true)?;
+        stream.set_nodelay(true)?;
+        Ok(TcpStream(mio::net::TcpStream::from_std(stream)))
+    }
+
+    /// The result of a connection attempt, or a pending error: SO_ERROR (socket(7)), which is cleared.
+    pub(crate) fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
+        let result = self
+            .0
+            .take_error()
+            .and_then(|error| error.map_or(Ok(()), Err));
+        scope.report(|| Call::SocketError, result)
+    }
+
+    pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    #[inline]
+    pub(crate) fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
+        if scope.observation.is_observed() {
+            self.read_observed(buffer, scope)
+        } else {
+            (&self.0).read(buffer)
+        }
+    }
+
+    /// Writes one slice. The standard library sends it with MSG_NOSIGNAL, so a peer that is gone is
+    /// EPIPE and never SIGPIPE. Its vectored write is writev(2), which has no such flag.
+    #[inline]
+    pub(crate) fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
+        if scope.observation.is_observed() {
+            self.write_observed(bytes, scope)
+        } else {
+            (&self.0).write(bytes)
+        }
+    }
+
+    /// Out of line, so that it costs nothing while there is no observer.
+    #[cold]
+    fn read_observed(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
+        let result = (&self.0).read(buffer);
+        let bytes = scope.observation.shown(&buffer[..count(&result)]);
+        scope.notify(
+            || Call::Read {
+                length: buffer.len(),
+                bytes,
+            },
+            || result.as_ref().copied(),
+        );
+        result
+    }
+
+    #[cold]
+    fn write_observed(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
+        let result = (&self.0).write(bytes);
+        let shown = scope.observation.shown(&bytes[..count(&result)]);
+        scope.notify(
+            || Call::Write {
+                length: bytes.len(),
+                bytes: shown,
+            },
+            || result.as_ref().copied(),
+        );
+        result
+    }
+
+    /// Ends this side's output with a FIN (shutdown(2)).
+    pub(crate) fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
+        scope.report(|| Call::Shutdown, self.0.shutdown(Shutdown::Write))
+    }
+
+    /// Makes the following close a reset: SO_LINGER with a time of zero (socket(7)).
+    pub(crate) fn reset_on_close(&self) {
+        if let Err(error) = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)) {
+            log::debug!("SO_LINGER: {error}");
+        }
+    }
+
+    pub(crate) fn close(self, scope: CallScope<'_>) {
+        drop(self);
+        scope.notify(|| Call::Close, || Ok(0));
+    }
+}
+
+/// bind(2) of the local address. With port 0 the kernel chooses one, and says that the address is in
+/// use if no port is left.
+fn bind_local(socket: &Socket, local: SocketAddr) -> io::Result<()> {
+    socket
+        .bind(&local.into())
+        .map_err(|error| match error.kind() {
+            // For bind this means that no interface has the address, for connect that no port is left.
+            ErrorKind::AddrNotAvailable => io::Error::new(
+                ErrorKind::InvalidInput,
+                format!("{} is not an address of this machine", local.ip()),
+            ),
+            kind => io::Error::new(kind, format!("cannot bind to {local}: {error}")),
+        })
+}
+
+/// The usual result of connect(2) on a nonblocking socket: EINPROGRESS (the number is Linux's or the
+/// BSDs'), or `WouldBlock` on Windows.
+fn is_in_progress(error: &io::Error) -> bool {
+    const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        115
+    } else {
+        36
+    };
+    error.kind() == ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
+}
+
+fn count(result: &io::Result<usize>) -> usize {
+    result.as_ref().map_or(0, |&count| count)
+}
