@@ -1,14 +1,17 @@
-//! A calculator: one sum a line, as in `2 + 3`, one answer a line. `cargo run --example calculator [ADDRESS]`.
+//! A calculator: a line holds one calculation, as in `2 + 3`, and is answered by one line.
+//! `cargo run --example calculator [ADDRESS]`.
 //!
-//! What to see here: framing. TCP keeps bytes, not messages: a read may hold half a request, or many. `on_data` consumes whole
-//! lines and leaves the rest, which is offered again in front of what comes next. A line is consumed only if there is room for
-//! its answer, so a peer that does not read is not calculated for. And a line has a maximum.
+//! It shows framing. TCP carries bytes, not messages: one read may hold half a request, or many.
+//! `on_data` consumes whole lines. The rest is offered again, before the new input. A line is
+//! consumed only if there is room for its answer, so a peer that does not read its answers causes
+//! no work. A line has a maximum length; without one, a peer could send a line that never ends.
 
 use doorkeeper::{Config, Context, Handler, Reactor};
 use std::io::{Error, Result};
 
+/// The longest line, in bytes without its end.
 const LINE_MAX: usize = 256;
-/// No answer is longer.
+/// The longest answer, in bytes.
 const ANSWER_MAX: usize = 64;
 
 struct Calculator;

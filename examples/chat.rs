@@ -1,8 +1,10 @@
-//! Chat: a line from one goes to all the others. `cargo run --example chat [ADDRESS]`, then `nc` from several terminals.
+//! A chat: a line from one member is sent to all others. `cargo run --example chat [ADDRESS]`, then
+//! `nc` in several terminals.
 //!
-//! What to see here: handlers share a list of members (one thread, so `Rc` will do) and reach each other by id. `room_of`
-//! tells what `send` would take. A member that does not read fills its own buffer and no more; a line that does not fit is not
-//! sent in part, but left out whole, and the member is told how many it missed once it reads again.
+//! It shows connections that reach each other. Handlers share the list of members (in an `Rc`,
+//! because all run on one thread) and send by id. A member that does not read fills only its own
+//! output buffer. `room_of` tells how many bytes `send` would take. A line that does not fit is
+//! left out as a whole, and when the member reads again it is told how many lines it missed.
 
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor};
 use std::cell::RefCell;
@@ -10,10 +12,11 @@ use std::collections::BTreeMap;
 use std::io::{Error, Result};
 use std::rc::Rc;
 
-/// A longer line is an error: it would otherwise be waited for without end.
+/// The longest line, in bytes. A longer one is an error; without a maximum, a line that never ends
+/// would be waited for.
 const LINE_MAX: usize = 1024;
 
-/// Who is here, and how many lines each missed.
+/// The members, and how many lines each has missed.
 type Members = Rc<RefCell<BTreeMap<Id, usize>>>;
 
 struct Member {
@@ -21,7 +24,7 @@ struct Member {
 }
 
 impl Member {
-    /// Gives a line to everyone else, whole or not at all.
+    /// Sends a line to all other members, to each as a whole or not at all.
     fn tell_others(&self, cx: &mut Context<'_>, line: &[u8]) {
         let name = format!("{}: ", cx.peer());
         let message = [name.as_bytes(), line, b"\n"].concat();
@@ -29,7 +32,7 @@ impl Member {
             if id == cx.id() {
                 continue;
             }
-            // Whoever missed a line is told so before it gets the next.
+            // A member that missed lines is told how many before it gets the next one.
             if *missed == 0 && cx.room_of(id) >= message.len() {
                 cx.send(id, &message);
             } else {
@@ -62,7 +65,7 @@ impl Handler for Member {
         }
     }
 
-    /// Everything has left, so there is room again.
+    /// All output was sent, so there is room again.
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Result<()> {
         let missed = self
             .members

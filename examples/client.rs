@@ -1,7 +1,9 @@
-//! The client of a tutorial, nonblocking: `cargo run --example client [ADDRESS [WORD]...]`.
+//! The client of every socket tutorial, nonblocking:
+//! `cargo run --example client [ADDRESS [WORD]...]`.
 //!
-//! What to see here: socket → connect → write → read → close. `connect` only asks; `on_open` says that it came to be, and
-//! `on_close` how it ended, or why it never began.
+//! It shows socket → connect → write → read → close. `connect` only starts an attempt. `on_open` is
+//! called when the connection is established. `on_close` tells how it ended; if only `on_close` is
+//! called, connecting failed.
 
 use doorkeeper::{Closed, Config, Context, Handler, Reactor};
 use std::io::{Error, Result, Write};

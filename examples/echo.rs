@@ -1,4 +1,4 @@
-//! Echo, for an embedder: `cargo run --example echo [ADDRESS]`.
+//! An echo server in 20 lines: `cargo run --example echo [ADDRESS]`.
 
 use doorkeeper::{Config, Context, Handler, Reactor};
 use std::io::{Error, Result};

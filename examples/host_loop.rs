@@ -1,7 +1,8 @@
-//! The reactor as a guest in a loop that is not its own: `cargo run --example host_loop [ADDRESS]`.
+//! The reactor inside a host's own poll(2) loop: `cargo run --example host_loop [ADDRESS]`.
 //!
-//! What to see here: the host polls a socket of its own, an echo over UDP, beside the reactor's one descriptor. When that is
-//! readable, or the reactor's deadline has come, it gives the reactor one turn that never sleeps.
+//! It shows how to embed the reactor. The host polls its own UDP socket, an echo, and the reactor's
+//! one descriptor, and sleeps until the reactor's next deadline at most. After each sleep it gives
+//! the reactor one turn that does not sleep.
 
 use doorkeeper::{Config, Context, Handler, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,7 +33,7 @@ fn main() -> Result<()> {
     udp.set_nonblocking(true)?;
     println!("listening {address}");
     while !reactor.is_done() {
-        // Asked for before each sleep: whatever happened since may have brought it forward.
+        // Ask before each sleep: any turn and any call may have brought the deadline forward.
         let left = reactor
             .next_deadline()
             .map(|due| due.saturating_duration_since(Instant::now()));

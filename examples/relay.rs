@@ -1,22 +1,25 @@
-//! A TCP relay: who connects here is connected onward. `cargo run --example relay [ADDRESS [TARGET]]`.
+//! A TCP relay: each connection it accepts is connected to the target.
+//! `cargo run --example relay [ADDRESS [TARGET]]`.
 //!
-//! What to see here: both sides are the same handler. What one side reads it sends to the other, and consumes no more than the
-//! other takes: a slow reader at one end holds back the sender at the other, and nothing piles up between. The end of one side
-//! is carried across as a half-close, once all before it was passed on, so an answer can still come back.
+//! It shows backpressure from end to end. Both sides have the same handler. A side sends its input
+//! to the other side and consumes no more than that takes, so a slow reader at one end slows the
+//! sender at the other, and the relay's buffers stay bounded. When one peer ends its output, the
+//! relay passes on all of it and then half-closes the other side, so an answer can still come back.
 
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason};
 use std::io::{Error, Result};
 use std::net::SocketAddr;
 
 enum Other {
-    /// We were let in, and the way onward is yet to be asked for.
+    /// An accepted connection, before the relay connects to the target.
     Target(SocketAddr),
+    /// The other connection of the pair.
     Side(Id),
 }
 
 struct Side {
     other: Other,
-    /// Our peer has ended, and some of what it sent is still to be passed on.
+    /// The peer has ended its output, and some of its bytes are not passed on yet.
     ending: bool,
 }
 
@@ -39,7 +42,7 @@ impl Handler for Side {
                 };
                 self.other = Other::Side(cx.connect(target, onward)?);
             }
-            // Connected: what has come in meanwhile may go on.
+            // The target is connected: offer the other side its input again.
             Other::Side(other) => {
                 cx.wake(other);
             }
@@ -59,7 +62,7 @@ impl Handler for Side {
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        // There is room here: what the other side left lying is offered to it again.
+        // There is room: offer the other side the input that it did not consume.
         self.other().map(|other| cx.wake(other));
         Ok(())
     }
@@ -73,7 +76,7 @@ impl Handler for Side {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        // In good order both sides end by themselves. A trouble of one is the other's too.
+        // If this side finished in good order, the other does too. An error ends both sides.
         if let Some(other) = self.other().filter(|_| closed.reason != Reason::Finished) {
             eprintln!("{}: {}", cx.peer(), closed.reason);
             cx.close(other);

@@ -1,8 +1,10 @@
-//! Two reactors on two threads share one port: `cargo run --example two_loops [ADDRESS]`. The end of standard input ends it.
+//! Two reactors on two threads share one port: `cargo run --example two_loops [ADDRESS]`. It ends
+//! when standard input ends.
 //!
-//! What to see here: a reactor stays on the thread that made it, and its handle is what others hold. With `reuse_port` each has a
-//! listening socket of its own, and the kernel spreads the clients over them. One owner starts both, and stops both: each lets
-//! its open connections finish.
+//! It shows threads. A reactor stays on the thread that made it; other threads hold its handle.
+//! With `reuse_port` each reactor has its own listening socket, and the kernel distributes the
+//! clients over them (SO_REUSEPORT, socket(7)). The main thread starts and shuts down both, and
+//! each lets its open connections finish.
 
 use doorkeeper::{Config, Context, Handle, Handler, ListenOptions, Reactor};
 use std::io::{Error, Read, Result};
@@ -19,7 +21,7 @@ impl Handler for Echo {
     }
 }
 
-/// A loop on a thread of its own, and how many connections it had once it has ended.
+/// A loop on its own thread. The thread returns how many connections it accepted.
 struct Loop {
     handle: Handle,
     address: SocketAddr,
@@ -43,7 +45,7 @@ fn start(address: SocketAddr) -> Result<Loop> {
             address,
             thread,
         }),
-        // It ended before it listened, and says why.
+        // It ended before it listened, with an error.
         Err(_) => Err(join(thread)
             .err()
             .unwrap_or_else(|| Error::other("the loop did not start"))),
@@ -61,7 +63,7 @@ fn main() -> Result<()> {
         .nth(1)
         .unwrap_or("127.0.0.1:7007".to_string());
     let first = start(address.parse().map_err(Error::other)?)?;
-    // The same port, also if the first was given any that is free.
+    // The same port, even if the first was given port 0.
     let second = start(first.address)?;
     println!("listening {}", first.address);
     std::io::stdin().read_to_end(&mut Vec::new())?;

@@ -1,24 +1,25 @@
-//! The examples, as their clients see them.
+//! The examples, each run with real clients.
 
 mod common;
 
-use common::{PATIENCE, client, echo, read_all, read_exactly};
-use socket2::SockRef;
+use common::{
+    PATIENCE, Program, blocking_listener, client, echo, limited, read_all, read_exactly,
+    refusing_address, reset, resident,
+};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
 
-/// A running example; ended when this is dropped.
+/// A running example. It is killed when this is dropped.
 struct Example {
     child: Child,
     stdout: BufReader<ChildStdout>,
     address: SocketAddr,
 }
 
-/// The path of an example. `cargo test` builds the examples beside the tests; a run of this file alone does not, so they are
-/// asked for.
+/// The path of an example. `cargo test` builds the examples, but `cargo test --test examples` does
+/// not, so each is built here.
 fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().unwrap().parent().unwrap();
@@ -40,7 +41,7 @@ impl Example {
         Example::start_with(name, &[])
     }
 
-    /// On any free port; the arguments follow that.
+    /// Starts it on a free port of loopback. The other arguments follow the address.
     fn start_with(name: &str, args: &[&str]) -> Example {
         let mut command = Command::new(built(name));
         command
@@ -65,21 +66,6 @@ impl Example {
             address,
         }
     }
-
-    /// Its resident memory now, in bytes.
-    fn resident(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<usize>()
-            .unwrap()
-            * 1024
-    }
 }
 
 impl Drop for Example {
@@ -96,7 +82,7 @@ fn line(reader: &mut BufReader<TcpStream>) -> String {
 }
 
 #[test]
-fn echo_echoes() {
+fn the_echo_sends_back_what_it_gets() {
     let example = Example::start("echo");
     let mut stream = client(example.address);
     assert_eq!(echo(&mut stream, b"hello"), b"hello");
@@ -109,14 +95,14 @@ fn the_calculator_frames_requests_however_they_come() {
     let wanted =
         b"5\n-6\nerror: division by zero\nerror: too large\nerror: write a sum as in: 2 + 3\n4\n";
     let sums = b"2 + 3\n2 * -3\r\n1 / 0\n9223372036854775807 + 1\nhello\n9 / 2\n";
-    assert_eq!(echo_of(&mut stream, sums, wanted.len()), wanted);
-    // One request in many reads: each byte is on its way before the next is sent.
+    assert_eq!(answer(&mut stream, sums, wanted.len()), wanted);
+    // One request in many reads: without delay each byte is a segment of its own.
     stream.set_nodelay(true).unwrap();
     for byte in b"20 - 1" {
         stream.write_all(&[*byte]).unwrap();
     }
-    assert_eq!(echo_of(&mut stream, b"\n", 3), b"19\n");
-    // And at the end a line without an end.
+    assert_eq!(answer(&mut stream, b"\n", 3), b"19\n");
+    // The last line has no end.
     stream.write_all(b"1 + 1\n2 +").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(
@@ -125,7 +111,8 @@ fn the_calculator_frames_requests_however_they_come() {
     );
 }
 
-fn echo_of(stream: &mut TcpStream, request: &[u8], count: usize) -> Vec<u8> {
+/// Sends a request, and reads an answer of `count` bytes.
+fn answer(stream: &mut TcpStream, request: &[u8], count: usize) -> Vec<u8> {
     stream.write_all(request).unwrap();
     read_exactly(stream, count)
 }
@@ -149,7 +136,7 @@ fn the_calculator_answers_a_flood_of_requests_to_a_slow_reader() {
 }
 
 #[test]
-fn the_calculator_ends_a_line_without_end() {
+fn the_calculator_refuses_a_line_that_is_too_long() {
     let example = Example::start("calculator");
     let mut stream = client(example.address);
     stream.write_all(&[b'1'; 257]).unwrap();
@@ -159,7 +146,7 @@ fn the_calculator_ends_a_line_without_end() {
     );
 }
 
-/// A member has joined once something it said has arrived.
+/// A new member and its name. It has joined once `listener` has received its first line.
 fn joined(
     example: &Example,
     listener: &mut BufReader<TcpStream>,
@@ -172,10 +159,10 @@ fn joined(
 }
 
 #[test]
-fn chat_gives_a_line_to_everyone_else() {
+fn chat_sends_a_line_to_all_other_members() {
     let example = Example::start("chat");
     let mut first = BufReader::new(client(example.address));
-    // The first is in before the others, for the listener takes them in order.
+    // Connections are accepted in their order, so the first has joined before the others.
     let (mut second, _) = joined(&example, &mut first);
     let (third, name) = joined(&example, &mut first);
     assert_eq!(line(&mut second), format!("{name}: hi\n"));
@@ -189,7 +176,7 @@ fn chat_gives_a_line_to_everyone_else() {
 }
 
 #[test]
-fn a_member_that_does_not_read_slows_nobody_and_is_told_what_it_missed() {
+fn a_chat_member_that_does_not_read_slows_nobody_and_is_told_what_it_missed() {
     let example = Example::start("chat");
     let mut reader = BufReader::new(client(example.address));
     let (mut slow, _) = joined(&example, &mut reader);
@@ -202,15 +189,13 @@ fn a_member_that_does_not_read_slows_nobody_and_is_told_what_it_missed() {
     let sending =
         std::thread::spawn(move || (0..said).for_each(|_| sender.write_all(&message).unwrap()));
     let wanted = format!("{name}: {text}\n");
-    // A reader that keeps up may still miss lines when its machine is busy, and is then told; nobody waits for the slow one.
+    // A member that reads may also miss lines on a busy machine, and is then told. It never waits
+    // for the slow one.
     let mut heard = 0;
     while heard < said {
         heard += count_line(&line(&mut reader), &wanted);
     }
     sending.join().unwrap();
-    slow.get_ref()
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
     let (mut heard, mut missed) = (0, 0);
     while heard < said {
         let line = line(&mut slow);
@@ -218,10 +203,10 @@ fn a_member_that_does_not_read_slows_nobody_and_is_told_what_it_missed() {
         missed += if line == wanted { 0 } else { count };
         heard += count;
     }
-    assert!(missed > 0, "it had room for everything");
+    assert!(missed > 0, "it missed nothing");
 }
 
-/// How many lines this one stands for: itself, or those it says were missed.
+/// How many lines this one stands for: itself, or the missed ones that it counts.
 fn count_line(line: &str, wanted: &str) -> usize {
     if line == wanted {
         return 1;
@@ -230,28 +215,28 @@ fn count_line(line: &str, wanted: &str) -> usize {
         .strip_prefix("* you missed ")
         .and_then(|rest| rest.strip_suffix(" lines\n"));
     count
-        .unwrap_or_else(|| panic!("neither whole nor left out: {line:?}"))
+        .unwrap_or_else(|| panic!("neither a whole line nor a count of missed ones: {line:?}"))
         .parse()
         .unwrap()
 }
 
-/// Megabytes that differ from each other, and from one direction to the other.
+/// A megabyte that differs for each number and each direction (`seed`).
 fn megabyte(seed: usize, number: usize) -> Vec<u8> {
     (0..1_usize << 20)
         .map(|i| (i ^ (i >> 8) ^ (number * 31) ^ seed) as u8)
         .collect()
 }
 
-/// Sends so many megabytes and then the end.
-fn sends(mut stream: TcpStream, seed: usize, count: usize) -> std::thread::JoinHandle<()> {
+/// Sends `count` megabytes and ends the output, on a thread of its own.
+fn send(mut stream: TcpStream, seed: usize, count: usize) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         (0..count).for_each(|number| stream.write_all(&megabyte(seed, number)).unwrap());
         stream.shutdown(Shutdown::Write).unwrap();
     })
 }
 
-/// Hears so many megabytes and then the end; `each` runs after each of them.
-fn hears(stream: &mut TcpStream, seed: usize, count: usize, mut each: impl FnMut(usize)) {
+/// Reads `count` megabytes and the end. Calls `each` after each of them.
+fn receive(stream: &mut TcpStream, seed: usize, count: usize, mut each: impl FnMut(usize)) {
     for number in 0..count {
         assert!(
             read_exactly(stream, 1 << 20) == megabyte(seed, number),
@@ -262,38 +247,37 @@ fn hears(stream: &mut TcpStream, seed: usize, count: usize, mut each: impl FnMut
     assert_eq!(stream.read(&mut [0]).unwrap(), 0, "more than was sent");
 }
 
-/// A relay between a client and a server that are both in this test's hands.
+/// A relay between two sockets of the test: the client's and the server's.
 fn relayed() -> (Example, TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let relay = Example::start_with("relay", &[&listener.local_addr().unwrap().to_string()]);
+    let (listener, target) = blocking_listener();
+    let relay = Example::start_with("relay", &[&target.to_string()]);
     let near = client(relay.address);
-    let far = listener.accept().unwrap().0;
-    far.set_read_timeout(Some(PATIENCE)).unwrap();
-    far.set_write_timeout(Some(PATIENCE)).unwrap();
+    let far = limited(listener.accept().unwrap().0);
     (relay, near, far)
 }
 
 #[test]
-fn the_relay_carries_a_hundred_megabytes_each_way_past_a_slow_end_in_flat_memory() {
+fn the_relay_passes_a_hundred_megabytes_each_way_with_one_slow_end_in_flat_memory() {
     const COUNT: usize = 100;
     let (relay, mut near, mut far) = relayed();
     let sending = [
-        sends(near.try_clone().unwrap(), 1, COUNT),
-        sends(far.try_clone().unwrap(), 2, COUNT),
+        send(near.try_clone().unwrap(), 1, COUNT),
+        send(far.try_clone().unwrap(), 2, COUNT),
     ];
-    // The near end hears nothing until the far end has heard all: its direction is full meanwhile, the other is not held up.
+    // The near end reads nothing until the far end has read everything. Its direction is full
+    // meanwhile, and must not hold up the other.
     let mut early = 0;
-    hears(&mut far, 1, COUNT, |number| {
+    receive(&mut far, 1, COUNT, |number| {
         if number == 4 {
-            early = relay.resident();
+            early = resident(relay.child.id());
         }
     });
-    let full = relay.resident();
-    hears(&mut near, 2, COUNT, |_| ());
+    let full = resident(relay.child.id());
+    receive(&mut near, 2, COUNT, |_| ());
     sending
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
-    let late = relay.resident();
+    let late = resident(relay.child.id());
     assert!(early < 16 << 20, "{early} bytes");
     assert!(
         full.max(late) < early + (1 << 20),
@@ -302,7 +286,7 @@ fn the_relay_carries_a_hundred_megabytes_each_way_past_a_slow_end_in_flat_memory
 }
 
 #[test]
-fn the_relay_carries_a_half_close_across_and_the_answer_back() {
+fn the_relay_passes_on_a_half_close_and_the_answer_to_it() {
     let (_relay, mut near, mut far) = relayed();
     near.write_all(b"a question").unwrap();
     near.shutdown(Shutdown::Write).unwrap();
@@ -313,33 +297,30 @@ fn the_relay_carries_a_half_close_across_and_the_answer_back() {
 }
 
 #[test]
-fn the_relay_carries_trouble_across_and_lives_on() {
+fn a_reset_of_one_end_closes_the_other_end_of_the_relay() {
     let (relay, mut near, far) = relayed();
-    SockRef::from(&far)
-        .set_linger(Some(Duration::ZERO))
-        .unwrap();
-    drop(far);
+    reset(far);
     let end = near.read(&mut [0]);
     assert!(end.as_ref().map_or(true, |&count| count == 0), "{end:?}");
-    // Nobody is there now: whoever comes is let go at once.
+    // The listener is closed, so the relay closes a new connection at once.
     let end = client(relay.address).read(&mut [0]);
     assert!(end.as_ref().map_or(true, |&count| count == 0), "{end:?}");
 }
 
 #[test]
-fn the_relay_does_not_lock_up_between_two_ends_that_echo() {
-    let program = common::Program::serve(&["echo=:0"]);
+fn two_relays_in_a_row_before_an_echo_do_not_deadlock() {
+    let program = Program::serve(&["echo=:0"]);
     let target = program.address("echo").to_string();
     let inner = Example::start_with("relay", &[&target]);
     let relay = Example::start_with("relay", &[&inner.address.to_string()]);
     let mut near = client(relay.address);
-    let sending = sends(near.try_clone().unwrap(), 3, 30);
-    hears(&mut near, 3, 30, |_| ());
+    let sending = send(near.try_clone().unwrap(), 3, 30);
+    receive(&mut near, 3, 30, |_| ());
     sending.join().unwrap();
 }
 
 #[test]
-fn in_the_host_loop_both_echo() {
+fn the_host_loop_echoes_over_tcp_and_udp() {
     let example = Example::start("host_loop");
     let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
     udp.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -362,7 +343,7 @@ fn two_loops_share_a_port_and_one_owner_stops_both() {
         .iter_mut()
         .for_each(|stream| assert_eq!(echo(stream, b"hello"), b"hello"));
     drop(example.child.stdin.take());
-    // The open ones are let finish.
+    // Open connections are served to their end.
     streams
         .iter_mut()
         .for_each(|stream| assert_eq!(echo(stream, b"still here"), b"still here"));
@@ -383,7 +364,7 @@ fn two_loops_share_a_port_and_one_owner_stops_both() {
 }
 
 #[test]
-fn the_client_greets_hears_and_tells_how_it_ended() {
+fn the_client_prints_the_answer_and_how_the_connection_ended() {
     let echo = Example::start("echo");
     let run = |address: SocketAddr| {
         Command::new(built("client"))
@@ -396,10 +377,7 @@ fn the_client_greets_hears_and_tells_how_it_ended() {
     assert_eq!(output.stdout, b"good morning\n");
     let told = format!("{}: finished; 13 bytes sent, 13 received\n", echo.address);
     assert_eq!(String::from_utf8(output.stderr).unwrap(), told);
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = refusing_address();
     let told = format!("{nobody}: refused; 0 bytes sent, 0 received\n");
     assert_eq!(String::from_utf8(run(nobody).stderr).unwrap(), told);
 }

@@ -1,6 +1,6 @@
 //! Daytime (RFC 867): the date and time, for people.
 
-use super::say;
+use super::say::say;
 use crate::{Context, Handler};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -26,6 +26,7 @@ mod daytime;
 mod discard;
 mod echo;
 mod qotd;
+mod say;
 mod time;
 
 pub use chargen::Chargen;
@@ -34,19 +35,3 @@ pub use discard::Discard;
 pub use echo::Echo;
 pub use qotd::{Qotd, Quotes};
 pub use time::Time;
-
-use crate::Context;
-use std::io;
-
-/// Writes a short answer and finishes. An answer that does not fit is an error, because half of it
-/// would look like the whole.
-fn say(cx: &mut Context<'_>, answer: &[u8]) -> io::Result<()> {
-    if cx.write(answer) < answer.len() {
-        return Err(io::Error::other(format!(
-            "output_max_bytes has no room for an answer of {} bytes",
-            answer.len()
-        )));
-    }
-    cx.finish();
-    Ok(())
-}

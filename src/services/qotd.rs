@@ -1,6 +1,6 @@
 //! Quote of the day (RFC 865): one short quote.
 
-use super::say;
+use super::say::say;
 use crate::{Context, Handler};
 use std::io;
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! Time (RFC 868): the seconds since 1900, in four bytes.
 
-use super::say;
+use super::say::say;
 use crate::{Context, Handler};
 use std::io;
 use std::time::SystemTime;
