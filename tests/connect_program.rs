@@ -173,6 +173,125 @@ fn a_server_that_only_listens_gets_everything() {
     assert!(thread.join().unwrap() == input);
 }
 
+/// A server that half-closes at once and returns everything that it then reads.
+fn listener_only() -> (String, JoinHandle<Vec<u8>>) {
+    server(|mut stream| {
+        stream.write_all(b"banner\n").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_to_end(&mut stream)
+    })
+}
+
+/// Standard input pauses after the server's end. Whatever happens, the status tells whether all of it has arrived.
+#[test]
+fn input_that_pauses_after_the_servers_end_is_sent_or_the_status_is_1() {
+    for (linger, status) in [(&["--linger", "1h"][..], 0), (&[], 1)] {
+        let (address, thread) = listener_only();
+        let args = [linger, &[address.as_str()]].concat();
+        let mut child = command(&args).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(b"one\n").unwrap();
+        let mut banner = [0; 7];
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_exact(&mut banner).unwrap();
+        if status == 0 {
+            // Longer than the default.
+            std::thread::sleep(Duration::from_millis(700));
+            stdin.write_all(b"two\n").unwrap();
+            drop(stdin);
+            assert!(child.wait().unwrap().success());
+            assert_eq!(thread.join().unwrap(), b"one\ntwo\n");
+        } else {
+            // Standard input stays open until the program has ended.
+            let output = child.wait_with_output().unwrap();
+            let message = complaint(&output, 1);
+            assert!(
+                message.contains("standard input has not ended; --linger waits longer"),
+                "{message}"
+            );
+            assert_eq!(thread.join().unwrap(), b"one\n");
+        }
+    }
+}
+
+/// The default gives a producer time: it is not shorter than it says.
+#[test]
+fn the_default_linger_is_half_a_second() {
+    let (address, thread) = listener_only();
+    let mut child = command(&[&address]).stdin(Stdio::piped()).spawn().unwrap();
+    let stdin = child.stdin.take();
+    let mut banner = [0; 7];
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut banner).unwrap();
+    let start = Instant::now();
+    assert_eq!(thread.join().unwrap(), b"");
+    let lingered = start.elapsed();
+    assert!(lingered > Duration::from_millis(400), "{lingered:?}");
+    // An input that never gave a byte is not in use.
+    assert!(child.wait().unwrap().success());
+    drop(stdin);
+}
+
+/// A peer that reads late is not an input that gives nothing.
+#[test]
+fn a_slow_server_gets_all_input_however_short_the_linger() {
+    let input = noise(20_000_000);
+    let (address, thread) = server(|mut stream| {
+        stream.shutdown(Shutdown::Write).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        read_to_end(&mut stream)
+    });
+    assert_eq!(answer(&["--linger", "50ms", &address], &input), b"");
+    assert!(thread.join().unwrap() == input);
+}
+
+/// With a linger of zero the rest of the input is cut off, and the status says so.
+#[test]
+fn input_that_is_cut_off_is_counted() {
+    let (address, thread) = server(|mut stream| {
+        assert_eq!(read_exactly(&mut stream, 4), b"one\n");
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest);
+    });
+    let mut child = command(&["--linger", "0s", &address])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    let mut output = Vec::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_end(&mut output)
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(complaint(&output, 1).contains("standard input has not ended"));
+    thread.join().unwrap();
+}
+
+#[test]
+fn a_closed_standard_output_is_a_failure() {
+    let program = Program::serve(&["daytime=:0"]);
+    let line = format!("exec {PROGRAM} connect {} >&-", program.address("daytime"));
+    let mut shell = Command::new("sh");
+    let output = shell
+        .args(["-c", &line])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let message = complaint(&output, 1);
+    assert!(
+        message.contains("cannot write to standard output: it is closed"),
+        "{message}"
+    );
+    // Output that is thrown away on purpose is no failure.
+    let mut child = command(&[&program.address("daytime").to_string()]);
+    assert!(child.stdout(Stdio::null()).status().unwrap().success());
+}
+
 #[test]
 fn a_terminal_is_given_back_at_once_and_still_blocks() {
     if !have("script") {

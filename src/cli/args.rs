@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::bench::args::{self as bench_args, Bench};
-use super::connect_args::{self, Connect};
+use super::connect::args::{self as connect_args, Connect};
 use super::serve_args::{self, Serve};
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;

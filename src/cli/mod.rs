@@ -3,7 +3,6 @@
 mod args;
 mod bench;
 mod connect;
-mod connect_args;
 mod descriptors;
 mod logging;
 mod observe;

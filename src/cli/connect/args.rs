@@ -1,13 +1,14 @@
 //! The arguments of `doorkeeper connect`.
 
-use super::Failure;
-use super::args::{Command, show};
-use super::observe::Observation;
-use super::shared_args::{self, Shared};
-use super::values::{duration, resolve_server, text, value};
+use super::super::Failure;
+use super::super::args::{Command, show};
+use super::super::observe::Observation;
+use super::super::shared_args::{self, Shared};
+use super::super::values::{duration, resolve_server, text, value};
 use doorkeeper::{Config, ConnectOptions};
 use lexopt::{Arg, Parser};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 const HELP: &str = "\
 Connect standard input and output to a TCP server.
@@ -17,8 +18,7 @@ Usage: doorkeeper connect [OPTION]... [HOST]:PORT
 Standard input goes to the server, and what the server sends goes to standard
 output. At the end of standard input the program half-closes the connection,
 and it ends when the server closes. If the server half-closes first, standard
-input is still sent until it gives nothing for half a second; if it is a
-terminal, the program ends at once.
+input is still sent until it ends or gives nothing for the time of --linger.
 
 An empty HOST means 127.0.0.1; an IPv6 address stands in brackets. The addresses
 of a name are tried one after the other.
@@ -27,6 +27,8 @@ Options:
   --timeout DUR         time limit of connecting, for each address [30s]
   --idle-timeout DUR    fail after this time without a byte in either direction;
                         `none` means never [none]
+  --linger DUR          time to wait for more of standard input after the server
+                        has half-closed [500ms; 0s if it is a terminal]
   --no-half-close       do not half-close at the end of standard input
   -4, -6                use IPv4 addresses only, IPv6 addresses only
   --source ADDR         connect from this local address, IP or IP:PORT
@@ -34,8 +36,9 @@ Options:
 
 const HELP_END: &str = "
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-Exit status: 0 both sides finished, 1 they did not (standard error says why),
-2 wrong usage.
+Exit status: 0 all of standard input is sent and all output is written; 1 not so
+(standard error says why), also if standard input had begun and had not ended
+when the program ended; 2 wrong usage.
 ";
 
 /// The options of `connect`.
@@ -46,6 +49,8 @@ pub(crate) struct Connect {
     pub(crate) config: Config,
     pub(crate) connect: ConnectOptions,
     pub(crate) no_half_close: bool,
+    /// `None`: the default, which depends on standard input.
+    pub(crate) linger: Option<Duration>,
     pub(crate) family: Option<Family>,
     pub(crate) observation: Observation,
 }
@@ -66,7 +71,7 @@ impl Family {
     }
 }
 
-pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
+pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut connect = Connect::default();
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         if let Some(option) = Shared::find(&arg) {
@@ -80,6 +85,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
                 return show(parser, &help);
             }
             Arg::Long("timeout") => connect.connect.timeout = Some(timeout(parser)?),
+            Arg::Long("linger") => connect.linger = Some(duration(&value(parser)?, "--linger")?),
             Arg::Long("no-half-close") => connect.no_half_close = true,
             Arg::Short('4') => set_family(&mut connect, Family::V4)?,
             Arg::Short('6') => set_family(&mut connect, Family::V6)?,
@@ -107,7 +113,7 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     Ok(Command::Connect(Box::new(connect)))
 }
 
-fn timeout(parser: &mut Parser) -> Result<std::time::Duration, Failure> {
+fn timeout(parser: &mut Parser) -> Result<Duration, Failure> {
     let limit = duration(&value(parser)?, "--timeout")?;
     if limit.is_zero() {
         return Err(Failure::usage(

@@ -1,34 +1,39 @@
-//! `doorkeeper connect`.
-//!
-//! The socket is on the loop. Standard input and output are not: epoll refuses a regular file (EPERM, epoll_ctl(2)), and O_NONBLOCK
-//! on a terminal would hold for the shell that shares it. So each has a thread that blocks and holds at most one chunk.
+//! `doorkeeper connect`: one connection on the loop, and standard input and output on two threads.
 
-use super::connect_args::Connect;
+pub(crate) mod args;
+mod pipes;
+
 use super::observe::Observers;
 use super::{Failure, logging};
-use doorkeeper::{Closed, Context, Handle, Handler, Id, Reactor, Reason, TimerKey};
+use args::Connect;
+use doorkeeper::{Closed, Context, Handler, Reactor, Reason, TimerKey};
+use pipes::{Input, Pipes};
 use std::cell::{Cell, RefCell};
-use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::thread::{Builder, JoinHandle};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::time::Duration;
 
-/// Bytes read from standard input at once.
-const CHUNK: usize = 64 * 1024;
-
-/// How long standard input may give nothing after the server's end of output.
-const INPUT_PAUSE: Duration = Duration::from_millis(500);
+/// The default of `--linger`.
+const LINGER: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     logging::start();
     let addresses = options.addresses()?;
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let mut observers = options.observation.start(&mut reactor)?;
+    // The user at a terminal sees that the server has ended, and wants it back.
+    let default = if io::stdin().is_terminal() {
+        Duration::ZERO
+    } else {
+        LINGER
+    };
+    let linger = options.linger.unwrap_or(default);
     let mut failures = Vec::new();
     for address in addresses {
-        let attempt = Attempt::new();
+        let attempt = Attempt::new(linger);
         let id = reactor
             .connect_with(address, &options.connect, attempt.handler)
             .map_err(|error| {
@@ -39,17 +44,12 @@ pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
             let pipes = Pipes {
                 id,
                 handle: reactor.handle(),
+                input: attempt.input,
                 drained: attempt.drained,
                 chunks: attempt.chunks,
+                half_close: !options.no_half_close,
             };
-            return transfer(
-                reactor,
-                observers,
-                pipes,
-                &attempt.progress,
-                address,
-                options,
-            );
+            return transfer(reactor, observers, pipes, &attempt.progress, address);
         }
         let reason = attempt.progress.ended.take().unwrap_or_default();
         failures.push(format!("{address}: {reason}"));
@@ -76,12 +76,10 @@ fn transfer(
     pipes: Pipes,
     progress: &Progress,
     address: SocketAddr,
-    options: &Connect,
 ) -> Result<(), Failure> {
     let (errors, error) = channel();
-    let writer = pipes
-        .start(errors, !options.no_half_close)
-        .map_err(|error| Failure::failed(format_args!("cannot start a thread: {error}")))?;
+    let input = Arc::clone(&pipes.input);
+    let writer = pipes.start(errors).map_err(Failure::thread)?;
     if progress.ended.borrow().is_none() {
         run_loop(&mut reactor, &mut observers)?;
     }
@@ -93,10 +91,16 @@ fn transfer(
     }
     match progress.ended.take() {
         Some(reason) if reason != FINISHED => {
-            Err(Failure::failed(format_args!("{address}: {reason}")))
+            return Err(Failure::failed(format_args!("{address}: {reason}")));
         }
-        _ if written => Ok(()),
-        _ => Err(Failure::failed("standard output was cut short")),
+        _ if !written => return Err(Failure::failed("standard output was cut short")),
+        _ => {}
+    }
+    match input.left_over() {
+        None => Ok(()),
+        Some(left_over) => Err(Failure::failed(format_args!(
+            "{address}: the server ended its output, and {left_over}; --linger waits longer"
+        ))),
     }
 }
 
@@ -114,17 +118,20 @@ const FINISHED: &str = "finished";
 struct Attempt {
     handler: Socket,
     progress: Rc<Progress>,
+    input: Arc<Input>,
     drained: Receiver<()>,
     chunks: Receiver<Vec<u8>>,
 }
 
 impl Attempt {
-    fn new() -> Attempt {
+    fn new(linger: Duration) -> Attempt {
         let (drains, drained) = sync_channel(1);
         let (output, chunks) = sync_channel(1);
-        let progress = Rc::<Progress>::default();
+        let (progress, input) = (Rc::<Progress>::default(), Arc::<Input>::default());
         let handler = Socket {
             progress: Rc::clone(&progress),
+            input: Arc::clone(&input),
+            linger,
             drains,
             output,
             peer_ended: false,
@@ -133,6 +140,7 @@ impl Attempt {
         Attempt {
             handler,
             progress,
+            input,
             drained,
             chunks,
         }
@@ -142,6 +150,9 @@ impl Attempt {
 /// The connection's handler.
 struct Socket {
     progress: Rc<Progress>,
+    input: Arc<Input>,
+    /// How long standard input may give nothing after the peer's end.
+    linger: Duration,
     /// Tells the reader of standard input that there is room again.
     drains: SyncSender<()>,
     /// Goes to standard output, one chunk at a time.
@@ -153,12 +164,12 @@ struct Socket {
 }
 
 impl Socket {
-    /// Gives standard input time after the peer's end. A terminal gets none: its user sees that the server is done.
-    fn wait_for_input(cx: &mut Context<'_>) {
-        if io::stdin().is_terminal() {
+    /// After the peer's end, and after everything that it sent: ends the connection if standard input has ended, or gives it more time.
+    fn wait_for_input(&self, cx: &mut Context<'_>) {
+        if self.linger.is_zero() || self.input.has_ended() {
             cx.finish();
         } else {
-            cx.set_timer(TimerKey(0), INPUT_PAUSE);
+            cx.set_timer(TimerKey(0), self.linger);
         }
     }
 }
@@ -177,7 +188,7 @@ impl Handler for Socket {
             return Ok(0);
         }
         if self.peer_ended {
-            Socket::wait_for_input(cx);
+            self.wait_for_input(cx);
         }
         Ok(input.len())
     }
@@ -186,7 +197,7 @@ impl Handler for Socket {
         // If the channel is full, the reader has an earlier message to read, which says the same.
         let _ = self.drains.try_send(());
         if self.peer_ended && cx.unread() == 0 {
-            Socket::wait_for_input(cx);
+            self.wait_for_input(cx);
         }
         Ok(())
     }
@@ -194,7 +205,7 @@ impl Handler for Socket {
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.peer_ended = true;
         if cx.unread() == 0 {
-            Socket::wait_for_input(cx);
+            self.wait_for_input(cx);
         }
         Ok(())
     }
@@ -202,7 +213,7 @@ impl Handler for Socket {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         if cx.room() < self.output_max {
             // Output is pending: the peer is slow, and standard input is not idle.
-            cx.set_timer(key, INPUT_PAUSE);
+            cx.set_timer(key, self.linger);
         } else {
             cx.finish();
         }
@@ -232,96 +243,4 @@ fn describe(closed: &Closed) -> String {
         _ => return format!("{reason}{error}"),
     };
     format!("{reason}{error}: {advice}")
-}
-
-/// What the two threads need.
-struct Pipes {
-    id: Id,
-    handle: Handle,
-    drained: Receiver<()>,
-    chunks: Receiver<Vec<u8>>,
-}
-
-impl Pipes {
-    /// Starts both threads and returns the writer's. The reader is never joined, because it may be blocked in a read without end.
-    fn start(self, errors: Sender<String>, half_close: bool) -> io::Result<JoinHandle<()>> {
-        let Pipes {
-            id,
-            handle,
-            drained,
-            chunks,
-        } = self;
-        let (writer_handle, writer_errors) = (handle.clone(), errors.clone());
-        let thread = |name: &str| Builder::new().name(name.to_string());
-        thread("standard input").spawn(move || {
-            if let Err(error) = read_all(&handle, id, &drained, half_close) {
-                let error = format!("cannot read standard input: {error}");
-                report(&handle, &errors, error);
-            }
-        })?;
-        thread("standard output").spawn(move || {
-            if let Err(error) = write_all(&writer_handle, id, &chunks) {
-                let error = format!("cannot write to standard output: {error}");
-                report(&writer_handle, &writer_errors, error);
-            }
-        })
-    }
-}
-
-/// Stops the loop because of an error. If the loop has ended already, both calls fail and nothing is left to stop.
-fn report(handle: &Handle, errors: &Sender<String>, error: String) {
-    let _ = errors.send(error);
-    let _ = handle.stop();
-}
-
-/// Copies standard input to the connection. It reads the next chunk when the loop has taken the whole last one, so memory is bounded.
-fn read_all(handle: &Handle, id: Id, drained: &Receiver<()>, half_close: bool) -> io::Result<()> {
-    let mut input = io::stdin().lock();
-    loop {
-        let mut chunk = vec![0; CHUNK];
-        let count = match input.read(&mut chunk) {
-            Ok(0) => break,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            result => result?,
-        };
-        chunk.truncate(count);
-        while !chunk.is_empty() {
-            match offer(handle, id, chunk) {
-                Some(rest) if rest.is_empty() || drained.recv().is_ok() => chunk = rest,
-                // The connection is gone.
-                _ => return Ok(()),
-            }
-        }
-    }
-    if half_close {
-        let _ = handle.post(move |reactor: &mut Reactor| {
-            reactor.half_close(id);
-        });
-    }
-    Ok(())
-}
-
-/// Writes as much of the chunk to the connection as it takes, and returns the rest; `None` if the loop is gone.
-fn offer(handle: &Handle, id: Id, mut chunk: Vec<u8>) -> Option<Vec<u8>> {
-    let (reply, answer) = sync_channel(1);
-    let work = move |reactor: &mut Reactor| {
-        let taken = reactor.send(id, &chunk);
-        chunk.drain(..taken);
-        let _ = reply.send(chunk);
-    };
-    handle.post(work).ok()?;
-    answer.recv().ok()
-}
-
-/// Copies the connection to standard output. The connection is woken when a chunk leaves the channel, which then has room.
-fn write_all(handle: &Handle, id: Id, chunks: &Receiver<Vec<u8>>) -> io::Result<()> {
-    let mut output = io::stdout().lock();
-    for chunk in chunks {
-        let _ = handle.post(move |reactor: &mut Reactor| {
-            reactor.wake(id);
-        });
-        output.write_all(&chunk)?;
-        output.flush()?;
-    }
-    Ok(())
 }
