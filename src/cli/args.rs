@@ -3,7 +3,7 @@
 use super::Failure;
 use super::bench::args::{self as bench_args, Bench};
 use super::connect::args::{self as connect_args, Connect};
-use super::serve_args::{self, Serve};
+use super::serve::args::{self as serve_args, Serve};
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
 

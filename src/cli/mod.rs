@@ -7,16 +7,12 @@ mod descriptors;
 mod logging;
 mod observe;
 mod output;
-mod ports;
 mod serve;
-mod serve_args;
 mod shared_args;
 mod signals;
 mod story;
-mod table;
 mod values;
 mod writer;
-mod zone;
 
 use args::Command;
 use std::fmt::Display;

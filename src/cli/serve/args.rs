@@ -1,10 +1,10 @@
 //! The arguments of `doorkeeper serve`.
 
-use super::Failure;
-use super::args::{Command, show};
-use super::observe::Observation;
-use super::shared_args::{self, Shared};
-use super::values::{duration, number, path, resolve, text, value};
+use super::super::Failure;
+use super::super::args::{Command, show};
+use super::super::observe::Observation;
+use super::super::shared_args::{self, Shared};
+use super::super::values::{duration, number, path, resolve, text, value};
 use doorkeeper::{Config, ListenOptions};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
@@ -35,6 +35,8 @@ Options:
                         may clamp it]
   --max-connections N   limit of open connections; at the limit, newcomers stay
                         in the accept queue [what the descriptor limit allows]
+  --max-per-source N    limit of open connections of one IPv4 address or one
+                        IPv6 /64; further ones are closed at once [no limit]
   --accept-budget N     connections that a listener accepts in one turn [64]
   --turn-budget BYTES   bytes that a connection reads in one turn [65536]
   --output-max BYTES    unsent bytes that a connection may hold [65536]
@@ -67,6 +69,7 @@ pub(crate) struct Serve {
     pub(crate) listen: ListenOptions,
     /// `None`: as many as the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
+    pub(crate) max_per_source: Option<usize>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
@@ -82,6 +85,7 @@ impl Default for Serve {
             config,
             listen: ListenOptions::default(),
             max_connections: None,
+            max_per_source: None,
             shutdown_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
@@ -132,7 +136,7 @@ impl Kind {
     }
 }
 
-pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
+pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut serve = Serve::default();
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         if let Some(option) = Shared::find(&arg) {
@@ -148,6 +152,9 @@ pub(super) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("backlog") => serve.listen.backlog = number(parser, "--backlog", 0)?,
             Arg::Long("max-connections") => {
                 serve.max_connections = Some(number(parser, "--max-connections", 1)?)
+            }
+            Arg::Long("max-per-source") => {
+                serve.max_per_source = Some(number(parser, "--max-per-source", 1)?)
             }
             Arg::Long("accept-budget") => {
                 serve.config.accept_budget = number(parser, "--accept-budget", 1)?

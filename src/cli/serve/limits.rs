@@ -1,0 +1,223 @@
+//! The limits of `serve` on connections: in all, which it reports, and of one source, which it enforces.
+//!
+//! The state is this thread's, not a field of each handler, because a handler without fields takes no memory.
+
+use doorkeeper::{Closed, Context, Handle, Handler, Reactor, TimerKey};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// Least time between two messages of the same kind.
+const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The timer that reports the limit later, if an earlier message is too recent. No service has this key.
+const REPORT: TimerKey = TimerKey(u64::MAX);
+
+thread_local! {
+    static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
+}
+
+/// Where connections come from, as far as a limit tells apart: an IPv4 address, or the /64 of an IPv6 address, because a host usually
+/// has a whole /64 (RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Source {
+    V4([u8; 4]),
+    V6([u8; 8]),
+}
+
+impl Source {
+    /// An IPv4-mapped address (RFC 4291, section 2.5.5.2) is its IPv4 address.
+    fn of(peer: SocketAddr) -> Source {
+        match peer.ip().to_canonical() {
+            IpAddr::V4(address) => Source::V4(address.octets()),
+            IpAddr::V6(address) => {
+                let mut prefix = [0; 8];
+                prefix.copy_from_slice(&address.octets()[..8]);
+                Source::V6(prefix)
+            }
+        }
+    }
+}
+
+struct Limits {
+    handle: Handle,
+    max_connections: usize,
+    max_per_source: Option<usize>,
+    open: usize,
+    /// Open connections of each source. Empty without a limit.
+    sources: HashMap<Source, usize>,
+    /// The limit of all connections is reached, and that is logged: since when.
+    full: Option<Instant>,
+    full_message: Option<Instant>,
+    source_message: Option<Instant>,
+    /// Connections closed since the last message about them.
+    turned_away: u64,
+}
+
+/// Sets the limits of this thread's reactor.
+pub(super) fn set(reactor: &Reactor, max_connections: usize, max_per_source: Option<usize>) {
+    LIMITS.replace(Some(Limits {
+        handle: reactor.handle(),
+        max_connections,
+        max_per_source,
+        open: 0,
+        sources: HashMap::new(),
+        full: None,
+        full_message: None,
+        source_message: None,
+        turned_away: 0,
+    }));
+}
+
+fn with_limits<T: Default>(work: impl FnOnce(&mut Limits) -> T) -> T {
+    LIMITS.with_borrow_mut(|limits| limits.as_mut().map(work).unwrap_or_default())
+}
+
+/// A service that counts its connections and closes those above the limit of their source.
+pub(super) fn limited<H: Handler>(
+    make: impl Fn() -> H,
+) -> impl FnMut(SocketAddr) -> Option<Limited<H>> {
+    move |peer| with_limits(|limits| limits.enter(peer)).then(|| Limited(make()))
+}
+
+impl Limits {
+    /// Counts a connection. False if it is one too many of its source.
+    fn enter(&mut self, peer: SocketAddr) -> bool {
+        if let Some(max) = self.max_per_source {
+            let count = self.sources.entry(Source::of(peer)).or_default();
+            if *count >= max {
+                self.turn_away(peer, max);
+                return false;
+            }
+            *count += 1;
+        }
+        self.open += 1;
+        true
+    }
+
+    fn turn_away(&mut self, peer: SocketAddr, max: usize) {
+        self.turned_away += 1;
+        if is_due(self.source_message) {
+            self.source_message = Some(Instant::now());
+            log::warn!(
+                "{} has {max} connections open, the limit of one source: {} closed since the last message",
+                peer.ip().to_canonical(),
+                std::mem::take(&mut self.turned_away)
+            );
+        }
+    }
+
+    fn leave(&mut self, peer: SocketAddr) {
+        self.open -= 1;
+        if self.max_per_source.is_some() {
+            let source = Source::of(peer);
+            if let Some(count) = self.sources.get_mut(&source) {
+                *count -= 1;
+                if *count == 0 {
+                    self.sources.remove(&source);
+                }
+            }
+        }
+        // A tenth below the limit, so that a loop that closes one and accepts the next is not reported each time.
+        let threshold = self.max_connections - (self.max_connections / 10).max(1);
+        if self.open <= threshold {
+            if let Some(since) = self.full.take() {
+                log::info!(
+                    "below the limit again: {} of {} connections are open, after {:.1} s at the limit",
+                    self.open,
+                    self.max_connections,
+                    since.elapsed().as_secs_f64()
+                );
+            }
+        }
+    }
+
+    /// Reports that the limit is reached. Returns when to try again, if an earlier message is too recent.
+    fn report_full(&mut self) -> Option<Duration> {
+        if self.open < self.max_connections || self.full.is_some() {
+            return None;
+        }
+        if !is_due(self.full_message) {
+            let passed = self.full_message.map_or(Duration::ZERO, |at| at.elapsed());
+            return Some(MESSAGE_INTERVAL.saturating_sub(passed));
+        }
+        let now = Instant::now();
+        (self.full, self.full_message) = (Some(now), Some(now));
+        let (open, max) = (self.open, self.max_connections);
+        // Only the reactor can look at the accept queues.
+        let _ = self.handle.post(move |reactor: &mut Reactor| {
+            let queues = reactor.snapshot().listeners;
+            let queued: u32 = queues
+                .iter()
+                .filter_map(|listener| listener.accept_queue)
+                .map(|queue| queue.depth)
+                .sum();
+            log::warn!(
+                "at the limit of --max-connections: {open} of {max} connections are open, and {queued} wait in the accept queues"
+            );
+        });
+        None
+    }
+}
+
+fn is_due(last: Option<Instant>) -> bool {
+    last.is_none_or(|last| last.elapsed() >= MESSAGE_INTERVAL)
+}
+
+/// A service's handler, counted.
+#[derive(Debug)]
+pub(super) struct Limited<H>(H);
+
+fn report_full(cx: &mut Context<'_>) {
+    if let Some(later) = with_limits(Limits::report_full) {
+        cx.set_timer(REPORT, later);
+    }
+}
+
+impl<H: Handler> Handler for Limited<H> {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        report_full(cx);
+        self.0.on_open(cx)
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.0.on_data(cx, input)
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.0.on_drain(cx)
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.0.on_eof(cx)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        if key == REPORT {
+            report_full(cx);
+            return Ok(());
+        }
+        self.0.on_timer(cx, key)
+    }
+
+    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+        with_limits(|limits| limits.leave(cx.peer()));
+        self.0.on_close(cx, closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Source;
+
+    #[test]
+    fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
+        let of = |address: &str| Source::of(format!("{address}:7").parse().unwrap());
+        assert_eq!(of("192.0.2.1"), of("[::ffff:192.0.2.1]"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("[2001:db8::1]"), of("[2001:db8::ffff:ffff:ffff:ffff]"));
+        assert_ne!(of("[2001:db8::1]"), of("[2001:db8:0:1::1]"));
+    }
+}

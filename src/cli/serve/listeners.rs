@@ -1,0 +1,119 @@
+//! The listeners of `serve`, and their services.
+
+use super::super::Failure;
+use super::args::{Kind, Serve};
+use super::limits::limited;
+use super::ports::{self, Holder};
+use super::zone::SystemZone;
+use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
+use doorkeeper::{Id, ListenOptions, Reactor};
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// What services take their answers from, and SIGHUP reads again.
+#[derive(Clone)]
+pub(super) struct Sources {
+    pub(super) quotes: Rc<RefCell<Quotes>>,
+    /// `None`: daytime is in UTC, or is not served.
+    pub(super) zone: Option<Rc<SystemZone>>,
+}
+
+impl Sources {
+    pub(super) fn read(options: &Serve) -> Result<Sources, Failure> {
+        let mut kinds = options.listeners.iter().map(|listener| listener.0);
+        let is_local = !options.utc && kinds.any(|kind| kind == Kind::Daytime);
+        Ok(Sources {
+            quotes: Rc::new(RefCell::new(read_quotes(options)?)),
+            zone: is_local.then(|| Rc::new(SystemZone::new())),
+        })
+    }
+}
+
+fn read_quotes(options: &Serve) -> Result<Quotes, Failure> {
+    let Some(path) = &options.quotes else {
+        return Ok(Quotes::built_in());
+    };
+    Quotes::read(path)
+        .map_err(|error| Failure::failed(format_args!("--quotes {}: {error}", path.display())))
+}
+
+/// The lines for standard output, and the listeners with their addresses.
+pub(super) type Listening = (String, Vec<(Id, SocketAddr)>);
+
+/// Opens every listener. If one fails, the reactor is dropped with all of them.
+pub(super) fn listen_all(
+    reactor: &mut Reactor,
+    options: &Serve,
+    sources: &Sources,
+) -> Result<Listening, Failure> {
+    let (mut announcement, mut listeners) = (String::new(), Vec::new());
+    for &(kind, address) in &options.listeners {
+        let bound = listen(reactor, kind, address, &options.listen, sources)
+            .and_then(|id| Ok((id, reactor.local_addr(id)?)));
+        let (id, bound) =
+            bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
+        // Writing to a String does not fail.
+        let _ = writeln!(announcement, "listening {} {bound}", kind.name());
+        listeners.push((id, bound));
+    }
+    Ok((announcement, listeners))
+}
+
+fn listen(
+    reactor: &mut Reactor,
+    kind: Kind,
+    address: SocketAddr,
+    options: &ListenOptions,
+    sources: &Sources,
+) -> io::Result<Id> {
+    let Sources { quotes, zone } = sources.clone();
+    match kind {
+        Kind::Echo => reactor.listen_with(address, options, limited(|| Echo)),
+        Kind::Discard => reactor.listen_with(address, options, limited(|| Discard)),
+        Kind::Chargen => reactor.listen_with(address, options, limited(Chargen::default)),
+        Kind::Time => reactor.listen_with(address, options, limited(|| Time)),
+        Kind::Daytime => {
+            let daytime = move || zone.as_ref().map_or(Daytime::utc(), |zone| zone.daytime());
+            reactor.listen_with(address, options, limited(daytime))
+        }
+        Kind::Qotd => {
+            let qotd = move || Qotd::new(quotes.borrow().clone());
+            reactor.listen_with(address, options, limited(qotd))
+        }
+    }
+}
+
+fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
+    let (name, port) = (kind.name(), address.port());
+    let advice = match error.kind() {
+        ErrorKind::AddrInUse => in_use(port),
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; `ip address` lists the addresses it has".to_string()
+        }
+        ErrorKind::PermissionDenied => {
+            format!(
+                "port {port} needs the capability CAP_NET_BIND_SERVICE; grant it, or choose a port from 1024 on"
+            )
+        }
+        _ => "is it an address of this machine?".to_string(),
+    };
+    format!("cannot listen for {name} on {address}: {error}: {advice}")
+}
+
+fn in_use(port: u16) -> String {
+    match ports::holder(port) {
+        Holder::Listener => format!(
+            "another socket listens on port {port} (`ss -ltnp sport = :{port}` shows it); stop it, or choose another port"
+        ),
+        // Linux holds TIME_WAIT for 60 s (TCP_TIMEWAIT_LEN).
+        Holder::TimeWait => format!(
+            "only closed connections in TIME_WAIT hold port {port}, because the earlier server did not set SO_REUSEADDR; wait a minute, or choose another port"
+        ),
+        Holder::Other => format!(
+            "another socket has port {port} (`ss -tanp sport = :{port}` shows it); choose another port"
+        ),
+    }
+}
