@@ -446,6 +446,144 @@ fn standard_input_that_cannot_be_read_is_named() {
     assert!(complaint(&output, 1).contains("cannot read standard input: Is a directory"));
 }
 
+#[test]
+fn what_is_not_an_address_is_named() {
+    for (target, problem) in [
+        ("256.0.0.1:7", "`256.0.0.1` is not an IPv4 address"),
+        (
+            "[fe80::1%nowhere]:7",
+            "`nowhere` is not a network interface of this machine",
+        ),
+        (
+            "no-such-name.invalid:7",
+            "cannot find `no-such-name.invalid`",
+        ),
+    ] {
+        let message = complaint(&connect(&[target], b""), 1);
+        assert!(message.contains(problem), "{message}");
+    }
+}
+
+#[test]
+fn a_host_and_a_port_are_two_words_too() {
+    let program = Program::serve(&["daytime=127.0.0.1:0", "daytime=[::1]:0"]);
+    for (_, address) in &program.listening {
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        assert_eq!(answer(&[&host, &port], b"").len(), 26);
+    }
+}
+
+/// A name whose first address does not answer, and what runs with it, in a network and with names of their own.
+fn with_a_dead_first_address(test: &str, run: impl FnOnce()) {
+    if !have("unshare") || !have("ip") {
+        return;
+    }
+    let hosts = std::env::temp_dir().join(format!("doorkeeper-dual-{test}"));
+    std::fs::write(&hosts, "::1 dual\n127.0.0.1 dual\n").unwrap();
+    let setup = format!(
+        "ip link set lo up && mount --bind {} /etc/hosts && exec \"$0\" \"$@\"",
+        hosts.display()
+    );
+    let options = ["--map-root-user", "--net", "--mount", "sh", "-ec", &setup];
+    let wrapper = [&["unshare"], &options[..]].concat();
+    if alone(test, &wrapper) {
+        run();
+    } else {
+        std::fs::remove_file(hosts).unwrap();
+    }
+}
+
+/// A listener at this port of ::1 whose accept queue is full, so that a request has no answer.
+fn dead_listener(port: u16) -> (socket2::Socket, TcpStream) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None).unwrap();
+    let address = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, port));
+    socket.bind(&address.into()).unwrap();
+    socket.listen(0).unwrap();
+    (socket, common::client(address))
+}
+
+#[test]
+fn a_dead_first_address_costs_a_quarter_of_a_second() {
+    with_a_dead_first_address("a_dead_first_address_costs_a_quarter_of_a_second", || {
+        let program = Program::serve(&["echo=127.0.0.1:0"]);
+        let port = program.address("echo").port();
+        let _dead = dead_listener(port);
+        let start = Instant::now();
+        assert_eq!(answer(&[&format!("dual:{port}")], b"hello"), b"hello");
+        let mut bench = Command::new(PROGRAM);
+        bench
+            .args(["bench", &format!("dual:{port}"), "--connections=1"])
+            .args(["--warm-up=0s", "--duration=10ms"]);
+        assert!(bench.output().unwrap().status.success());
+        // The first attempt alone would take 30 s, and 3 s in the bench.
+        let took = start.elapsed();
+        assert!(
+            (Duration::from_millis(500)..Duration::from_millis(2800)).contains(&took),
+            "{took:?}"
+        );
+    });
+}
+
+#[test]
+fn an_address_that_answers_is_the_only_one_that_is_tried() {
+    with_a_dead_first_address(
+        "an_address_that_answers_is_the_only_one_that_is_tried",
+        || {
+            let program = Program::serve(&["echo=[::1]:0"]);
+            let port = program.address("echo").port();
+            let second = TcpListener::bind(("127.0.0.1", port)).unwrap();
+            second.set_nonblocking(true).unwrap();
+            assert_eq!(answer(&[&format!("dual:{port}")], b"hello"), b"hello");
+            assert_eq!(second.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        },
+    );
+}
+
+/// A link-local address means something only with its network interface.
+#[test]
+fn an_ipv6_zone_is_known_by_its_name() {
+    if !have("unshare") || !have("ip") {
+        return;
+    }
+    let setup =
+        "ip link set lo up && ip -6 address add fe80::7/64 dev lo nodad && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "--map-root-user", "--net", "sh", "-ec", setup];
+    if !alone("an_ipv6_zone_is_known_by_its_name", &wrapper) {
+        return;
+    }
+    let program = Program::serve(&["daytime=[fe80::7%lo]:0"]);
+    let port = program.address("daytime").port();
+    let target = format!("[fe80::7%lo]:{port}");
+    assert_eq!(answer(&[&target], b"").len(), 26);
+    let args = ["--source", "fe80::7%lo", "fe80::7%lo", &port.to_string()];
+    assert_eq!(answer(&args, b"").len(), 26);
+}
+
+#[test]
+fn a_local_port_in_time_wait_is_named_as_that() {
+    let (address, thread) = server(drop);
+    let source = format!("127.0.0.1:{}", nobody().port());
+    // The client closes last, so a plain socket takes its port first.
+    let local = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    local
+        .bind(&source.parse::<SocketAddr>().unwrap().into())
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    local
+        .connect(&listener.local_addr().unwrap().into())
+        .unwrap();
+    let mut peer = listener.accept().unwrap().0;
+    local.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(read_to_end(&mut peer), b"");
+    drop(peer);
+    drop(local);
+    let output = connect(&["--source", &source, &address], b"");
+    let message = complaint(&output, 1);
+    assert!(message.contains("TIME_WAIT"), "{message}");
+    let _ = TcpStream::connect(&address);
+    thread.join().unwrap();
+}
+
 fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
@@ -589,9 +727,16 @@ fn wrong_words_are_told_what_would_be_right() {
         (&[][..], "HOST:PORT is missing"),
         (&["127.0.0.1"], "has no port; it must be HOST:PORT"),
         (
-            &["127.0.0.1", "7"],
-            "`7` after 127.0.0.1: there is one HOST:PORT; a port follows a colon",
+            &["127.0.0.1:7", "7"],
+            "`7` after 127.0.0.1:7: there is one HOST:PORT, or one HOST PORT",
         ),
+        (
+            &["127.0.0.1", "echo"],
+            "`echo` after 127.0.0.1: there is one HOST:PORT",
+        ),
+        (&["127.0.0.1", "7", "8"], "`8` after 127.0.0.1:7"),
+        (&["[::g]:7"], "`::g` is not an IPv6 address"),
+        (&["[127.0.0.1]:7"], "`127.0.0.1` is not an IPv6 address"),
         (&["[::1]:x"], "`x` is not a port"),
         (&[":0"], "the port must be from 1 to 65535"),
         (&["::1:7"], "an IPv6 address stands in brackets"),

@@ -149,7 +149,7 @@ fn wrong_usage_is_told_in_one_line_with_status_2() {
             &["bench", ":7", "--source-addresses", "a,b"],
             &["--source-addresses a,b", "IP addresses"],
         ),
-        (&["bench", ":7", "loud"], &["loud", "bench --help"]),
+        (&["bench", ":7", "loud"], &["loud", "one HOST:PORT"]),
         (&["bench", ":0"], &[":0: no server listens on port 0"]),
         (&["story", "aloud"], &["aloud", "no arguments"]),
         (

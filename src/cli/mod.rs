@@ -7,6 +7,8 @@ mod descriptors;
 mod logging;
 mod observe;
 mod output;
+mod ports;
+mod race;
 mod serve;
 mod shared_args;
 mod signals;

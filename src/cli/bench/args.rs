@@ -2,7 +2,7 @@
 
 use super::super::Failure;
 use super::super::args::{Command, show};
-use super::super::values::{duration, number, number_up_to, path, text, value};
+use super::super::values::{duration, number, number_up_to, path, server_word, value};
 use lexopt::{Arg, Parser};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ const HELP: &str = "\
 Load a server and measure its answers.
 
 Usage: doorkeeper bench [OPTION]... [HOST]:PORT
+       doorkeeper bench [OPTION]... HOST PORT
 
 The server is an echo server, unless --mode says otherwise. Each connection
 waits for the echo of its request before it sends the next one. With --rate,
@@ -152,7 +153,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("source-addresses") => bench.sources = sources(&value(parser)?)?,
             Arg::Long("json") => bench.json = true,
             Arg::Long("plot") => bench.plot = Some(path(parser)?),
-            Arg::Value(word) if bench.target.is_empty() => bench.target = text(word)?,
+            Arg::Value(word) => server_word(&mut bench.target, word)?,
             other => {
                 let problem = other.unexpected();
                 return Err(Failure::usage(format_args!(

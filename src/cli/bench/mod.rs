@@ -5,9 +5,9 @@ mod clients;
 mod counters;
 mod pattern;
 mod plot;
+mod probe;
 mod report;
 
-use super::values::resolve_server;
 use super::{Failure, descriptors, output, print, signals};
 use args::{Bench, Mode};
 use clients::{Mute, Pinger, Reconnector, Requests, Schedule, Target};
@@ -15,11 +15,12 @@ use counters::Counters;
 use doorkeeper::{Config, ConnectOptions, Handler, Reactor};
 use pattern::Pattern;
 use plot::Plot;
+use probe::find_address;
 use report::Report;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::cell::Cell;
 use std::io::{self, IsTerminal};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -34,9 +35,6 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 /// From this time before a request is due, the load polls without sleeping, because the poller rounds its time limit up to whole
 /// milliseconds.
 const AWAKE: Duration = Duration::from_millis(2);
-
-/// Time limit for the connection that tests one of several addresses.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A connection to be made.
 #[derive(Clone, Copy)]
@@ -121,34 +119,6 @@ fn flood_requests() -> Requests {
         most: u64::MAX,
         schedule: None,
     }
-}
-
-/// The address to load: the first one that accepts a connection, of those that fit the source addresses. A name such as `localhost`
-/// has two addresses, and a server may listen on either.
-fn find_address(options: &Bench) -> Result<SocketAddr, Failure> {
-    let fits = |address: &SocketAddr| {
-        options
-            .sources
-            .iter()
-            .all(|source| source.is_ipv4() == address.is_ipv4())
-    };
-    let found: Vec<SocketAddr> = resolve_server(&options.target)?
-        .into_iter()
-        .filter(fits)
-        .collect();
-    let accepts =
-        |address: &&SocketAddr| TcpStream::connect_timeout(address, PROBE_TIMEOUT).is_ok();
-    let chosen = if found.len() > 1 {
-        found.iter().find(accepts)
-    } else {
-        None
-    };
-    chosen.or(found.first()).copied().ok_or_else(|| {
-        Failure::failed(format_args!(
-            "{} has no address that fits --source-addresses",
-            options.target
-        ))
-    })
 }
 
 impl Load<'_> {

@@ -4,24 +4,27 @@ use super::super::Failure;
 use super::super::args::{Command, show};
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
-use super::super::values::{duration, resolve_server, text, value};
+use super::super::values::{duration, ip_address, resolve_server, server_word, value};
 use doorkeeper::{Config, ConnectOptions};
 use lexopt::{Arg, Parser};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const HELP: &str = "\
 Connect standard input and output to a TCP server.
 
 Usage: doorkeeper connect [OPTION]... [HOST]:PORT
+       doorkeeper connect [OPTION]... HOST PORT
 
 Standard input goes to the server, and what the server sends goes to standard
 output. At the end of standard input the program half-closes the connection,
 and it ends when the server closes. If the server half-closes first, standard
 input is still sent until it ends or gives nothing for the time of --linger.
 
-An empty HOST means 127.0.0.1; an IPv6 address stands in brackets. The addresses
-of a name are tried one after the other.
+An empty HOST means 127.0.0.1; an IPv6 address stands in brackets before a colon
+and can have a zone, as in [fe80::1%eth0]:7007. If a name has several addresses
+and one of them does not answer within 250 ms, the next one is tried beside it
+(RFC 8305).
 
 Options:
   --timeout DUR         time limit of connecting, for each address [30s]
@@ -89,14 +92,10 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("no-half-close") => connect.no_half_close = true,
             Arg::Short('4') => set_family(&mut connect, Family::V4)?,
             Arg::Short('6') => set_family(&mut connect, Family::V6)?,
-            Arg::Long("source") => connect.connect.local = Some(source(&value(parser)?)?),
-            Arg::Value(word) if connect.target.is_empty() => connect.target = text(word)?,
-            Arg::Value(word) => {
-                let (target, word) = (&connect.target, word.to_string_lossy());
-                return Err(Failure::usage(format_args!(
-                    "`{word}` after {target}: there is one HOST:PORT; a port follows a colon"
-                )));
+            Arg::Long("source") => {
+                connect.connect.local = Some(ip_address("--source", &value(parser)?)?)
             }
+            Arg::Value(word) => server_word(&mut connect.target, word)?,
             other => {
                 let problem = other.unexpected();
                 return Err(Failure::usage(format_args!(
@@ -130,19 +129,6 @@ fn set_family(connect: &mut Connect, family: Family) -> Result<(), Failure> {
         )),
         _ => Ok(()),
     }
-}
-
-fn source(word: &str) -> Result<SocketAddr, Failure> {
-    let bare = word
-        .strip_prefix('[')
-        .and_then(|word| word.strip_suffix(']'))
-        .unwrap_or(word);
-    let ip = bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0));
-    ip.or_else(|_| word.parse()).map_err(|_| {
-        Failure::usage(format_args!(
-            "--source {word}: must be an IP address, as in 127.0.0.2, or with a port, as in [::1]:5000"
-        ))
-    })
 }
 
 impl Connect {

@@ -3,85 +3,94 @@
 pub(crate) mod args;
 mod pipes;
 
-use super::observe::Observers;
+use super::observe::{self, Observers};
+use super::ports::{self, Holder};
+use super::race::{Lane, Racer, interleave, race};
 use super::{Failure, logging};
 use args::Connect;
-use doorkeeper::{Closed, Context, Handler, Reactor, Reason, TimerKey};
+use doorkeeper::{Closed, Context, Handler, Id, Reactor, Reason, TimerKey};
 use pipes::{Input, Pipes};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The default of `--linger`.
 const LINGER: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     logging::start();
-    let addresses = options.addresses()?;
+    let addresses = interleave(options.addresses()?);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
-    let mut observers = options.observation.start(&mut reactor)?;
-    // The user at a terminal sees that the server has ended, and wants it back.
-    let default = if io::stdin().is_terminal() {
-        Duration::ZERO
-    } else {
-        LINGER
+    let mut attempts = Attempts {
+        options,
+        observers: options.observation.start(&mut reactor)?,
+        started: Vec::new(),
     };
-    let linger = options.linger.unwrap_or(default);
-    let mut failures = Vec::new();
-    for address in addresses {
-        let attempt = Attempt::new(linger);
-        let id = reactor
-            .connect_with(address, &options.connect, attempt.handler)
-            .map_err(|error| {
-                Failure::failed(format_args!("cannot connect to {address}: {error}"))
-            })?;
-        run_loop(&mut reactor, &mut observers)?;
-        if attempt.progress.opened.get() {
-            let pipes = Pipes {
-                id,
-                handle: reactor.handle(),
-                input: attempt.input,
-                drained: attempt.drained,
-                chunks: attempt.chunks,
-                half_close: !options.no_half_close,
-            };
-            return transfer(reactor, observers, pipes, &attempt.progress, address);
+    match race(&mut reactor, &addresses, &mut attempts)? {
+        Ok(winner) => {
+            let attempt = attempts.started.swap_remove(winner);
+            let observers = attempts.observers;
+            let half_close = !options.no_half_close;
+            transfer(reactor, observers, attempt, addresses[winner], half_close)
         }
-        let reason = attempt.progress.ended.take().unwrap_or_default();
-        failures.push(format!("{address}: {reason}"));
+        Err(failures) => Err(Failure::failed(format_args!(
+            "cannot connect to {}: {failures}",
+            options.target
+        ))),
     }
-    Err(Failure::failed(format_args!(
-        "cannot connect to {}: {}",
-        options.target,
-        failures.join("; ")
-    )))
 }
 
-fn run_loop(reactor: &mut Reactor, observers: &mut Option<Observers>) -> Result<(), Failure> {
-    let ran = match observers {
-        Some(observers) => observers.run(reactor, &[]),
-        None => reactor.run(),
-    };
-    ran.map_err(Failure::poller)
+/// The attempts to connect, one for each address.
+struct Attempts<'a> {
+    options: &'a Connect,
+    observers: Option<Observers>,
+    started: Vec<Attempt>,
+}
+
+impl Racer for Attempts<'_> {
+    fn attempt(
+        &mut self,
+        reactor: &mut Reactor,
+        address: SocketAddr,
+        lane: Lane,
+    ) -> io::Result<Id> {
+        let (handler, ends) = Socket::new(self.options, lane);
+        let id = reactor.connect_with(address, &self.options.connect, handler)?;
+        self.started.push(Attempt { id, ends });
+        Ok(id)
+    }
+
+    fn run(&mut self, reactor: &mut Reactor, until: Option<Instant>) -> Result<(), Failure> {
+        observe::run(reactor, &mut self.observers, &[], until)
+    }
 }
 
 /// Runs the established connection to its end, and standard output to the end of what was received.
 fn transfer(
     mut reactor: Reactor,
     mut observers: Option<Observers>,
-    pipes: Pipes,
-    progress: &Progress,
+    attempt: Attempt,
     address: SocketAddr,
+    half_close: bool,
 ) -> Result<(), Failure> {
+    let Attempt { id, ends } = attempt;
     let (errors, error) = channel();
-    let input = Arc::clone(&pipes.input);
+    let (input, end) = (Arc::clone(&ends.input), Rc::clone(&ends.end));
+    let pipes = Pipes {
+        id,
+        handle: reactor.handle(),
+        input: ends.input,
+        drained: ends.drained,
+        chunks: ends.chunks,
+        half_close,
+    };
     let writer = pipes.start(errors).map_err(Failure::thread)?;
-    if progress.ended.borrow().is_none() {
-        run_loop(&mut reactor, &mut observers)?;
+    if end.borrow().is_none() {
+        observe::run(&mut reactor, &mut observers, &[], None)?;
     }
     // Drops the handler, and with it the sender of chunks: the writer writes the rest and ends.
     drop(reactor);
@@ -89,7 +98,7 @@ fn transfer(
     if let Ok(error) = error.try_recv() {
         return Err(Failure::failed(error));
     }
-    match progress.ended.take() {
+    match end.take() {
         Some(reason) if reason != FINISHED => {
             return Err(Failure::failed(format_args!("{address}: {reason}")));
         }
@@ -104,53 +113,30 @@ fn transfer(
     }
 }
 
-/// What the handler has seen of its connection.
-#[derive(Default)]
-struct Progress {
-    opened: Cell<bool>,
-    /// The reason of the end, after the end.
-    ended: RefCell<Option<String>>,
-}
-
 const FINISHED: &str = "finished";
 
-/// A connection attempt: the handler, and the other ends of its channels.
+/// An attempt to connect, and the connection that it may become.
 struct Attempt {
-    handler: Socket,
-    progress: Rc<Progress>,
+    id: Id,
+    ends: Ends,
+}
+
+/// The ends of the handler's channels.
+struct Ends {
     input: Arc<Input>,
     drained: Receiver<()>,
     chunks: Receiver<Vec<u8>>,
-}
-
-impl Attempt {
-    fn new(linger: Duration) -> Attempt {
-        let (drains, drained) = sync_channel(1);
-        let (output, chunks) = sync_channel(1);
-        let (progress, input) = (Rc::<Progress>::default(), Arc::<Input>::default());
-        let handler = Socket {
-            progress: Rc::clone(&progress),
-            input: Arc::clone(&input),
-            linger,
-            drains,
-            output,
-            peer_ended: false,
-            output_max: 0,
-        };
-        Attempt {
-            handler,
-            progress,
-            input,
-            drained,
-            chunks,
-        }
-    }
+    /// The reason of the connection's end, after it.
+    end: Rc<RefCell<Option<String>>>,
 }
 
 /// The connection's handler.
 struct Socket {
-    progress: Rc<Progress>,
+    lane: Lane,
+    end: Rc<RefCell<Option<String>>>,
     input: Arc<Input>,
+    /// The local port that was asked for, or 0.
+    local_port: u16,
     /// How long standard input may give nothing after the peer's end.
     linger: Duration,
     /// Tells the reader of standard input that there is room again.
@@ -164,6 +150,29 @@ struct Socket {
 }
 
 impl Socket {
+    fn new(options: &Connect, lane: Lane) -> (Socket, Ends) {
+        let (drains, drained) = sync_channel(1);
+        let (output, chunks) = sync_channel(1);
+        let ends = Ends {
+            input: Arc::default(),
+            drained,
+            chunks,
+            end: Rc::default(),
+        };
+        let socket = Socket {
+            lane,
+            end: Rc::clone(&ends.end),
+            input: Arc::clone(&ends.input),
+            local_port: options.connect.local.map_or(0, |local| local.port()),
+            linger: linger(options),
+            drains,
+            output,
+            peer_ended: false,
+            output_max: 0,
+        };
+        (socket, ends)
+    }
+
     /// After the peer's end, and after everything that it sent: ends the connection if standard input has ended, or gives it more time.
     fn wait_for_input(&self, cx: &mut Context<'_>) {
         if self.linger.is_zero() || self.input.has_ended() {
@@ -177,8 +186,7 @@ impl Socket {
 impl Handler for Socket {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.output_max = cx.room();
-        self.progress.opened.set(true);
-        cx.stop();
+        self.lane.opened(cx);
         Ok(())
     }
 
@@ -221,13 +229,17 @@ impl Handler for Socket {
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        *self.progress.ended.borrow_mut() = Some(describe(closed));
-        cx.stop();
+        let reason = describe(closed, self.local_port);
+        self.lane.closed(cx, &reason);
+        self.end.replace(Some(reason));
+        if self.lane.has_won() {
+            cx.stop();
+        }
     }
 }
 
 /// The reason of the end, with the error and with advice.
-fn describe(closed: &Closed) -> String {
+fn describe(closed: &Closed, local_port: u16) -> String {
     let error = closed
         .error
         .as_ref()
@@ -239,8 +251,27 @@ fn describe(closed: &Closed) -> String {
         Reason::TimedOut | Reason::Unreachable => {
             "is the address right, and does a firewall let it pass?"
         }
-        Reason::NoLocalPort => "is another connection using it, or are all of them in use?",
+        Reason::NoLocalPort => no_local_port(local_port),
         _ => return format!("{reason}{error}"),
     };
     format!("{reason}{error}: {advice}")
+}
+
+fn no_local_port(port: u16) -> &'static str {
+    match (port, ports::holder(port)) {
+        (0, _) => "every local port is in use, or in TIME_WAIT for a minute",
+        (_, Holder::TimeWait) => "a closed connection holds it in TIME_WAIT, for a minute",
+        _ => "another socket has it",
+    }
+}
+
+/// How long to wait for more of standard input after the server's end.
+fn linger(options: &Connect) -> Duration {
+    // The user at a terminal sees that the server has ended, and wants it back.
+    let default = if io::stdin().is_terminal() {
+        Duration::ZERO
+    } else {
+        LINGER
+    };
+    options.linger.unwrap_or(default)
 }

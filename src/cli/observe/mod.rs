@@ -89,19 +89,53 @@ impl Observation {
     }
 }
 
+/// Runs the loop until it is stopped, or until this time.
+pub(crate) fn run(
+    reactor: &mut Reactor,
+    observers: &mut Option<Observers>,
+    listeners: &[(Id, SocketAddr)],
+    until: Option<Instant>,
+) -> Result<(), Failure> {
+    let ran = match (observers, until) {
+        (Some(observers), until) => observers.run(reactor, listeners, until),
+        (None, None) => reactor.run(),
+        (None, Some(until)) => run_until(reactor, until),
+    };
+    ran.map_err(Failure::poller)
+}
+
+fn run_until(reactor: &mut Reactor, until: Instant) -> io::Result<()> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if reactor.is_done() || left.is_zero() {
+            return consume_stop(reactor);
+        }
+        reactor.turn(Some(left))?;
+    }
+}
+
+/// Consumes a stop as `Reactor::run` does at its end, so that it does not stop a later run.
+fn consume_stop(reactor: &mut Reactor) -> io::Result<()> {
+    if reactor.is_done() {
+        reactor.run()
+    } else {
+        Ok(())
+    }
+}
+
 impl Observers {
-    /// Runs the loop as a host would: poll(2), then a turn. The accept queues are sampled between the two, because the turn that
+    /// Runs the loop until it is stopped, or until this time, as a host would: poll(2), then a turn. The accept queues are sampled between the two, because the turn that
     /// learns of a newcomer also accepts it: seen from within the loop, the queue is always empty.
-    pub(crate) fn run(
+    fn run(
         &mut self,
         reactor: &mut Reactor,
         listeners: &[(Id, SocketAddr)],
+        until: Option<Instant>,
     ) -> io::Result<()> {
-        while !reactor.is_done() {
+        while !reactor.is_done() && until.is_none_or(|until| Instant::now() < until) {
             self.sample(reactor, listeners);
-            let left = reactor
-                .next_deadline()
-                .map(|due| due.saturating_duration_since(Instant::now()));
+            let due = reactor.next_deadline().into_iter().chain(until).min();
+            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
             let left = left.and_then(|left| Timespec::try_from(left).ok());
             match poll(&mut [PollFd::new(&*reactor, PollFlags::IN)], left.as_ref()) {
                 Err(error) if error != Errno::INTR => return Err(error.into()),
@@ -110,8 +144,7 @@ impl Observers {
             self.sample(reactor, listeners);
             reactor.turn(Some(Duration::ZERO))?;
         }
-        // Consumes the stop, as `run` does at its end, so that it does not stop a later run.
-        reactor.run()
+        consume_stop(reactor)
     }
 
     fn sample(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {

@@ -1,9 +1,9 @@
 //! The listeners of `serve`, and their services.
 
 use super::super::Failure;
+use super::super::ports::{self, Holder};
 use super::args::{Kind, Serve};
 use super::limits::limited;
-use super::ports::{self, Holder};
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
 use doorkeeper::{Id, ListenOptions, Reactor};

@@ -4,11 +4,10 @@ pub(crate) mod args;
 mod control;
 mod limits;
 mod listeners;
-mod ports;
 mod table;
 mod zone;
 
-use super::{Failure, descriptors, logging, output};
+use super::{Failure, descriptors, logging, observe, output};
 use args::Serve;
 use control::Control;
 use doorkeeper::{Reactor, Reason};
@@ -27,11 +26,7 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
         .watch(&mut reactor)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     announce(&announcement)?;
-    let ran = match &mut observers {
-        Some(observers) => observers.run(&mut reactor, &listeners),
-        None => reactor.run(),
-    };
-    ran.map_err(Failure::poller)?;
+    observe::run(&mut reactor, &mut observers, &listeners, None)?;
     log_totals(&reactor);
     Ok(())
 }

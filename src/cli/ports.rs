@@ -1,4 +1,4 @@
-//! What holds a local port, for the message that says why a listener cannot have it.
+//! What holds a local port, for the message that says why a socket cannot have it.
 
 /// The sockets of a port, as far as the system shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
