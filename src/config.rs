@@ -1,10 +1,12 @@
-//! Every limit of the reactor, with its unit in its name or its type.
+//! Every limit of the reactor. The unit is in the name or in the type.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The limits a [`Reactor`](crate::Reactor) keeps to. All of them hold for the whole life of the reactor.
+/// The limits of a [`Reactor`](crate::Reactor). They hold for the whole life of the reactor.
+///
+/// `Reactor::new` refuses a limit of 0 with `InvalidInput`, except where 0 is listed as allowed.
 ///
 /// ```
 /// use doorkeeper::Config;
@@ -17,40 +19,57 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// At how many open connections, accepted and outgoing ones together, nothing more is accepted: newcomers stay in the
-    /// kernel's waiting room until someone leaves. Outgoing ones are counted but never refused: that the program asks for them
-    /// is limit enough. Default 10,000.
+    /// The number of open connections, accepted and outgoing together, at which listeners stop
+    /// accepting. New clients then stay in the kernel's accept queue until a connection closes.
+    /// Outgoing connections count, but none is refused: the program itself decides how many it asks
+    /// for. Default 10,000.
     pub max_connections: usize,
-    /// How many connections one listener accepts in one turn before the others have theirs. Default 64.
+    /// The number of connections that one listener accepts in one turn. At this number the listener
+    /// is queued again, behind all other sources. Default 64.
     pub accept_budget: usize,
-    /// How many bytes one connection may read, and about how many it may write, in one turn before the others have theirs. A turn
-    /// reads once, so no more than [`input_max_bytes`](Config::input_max_bytes) are ever read in it. Default 65,536.
+    /// The number of bytes that one connection reads in one turn. A turn reads once, so it reads at
+    /// most the smaller of this and [`input_max_bytes`](Config::input_max_bytes). A turn also sends
+    /// once, at most [`output_max_bytes`](Config::output_max_bytes); if it sends this many bytes or
+    /// more, [`on_drain`](crate::Handler::on_drain) is called in the next turn. Default 65,536.
     pub turn_budget_bytes: usize,
-    /// How many unconsumed bytes a handler can be offered at once; also the size of the one input scratch buffer. A request
-    /// that does not fit can never be seen whole. Default 65,536.
+    /// The number of unconsumed input bytes that a connection keeps, and therefore the longest
+    /// input that one [`on_data`](crate::Handler::on_data) is offered. A request that is longer
+    /// never arrives whole. While this many bytes are unconsumed, the connection is not read.
+    /// Default 65,536.
     pub input_max_bytes: usize,
-    /// How many unsent bytes a connection may hold; also the size of the one output scratch buffer. While it holds that many,
-    /// and its handler leaves input unconsumed, nothing more is read from its peer. Default 65,536.
+    /// The number of unsent output bytes that a connection keeps.
+    /// [`Context::write`](crate::Context::write) takes no more than that. While the output is full
+    /// and the handler leaves input unconsumed, the connection is not read. Default 65,536.
     pub output_max_bytes: usize,
-    /// After how long without a byte in either direction a connection is closed. `None`, the default: never.
+    /// A connection closes with [`Reason::IdleTimeout`](crate::Reason::IdleTimeout) after this time
+    /// without a byte in either direction. `None`, the default, means never.
     pub idle_timeout: Option<Duration>,
-    /// How long an outgoing connection may take to be established, unless its [`ConnectOptions`] say otherwise.
-    /// `Duration::MAX` leaves it to the kernel (on Linux about two minutes, [tcp(7)], tcp_syn_retries). Default 30 s.
+    /// The time that an outgoing connection may take to be established, unless its
+    /// [`ConnectOptions`] set another. When it is over, the connection closes with
+    /// [`Reason::TimedOut`](crate::Reason::TimedOut). `Duration::MAX` leaves the limit to the
+    /// kernel (on Linux about two minutes: [tcp(7)], `tcp_syn_retries`). Default 30 s.
     ///
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub connect_timeout: Duration,
-    /// How long a finished connection waits for its peer to close too. Default 5 s.
+    /// The time that a finished connection waits for the peer's end after its own FIN. When it is
+    /// over, the connection closes with [`Reason::LingerTimeout`](crate::Reason::LingerTimeout). 0
+    /// is allowed. Default 5 s.
     pub linger_timeout: Duration,
-    /// How much input of a finished connection is read and thrown away before it is closed all the same, whereupon the kernel
-    /// may reset it. Default 64 MiB.
+    /// The number of input bytes that a finished connection reads and discards. Beyond it, the
+    /// connection closes with [`Reason::LingerLimit`](crate::Reason::LingerLimit), and the kernel
+    /// may then reset it because input is unread (RFC 1122, 4.2.2.13). 0 is allowed. Default 64
+    /// MiB.
     pub linger_max_bytes: u64,
-    /// How long a callback may hold the loop before a warning in the log names it, with its connection and how many others
-    /// waited. `None`, the default: no clock is read for it.
+    /// A callback that takes longer than this is logged as a warning, with its connection and the
+    /// number of other sources that waited. The clock is read twice a callback for it. `None`, the
+    /// default, reads no clock.
     pub stall_warning: Option<Duration>,
-    /// How many bytes of each read and write an observer is shown ([`Reactor::observe`](crate::Reactor::observe)). Default 0.
+    /// The number of bytes of each read and write that an observer is shown
+    /// ([`Reactor::observe`](crate::Reactor::observe)). Default 0: none.
     pub observed_bytes: usize,
-    /// How many readiness events one turn takes from the poller. With thousands of busy connections a small batch is faster: what
-    /// is touched when an event is noted is still in the cache when its turn comes. Default 64.
+    /// The number of readiness events that one turn takes from the poller. With thousands of busy
+    /// connections a small batch is faster, because the memory touched when an event is noted is
+    /// still in the processor's cache when its source is driven. Default 64.
     pub events_per_turn: usize,
 }
 
@@ -107,33 +126,46 @@ fn invalid(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// How one listener listens.
+/// The options of one listener.
 ///
-/// The defaults suit a server that may be restarted at any time and shares its port with nobody.
+/// The defaults suit a server that may be restarted at any time and does not share its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListenOptions {
-    /// The size of the waiting room: how many connection requests the kernel queues before this program has accepted them
-    /// ([listen(2)]). Linux clamps it to `net.core.somaxconn` and admits one more than it says. Default 1,024.
+    /// The length of the accept queue: the number of connections with a completed handshake that
+    /// the kernel keeps until this program accepts them ([listen(2)]). Half-open connections do not
+    /// count; Linux bounds them by `tcp_max_syn_backlog` ([tcp(7)]).
+    ///
+    /// Linux clamps the value to `net.core.somaxconn` and queues one connection more than it says.
+    /// While the queue is full, Linux drops the client's SYN; the client sends it again, after 1 s
+    /// at first, and connects once there is room. Default 1,024; 0 is allowed.
     ///
     /// [listen(2)]: https://man7.org/linux/man-pages/man2/listen.2.html
+    /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub backlog: u32,
-    /// `SO_REUSEADDR` ([socket(7)]): bind although connections of an earlier server on this port are in TIME_WAIT. A second
-    /// live server is still refused. Default on; left alone on Windows, where it means something else.
+    /// `SO_REUSEADDR` ([socket(7)]): bind although connections of an earlier server on this port
+    /// still exist, in TIME_WAIT or open. On Linux this helps only if the earlier server's socket
+    /// had the option too. A live listener on the port still makes the bind fail with `AddrInUse`.
+    /// Default on. Ignored on Windows, where the option means something else.
     ///
     /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
     pub reuse_address: bool,
-    /// `SO_REUSEPORT` (socket(7)): several sockets of one user listen on one port, and the kernel spreads the connections over
-    /// them. Unix only. Default off.
+    /// `SO_REUSEPORT` ([socket(7)]): several sockets of one user listen on one port. Each must set
+    /// it. Linux distributes new connections among them; other systems may not. Unix only, but not
+    /// on Solaris and illumos; ignored elsewhere. Default off.
+    ///
+    /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
     pub reuse_port: bool,
-    /// `IPV6_V6ONLY` ([ipv6(7)]): an IPv6 listener takes IPv6 connections only, so that `[::]` and `0.0.0.0` can listen on one
-    /// port side by side. Without it `[::]` takes IPv4 too, and shows such a peer as the IPv4 address it is. Default on, on
-    /// every system; without effect on an IPv4 address.
+    /// `IPV6_V6ONLY` ([ipv6(7)]): an IPv6 listener accepts IPv6 connections only, so `[::]` and
+    /// `0.0.0.0` can listen on one port side by side. If it is off, `[::]` also accepts IPv4, and
+    /// the address of such a peer is shown as IPv4. Default on, on every system. No effect on an
+    /// IPv4 address.
     ///
     /// [ipv6(7)]: https://man7.org/linux/man-pages/man7/ipv6.7.html
     pub ipv6_only: bool,
-    /// `TCP_NODELAY` ([tcp(7)]) on the accepted connections: a small answer leaves at once. The reactor gathers what one turn
-    /// writes, so Nagle's algorithm has nothing to add. Default on.
+    /// `TCP_NODELAY` ([tcp(7)]) on the accepted connections: a small answer is sent at once.
+    /// Nagle's algorithm (RFC 896) has nothing to gather, because the reactor already sends the
+    /// output of one turn in one call. Default on.
     ///
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub no_delay: bool,
@@ -151,14 +183,15 @@ impl Default for ListenOptions {
     }
 }
 
-/// How one outgoing connection is made.
+/// The options of one outgoing connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// How long it may take; `None`, the default, is [`Config::connect_timeout`].
+    /// The time that it may take to be established. `None`, the default, means
+    /// [`Config::connect_timeout`].
     pub timeout: Option<Duration>,
-    /// The address, and with a port other than 0 the port, that this side is to have ([bind(2)]). `None`, the default, leaves
-    /// both to the kernel; so does port 0 for the port alone.
+    /// The local address to connect from ([bind(2)]). With port 0 the kernel chooses the port; any
+    /// other port is used as it is. `None`, the default, leaves address and port to the kernel.
     ///
     /// [bind(2)]: https://man7.org/linux/man-pages/man2/bind.2.html
     pub local: Option<SocketAddr>,

@@ -1,18 +1,20 @@
-//! A TCP server and client on one hand-written, single-threaded readiness loop, small enough to read in an afternoon.
+//! A TCP server and client on one hand-written, single-threaded readiness loop.
 //!
-//! The listening socket is a doorkeeper, the kernel's queue of connection requests is its waiting room, and
-//! [`backlog`](ListenOptions::backlog) is the size of that room. A [`Reactor`] keeps listeners and connections; a [`Service`]
-//! makes a [`Handler`] for each client let in; a [`Context`] is what a handler may do. A client is a handler given to
-//! [`Reactor::connect`], on the same loop.
+//! A [`Reactor`] owns listeners and connections. For each accepted connection a [`Service`] makes a
+//! [`Handler`]; a [`Context`] is what a callback can do. An outgoing connection is a handler that
+//! is given to [`Reactor::connect`], on the same loop.
 //!
 //! ```text
 //!    ┌─▶ 1 wait     sleep in the poller until readiness, a deadline or a wake-up; do not sleep while ids are queued
-//!    │   2 note     mark each event's source readable / writable / closed, queue its id (at most once)
+//!    │   2 note     record the readiness of each event on its source, and queue the source's id (at most once)
 //!    │   3 expire   queue the ids whose deadlines have passed
 //!    │   4 drive    give every id queued before this phase one bounded turn
-//!    │   5 apply    carry out what handlers queued (close) and what other threads posted
-//!    └── 6 reap     free the slots closed in this turn
+//!    │   5 apply    close what handlers asked to close, and run what other threads posted
+//!    └── 6 reap     free the slots that were closed in this turn
 //! ```
+//!
+//! Everything that can make progress only queues an id; one queue drives each id for one bounded
+//! turn.
 //!
 //! ```no_run
 //! use doorkeeper::{Config, Context, Handler, Reactor};
@@ -33,19 +35,28 @@
 //! }
 //! ```
 //!
-//! # In a program of its own
-//! Another thread reaches the loop by its [`Handle`]. A host with its own loop gives the reactor a [`turn`](Reactor::turn) when its
-//! descriptor is readable or its [deadline](Reactor::next_deadline) has come. A host's own sources can live on this loop, by
-//! [`Reactor::watch`]. Sockets opened elsewhere are [adopted](Reactor::adopt_stream).
+//! [`frame`] finds lines and other frames in the input, without I/O.
 //!
-//! # Watching it run
-//! [`Reactor::observe`] tells an [`Observer`] every system call and what it came to, every turn and every callback;
-//! [`Reactor::snapshot`] shows everything there is; [`Reactor::accept_queue`] how full a waiting room is;
-//! [`Config::stall_warning`] names a callback that holds the loop. While nobody watches, nothing is computed.
+//! # Embedding
+//! Another thread reaches the loop through its [`Handle`]. A program with its own loop calls
+//! [`turn`](Reactor::turn) when the reactor's descriptor is readable or its
+//! [deadline](Reactor::next_deadline) has passed. [`Reactor::watch`] puts other sources of mio on
+//! this loop. [`Reactor::adopt_stream`] and [`Reactor::adopt_listener`] take over sockets that were
+//! opened elsewhere.
+//!
+//! # Observing
+//! [`Reactor::observe`] reports every system call with its result, every turn and every callback to
+//! an [`Observer`]. [`Reactor::snapshot`] returns the state of everything as data.
+//! [`Reactor::accept_queue`] returns the depth of a listener's accept queue (Linux only).
+//! [`Config::stall_warning`] logs callbacks that take too long. Without an observer nothing is
+//! computed for it.
 //!
 //! # Features
-//! `services` (default) adds the six standard services and brings jiff, for dates; `cli` (default) adds the program. A library
-//! wants neither: `default-features = false` leaves mio, slab, log and socket2.
+//! - `services` (default): the six standard services. It adds jiff, for dates.
+//! - `cli` (default): the program.
+//!
+//! A library needs neither. With `default-features = false` the dependencies are mio, slab, log and
+//! socket2.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 

@@ -10,12 +10,14 @@ use crate::time::TimerKey;
 use std::io;
 use std::net::SocketAddr;
 
-/// One side of one conversation. The reactor calls it; it must not block.
+/// The code of one side of one connection. The reactor calls it on its own thread, so it must not
+/// block.
 ///
 /// A callback that returns an error ends its connection with
 /// [`Reason::HandlerError`](crate::Reason::HandlerError), one that panics with
 /// [`Reason::Panic`](crate::Reason::Panic): at once, and output that is not sent yet is dropped. No
-/// other connection is affected.
+/// other connection is affected. A panic can be caught only with `panic = "unwind"`, Cargo's
+/// default; with `panic = "abort"` it ends the process.
 ///
 /// ```
 /// use doorkeeper::{Context, Handler};
@@ -46,16 +48,22 @@ pub trait Handler: 'static {
     /// not read any more, and neither its end nor a reset is seen until something is consumed.
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize>;
 
-    /// The kernel took all output, and there is room for
-    /// [`Config::output_max_bytes`](crate::Config::output_max_bytes) more.
+    /// The kernel took all output that this connection had written. Normally there is room for
+    /// [`Config::output_max_bytes`](crate::Config::output_max_bytes) more now. [`Context::room`] is
+    /// less if a timer of this connection, or another connection's [`send`](Context::send), wrote
+    /// first.
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let _ = cx;
         Ok(())
     }
 
-    /// The peer ended its output (a FIN); it may still read. This is called once, after every byte was
-    /// offered. Input that is still not consumed ([`Context::unread`]) is offered again on a drain or
-    /// a wake, until [`finish`](Context::finish). The default calls `finish`.
+    /// The peer ended its output (a FIN); it may still read. This is called once, after every byte
+    /// was offered. Input that is still not consumed ([`Context::unread`]) is offered again on a
+    /// drain or a wake, until [`finish`](Context::finish).
+    ///
+    /// The default calls `finish`, which sends what is written and takes no more. A handler whose
+    /// answer comes later, from `on_drain`, from a timer or from another connection, must override
+    /// this and call `finish` when the answer is complete.
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         cx.finish();
         Ok(())
