@@ -73,7 +73,8 @@ fn number(report: &Value, pointer: &str) -> f64 {
         .unwrap_or_else(|| panic!("{pointer} in {report}"))
 }
 
-/// Each connection is given to `serve`, on a thread of its own; the addresses they come from are told.
+/// Each connection is given to `serve`, on a thread of its own; the addresses they come from are
+/// told.
 fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> (SocketAddr, Receiver<IpAddr>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -126,7 +127,8 @@ fn every_mode_counts_what_came_back() {
         );
         let (seconds, size) = (number(&report, "/seconds"), number(&report, "/size"));
         let most = number(&report, "/connections") * number(&report, "/pipeline");
-        // What was under way when the counting began or ended is a part of the one and not of the other.
+        // What was under way when the counting began or ended is a part of the one and not of the
+        // other.
         assert!(
             (bytes * seconds / size - requests).abs() <= most + 1.0,
             "{args}: {report}"
@@ -415,13 +417,15 @@ fn what_makes_no_sense_is_wrong_usage() {
 
 #[test]
 fn failures_of_one_kind_are_added_up_whoever_met_them() {
-    // Both flooders are wronged, and two of the three others: one goes on, or there would be nothing left to measure.
+    // Both flooders are wronged, and two of the three others: one goes on, or there would be
+    // nothing left to measure.
     let wronged = Arc::new(AtomicUsize::new(0));
     let (address, _) = server(move |stream| {
         let wronged = Arc::clone(&wronged);
         let floods = Cell::new(false);
         echo(stream, move |turn, bytes| {
-            // By its first read: what remains of a flooder's request may be as short as another's whole one.
+            // By its first read: what remains of a flooder's request may be as short as another's
+            // whole one.
             floods.set(floods.get() || turn == 0 && bytes.len() > 64);
             if turn == 1 && (floods.get() || wronged.fetch_add(1, Ordering::Relaxed) < 2) {
                 bytes[0] ^= 1;
@@ -452,8 +456,8 @@ fn failures_of_one_kind_are_added_up_whoever_met_them() {
     );
 }
 
-/// The server stands still for half of the time. A load that waits for each answer sees one slow request; one that counts from when
-/// each was due sees half of them slow.
+/// The server stands still for half of the time. A load that waits for each answer sees one slow
+/// request; one that counts from when each was due sees half of them slow.
 #[test]
 fn a_server_that_stalls_cannot_hide_in_the_open_loop() {
     const STALL: Duration = Duration::from_millis(500);
@@ -480,8 +484,8 @@ fn a_server_that_stalls_cannot_hide_in_the_open_loop() {
     );
 }
 
-/// A poller's sleep is rounded up to a millisecond, and what it oversleeps is no latency of the server's. A busy machine may be slow all
-/// the same, so one run of several is enough.
+/// A poller's sleep is rounded up to a millisecond, and what it oversleeps is no latency of the
+/// server's. A busy machine may be slow all the same, so one run of several is enough.
 #[test]
 fn the_load_is_on_time_in_the_open_loop() {
     let program = Program::serve(&["echo=127.0.0.1:0"]);

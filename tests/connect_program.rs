@@ -1,4 +1,5 @@
-//! `doorkeeper connect`: files, pipes and terminals on its two ends, every way to fail, and the servers of others.
+//! `doorkeeper connect`: files, pipes and terminals on its two ends, every way to fail, and the
+//! servers of others.
 
 mod common;
 
@@ -182,7 +183,8 @@ fn listener_only() -> (String, JoinHandle<Vec<u8>>) {
     })
 }
 
-/// Standard input pauses after the server's end. Whatever happens, the status tells whether all of it has arrived.
+/// Standard input pauses after the server's end. Whatever happens, the status tells whether all of
+/// it has arrived.
 #[test]
 fn input_that_pauses_after_the_servers_end_is_sent_or_the_status_is_1() {
     for (linger, status) in [(&["--linger", "1h"][..], 0), (&[], 1)] {
@@ -473,7 +475,8 @@ fn a_host_and_a_port_are_two_words_too() {
     }
 }
 
-/// A name whose first address does not answer, and what runs with it, in a network and with names of their own.
+/// A name whose first address does not answer, and what runs with it, in a network and with names
+/// of their own.
 fn with_a_dead_first_address(test: &str, run: impl FnOnce()) {
     if !have("unshare") || !have("ip") {
         return;
@@ -776,7 +779,8 @@ impl Outside {
     }
 }
 
-/// Waits until the kernel knows of a listener there, without knocking: some servers serve one client and no more.
+/// Waits until the kernel knows of a listener there, without knocking: some servers serve one
+/// client and no more.
 fn await_listener(address: &str) {
     let (start, address) = (
         Instant::now(),
@@ -883,7 +887,8 @@ fn ncat_is_understood() {
     if !have("ncat") {
         return;
     }
-    // One client, its own input and output. With --exec it loses what lies in its pipe when the client half-closes.
+    // One client, its own input and output. With --exec it loses what lies in its pipe when the
+    // client half-closes.
     let (port, input) = (nobody().port().to_string(), noise(1_000_000));
     let path = writes("ncat.in", "");
     std::fs::write(&path, &input).unwrap();

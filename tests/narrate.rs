@@ -33,7 +33,8 @@ impl Narrated {
         self.program.listening[0].1
     }
 
-    /// Reads to the first line with this in it, and returns all read, without times, ids and meanings.
+    /// Reads to the first line with this in it, and returns all read, without times, ids and
+    /// meanings.
     fn until(&mut self, words: &str) -> Vec<String> {
         let mut story = Vec::new();
         loop {
@@ -288,7 +289,8 @@ fn a_refused_connect_is_narrated() {
     assert_story(&story[..4], &wanted);
 }
 
-/// The calls on internet sockets in the output of strace: each with its result, without descriptors.
+/// The calls on internet sockets in the output of strace: each with its result, without
+/// descriptors.
 fn traced(trace: &str) -> Vec<String> {
     let (mut ours, mut calls) = (HashSet::new(), Vec::new());
     for line in trace.lines() {
@@ -362,8 +364,8 @@ fn narrated(story: &str) -> Vec<String> {
         .collect()
 }
 
-/// A wrapper that traces a program's calls on sockets into a file, and takes the program with it when it is killed; `None` if a tool
-/// is missing.
+/// A wrapper that traces a program's calls on sockets into a file, and takes the program with it
+/// when it is killed; `None` if a tool is missing.
 fn strace(path: &str) -> Option<Vec<&str>> {
     let filter =
         "trace=socket,bind,listen,accept4,connect,getsockopt,recvfrom,sendto,shutdown,close";
@@ -523,7 +525,8 @@ fn a_blocked_reader_of_the_story_stalls_nobody_and_learns_how_many_lines_are_lef
     assert!(left_out > 60_000, "{left_out}");
 }
 
-/// The signal that asks for a table. Most loaded first: one holds input, one has moved more than the other.
+/// The signal that asks for a table. Most loaded first: one holds input, one has moved more than
+/// the other.
 #[test]
 fn a_signal_logs_a_table_of_everything() {
     let mut program = Program::start(&[], &["echo=127.0.0.1:0"], "info", 1);

@@ -7,7 +7,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-/// Some clients want the services' own ports. Those are bound on a loopback address of this test alone.
+/// Some clients want the services' own ports. Those are bound on a loopback address of this test
+/// alone.
 const OWN: &str = "127.77.0.1";
 
 fn on_own_ports() -> Program {
@@ -32,7 +33,8 @@ fn program() -> Program {
     Program::serve(&["echo=:0", "daytime=:0", "time=:0", "qotd=:0", "--utc"])
 }
 
-/// Runs a client for at most 20 seconds, with this on its standard input, and returns its standard output.
+/// Runs a client for at most 20 seconds, with this on its standard input, and returns its standard
+/// output.
 fn run(words: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("timeout");
     command
@@ -125,7 +127,8 @@ fn every_netcat_and_its_kin_gets_its_echo() {
         }
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
         if ["curl", "nc.traditional", "busybox"].contains(&tool) {
-            // These leave at the end of their input, or never: they are given time to hear the answer.
+            // These leave at the end of their input, or never: they are given time to hear the
+            // answer.
             let script = format!("(printf 'hello\\n'; sleep 1) | {}", words.join(" "));
             assert_eq!(text(&["sh", "-c", &script], b""), "hello\n", "{tool}");
         } else {

@@ -261,7 +261,8 @@ fn a_privileged_port_without_the_right_is_explained() {
     if !have("setpriv") || !have("unshare") {
         return;
     }
-    // In a network namespace of its own: the port is free there, and the limit is the kernel's default.
+    // In a network namespace of its own: the port is free there, and the limit is the kernel's
+    // default.
     let copy = std::env::temp_dir().join(format!("doorkeeper-unprivileged-{}", std::process::id()));
     std::fs::copy(env!("CARGO_BIN_EXE_doorkeeper"), &copy).unwrap();
     let output = Command::new("unshare")
@@ -416,7 +417,8 @@ fn a_restart_binds_at_once_and_a_second_live_server_is_refused() {
     );
 }
 
-/// An earlier server that did not set SO_REUSEADDR leaves its port to connections in TIME_WAIT: no socket is there to stop.
+/// An earlier server that did not set SO_REUSEADDR leaves its port to connections in TIME_WAIT: no
+/// socket is there to stop.
 #[test]
 fn a_port_that_only_time_wait_holds_is_explained() {
     let earlier = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

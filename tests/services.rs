@@ -3,11 +3,12 @@
 mod common;
 
 use common::{Program, client, echo, read_all, read_exactly};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::time::{Duration, SystemTime};
 
-/// Lines of chargen as RFC 864 describes them: 72 of the 95 printable characters, each line one further round the ring.
+/// Lines of chargen as RFC 864 describes them: 72 of the 95 printable characters, each line one
+/// further round the ring.
 fn chargen_line(number: usize) -> Vec<u8> {
     let characters = (0..72).map(|column| b' ' + ((number + column) % 95) as u8);
     characters.chain(*b"\r\n").collect()
@@ -93,7 +94,8 @@ fn daytime_is_one_line_as_asctime_writes_it() {
     assert!(now.abs_diff(told) < 60, "{line:?}");
 }
 
-/// Seconds since 1970 of a line such as `Tue Nov 24 02:42:17 2026\r\n`, read by place and not by any library.
+/// Seconds since 1970 of a line such as `Tue Nov 24 02:42:17 2026\r\n`, read by place and not by
+/// any library.
 fn jiff_free_parse(line: &str) -> u64 {
     assert_eq!(line.len(), 26, "{line:?}");
     assert!(line.ends_with("\r\n"));
@@ -151,6 +153,24 @@ fn qotd_hands_out_the_quotes_of_a_file_by_turn() {
 }
 
 #[test]
+fn qotd_skips_long_quotes_and_says_how_many() {
+    let path = std::env::temp_dir().join(format!("doorkeeper-long-{}", std::process::id()));
+    let long = "x".repeat(600);
+    std::fs::write(&path, format!("{long}\n%\nshort\n%\n{long}\n")).unwrap();
+    let args = ["qotd=:0", "--quotes", path.to_str().unwrap()];
+    let mut program = Program::start(&[], &args, "warn", 1);
+    for _ in 0..3 {
+        let mut stream = client(program.address("qotd"));
+        assert_eq!(read_all(&mut stream).unwrap(), b"short\r\n");
+    }
+    let mut line = String::new();
+    let mut log = BufReader::new(program.stderr.take().unwrap());
+    log.read_line(&mut line).unwrap();
+    assert!(line.contains("1 quotes; 2 more are skipped"), "{line}");
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
 fn qotd_has_quotes_of_its_own_of_at_most_512_bytes() {
     let program = Program::serve(&["qotd=:0"]);
     for _ in 0..8 {
@@ -160,7 +180,8 @@ fn qotd_has_quotes_of_its_own_of_at_most_512_bytes() {
     }
 }
 
-/// Closing with unread input would reset the connection and destroy the answer (TRAPS: closing with unread input).
+/// Closing with unread input would reset the connection and destroy the answer (TRAPS: closing with
+/// unread input).
 #[test]
 fn short_answers_reach_a_client_that_keeps_sending() {
     let program = Program::serve(&["daytime=:0", "time=:0", "qotd=:0"]);

@@ -1,4 +1,5 @@
-//! Standard output and standard error that nobody reads, or that take nothing: the program serves and ends all the same.
+//! Standard output and standard error that nobody reads, or that take nothing: the program serves
+//! and ends all the same.
 
 mod common;
 
@@ -14,7 +15,8 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_doorkeeper");
 
-/// An end of the program takes a second at most. A machine with other work may take longer, but not this long.
+/// An end of the program takes a second at most. A machine with other work may take longer, but not
+/// this long.
 const END: Duration = Duration::from_secs(6);
 
 /// `doorkeeper serve echo`, with this as its standard error.
@@ -232,7 +234,8 @@ fn a_stopped_terminal_stalls_nobody() {
     let _ = script.wait();
 }
 
-/// At the end the reader gets as much as it reads within a second, and then a line that counts all the rest.
+/// At the end the reader gets as much as it reads within a second, and then a line that counts all
+/// the rest.
 #[test]
 fn lines_that_a_slow_reader_misses_at_the_end_are_counted() {
     let (mut reader, writer) = pipe();
@@ -256,7 +259,8 @@ fn lines_that_a_slow_reader_misses_at_the_end_are_counted() {
     assert_eq!(end, "lines left out)\n");
     let written = before.lines().filter(|line| !line.is_empty()).count();
     let left_out: usize = count.parse().unwrap();
-    // Each visit: accept, accept, read, write, read, close, and two of the accept queue; some of them may be seen as one.
+    // Each visit: accept, accept, read, write, read, close, and two of the accept queue; some of
+    // them may be seen as one.
     assert!(
         left_out > 0 && written + left_out >= 6 * VISITS,
         "{written} written, {left_out} left out"

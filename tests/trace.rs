@@ -73,7 +73,8 @@ fn events(path: &Path) -> Vec<Value> {
             other => panic!("no such phase: {other}"),
         }
     }
-    // On one track slices lie beside or within each other, give or take the rounding of a microsecond's thousandth.
+    // On one track slices lie beside or within each other, give or take the rounding of a
+    // microsecond's thousandth.
     slices.sort_by(|one, other| one.0.total_cmp(&other.0).then(other.1.total_cmp(&one.1)));
     let mut around: Vec<f64> = Vec::new();
     for (begin, end) in slices {

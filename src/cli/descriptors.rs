@@ -2,14 +2,15 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors beside those of listeners and connections: the three standard ones, the poller, its waker, the signals' pipe, and a
-/// few that libraries open for a moment.
+/// Descriptors beside those of listeners and connections: the three standard ones, the poller, its
+/// waker, the signals' pipe, and a few that libraries open for a moment.
 const RESERVED: u64 = 32;
 
 /// The number of connections where the limit on open files is infinite.
 const WITHOUT_LIMIT: u64 = 1_000_000;
 
-/// Raises the soft limit (RLIMIT_NOFILE) to the hard limit, and returns the limit then in force; `None` is infinite.
+/// Raises the soft limit (RLIMIT_NOFILE) to the hard limit, and returns the limit then in force;
+/// `None` is infinite.
 pub(crate) fn raise() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current == limit.maximum {

@@ -20,8 +20,8 @@ impl Write for Queue {
     }
 }
 
-/// Starts the log, at `info` unless RUST_LOG says otherwise. Panics are logged too: the reactor catches a panic of a callback, so
-/// it is an error to report and not the end of the program.
+/// Starts the log, at `info` unless RUST_LOG says otherwise. Panics are logged too: the reactor
+/// catches a panic of a callback, so it is an error to report and not the end of the program.
 pub(crate) fn start() {
     Builder::from_env(Env::default().default_filter_or("info"))
         .format(line)
@@ -43,8 +43,8 @@ fn line(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     )
 }
 
-/// Escapes control characters, because bytes of a peer or of a file name must neither look like lines of the log nor control the
-/// terminal.
+/// Escapes control characters, because bytes of a peer or of a file name must neither look like
+/// lines of the log nor control the terminal.
 pub(crate) fn one_line(message: &str) -> String {
     let escape = |c: char| {
         if c.is_control() {

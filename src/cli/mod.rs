@@ -21,7 +21,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// The reason that the program ends with a status other than 0. The message says what is wrong, where, and what would be right.
+/// The reason that the program ends with a status other than 0. The message says what is wrong,
+/// where, and what would be right.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Status 2: the command line is wrong.
@@ -79,7 +80,8 @@ pub(crate) fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Prints to standard output. A reader that closed its end is a failure, not a panic. This blocks, so no loop may be running.
+/// Prints to standard output. A reader that closed its end is a failure, not a panic. This blocks,
+/// so no loop may be running.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())

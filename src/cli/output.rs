@@ -1,4 +1,5 @@
-//! Standard output and standard error, written by threads, because a pipe that nobody reads or a stopped terminal blocks a write.
+//! Standard output and standard error, written by threads, because a pipe that nobody reads or a
+//! stopped terminal blocks a write.
 
 use super::Failure;
 use super::writer::{Sink, Writer};
@@ -8,10 +9,12 @@ use std::io::{self, Stderr, Stdout, Write};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-/// Bytes of one write(2). A pipe takes as many at once (PIPE_BUF, pipe(7)), so a slow reader is noticed piece by piece.
+/// Bytes of one write(2). A pipe takes as many at once (PIPE_BUF, pipe(7)), so a slow reader is
+/// noticed piece by piece.
 const PIECE: usize = 4096;
 
-/// A standard stream. It is written through its descriptor, not through the standard library's lock, which a blocked write holds.
+/// A standard stream. It is written through its descriptor, not through the standard library's
+/// lock, which a blocked write holds.
 struct Stream<F>(F);
 
 impl<F: AsFd + Send> Sink for Stream<F> {
@@ -33,8 +36,8 @@ pub(crate) fn left_out(count: u64) -> String {
     format!("({count} lines left out)")
 }
 
-/// The writer of standard error, for the log, the story and messages, so that their lines keep their order. `None` if the system has no
-/// thread left.
+/// The writer of standard error, for the log, the story and messages, so that their lines keep
+/// their order. `None` if the system has no thread left.
 pub(crate) fn stderr() -> Option<&'static Writer> {
     static STDERR: OnceLock<Option<Writer>> = OnceLock::new();
     let start = || Writer::start(Stream::<Stderr>(io::stderr()), left_out).ok();
@@ -56,8 +59,8 @@ pub(crate) fn stdout() -> io::Result<Writer> {
     Writer::start(Stream::<Stdout>(io::stdout()), left_out)
 }
 
-/// Prints to standard output, and waits for a slow reader, but not for ever. True if everything is written; if not, the
-/// thread goes on.
+/// Prints to standard output, and waits for a slow reader, but not for ever. True if everything is
+/// written; if not, the thread goes on.
 ///
 /// # Errors
 /// Standard output takes nothing more: its reader has closed it, or its disk is full.

@@ -4,13 +4,15 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     Listener,
-    /// Nothing but connections in TIME_WAIT: the earlier server closed them first, and set no SO_REUSEADDR.
+    /// Nothing but connections in TIME_WAIT: the earlier server closed them first, and set no
+    /// SO_REUSEADDR.
     TimeWait,
     /// A socket in another state, or none that the system shows.
     Other,
 }
 
-/// Looks the port up in /proc/net/tcp and tcp6 (proc(5)), which list the sockets of this network namespace.
+/// Looks the port up in /proc/net/tcp and tcp6 (proc(5)), which list the sockets of this network
+/// namespace.
 pub(crate) fn holder(port: u16) -> Holder {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"]
         .map(|path| std::fs::read_to_string(path).unwrap_or_default());

@@ -1,5 +1,5 @@
-//! Connecting to a name with several addresses, after RFC 8305 ("Happy Eyeballs"): an attempt that does not answer delays the next one,
-//! but does not prevent it.
+//! Connecting to a name with several addresses, after RFC 8305 ("Happy Eyeballs"): an attempt that
+//! does not answer delays the next one, but does not prevent it.
 
 use super::Failure;
 use doorkeeper::{Context, Id, Reactor};
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// The Connection Attempt Delay that section 5 of the RFC recommends.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// The addresses of both families in turn, beginning with the family that the resolver recommends (section 4).
+/// The addresses of both families in turn, beginning with the family that the resolver recommends
+/// (section 4).
 pub(crate) fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addresses

@@ -1,8 +1,9 @@
 //! Signals as a watched source of the loop. This takes no thread.
 //!
-//! The handler of each signal writes a byte into a socket pair of its own (signal-safety(7)), so two deliveries of one signal are two
-//! bytes, even if the loop sees both at once; and then a byte into the pair that wakes the loop. The kernel itself keeps only one of a
-//! signal that is pending (signal(7)).
+//! The handler of each signal writes a byte into a socket pair of its own (signal-safety(7)), so
+//! two deliveries of one signal are two bytes, even if the loop sees both at once; and then a byte
+//! into the pair that wakes the loop. The kernel itself keeps only one of a signal that is pending
+//! (signal(7)).
 
 use doorkeeper::mio::{Interest, net::UnixStream};
 use doorkeeper::{Id, Next, Reactor};
@@ -11,7 +12,8 @@ use std::ffi::c_int;
 use std::io::{self, ErrorKind, Read};
 use std::os::fd::AsFd;
 
-/// Calls `on_signal` when one of these signals has arrived, with the number of deliveries since the last call.
+/// Calls `on_signal` when one of these signals has arrived, with the number of deliveries since the
+/// last call.
 pub(super) fn watch(
     reactor: &mut Reactor,
     signals: &[c_int],
@@ -41,7 +43,8 @@ pub(super) fn watch(
     reactor.watch(wakes, Interest::READABLE, on_ready).map(drop)
 }
 
-/// Reads the bytes that handlers wrote: at most one buffer of them in a turn. 0 is WouldBlock, because the writing end stays open.
+/// Reads the bytes that handlers wrote: at most one buffer of them in a turn. 0 is WouldBlock,
+/// because the writing end stays open.
 fn count(reader: &mut UnixStream) -> usize {
     loop {
         match reader.read(&mut [0; 512]) {

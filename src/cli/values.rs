@@ -61,8 +61,8 @@ pub(super) fn duration(word: &str, option: &str) -> Result<Duration, Failure> {
 /// What a wrong address should have been.
 const ADDRESS_FORM: &str = "it must be HOST:PORT, as in 127.0.0.1:7007, [::1]:7007 or :7007";
 
-/// The addresses of `[HOST]:PORT`, in the order that the resolver recommends. Name lookup blocks. `word` is the whole argument,
-/// for messages.
+/// The addresses of `[HOST]:PORT`, in the order that the resolver recommends. Name lookup blocks.
+/// `word` is the whole argument, for messages.
 pub(super) fn resolve(word: &str, address: &str) -> Result<Vec<SocketAddr>, Failure> {
     let wrong = |problem: String| Failure::usage(format_args!("{word}: {problem}; {ADDRESS_FORM}"));
     let (host, port) = address
@@ -113,7 +113,8 @@ fn look_up(word: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure
     Ok(found.collect())
 }
 
-/// An IP address with or without a port, which is 0 then: `127.0.0.2`, `[::1]:5000`, `fe80::1%eth0`.
+/// An IP address with or without a port, which is 0 then: `127.0.0.2`, `[::1]:5000`,
+/// `fe80::1%eth0`.
 pub(super) fn ip_address(option: &str, word: &str) -> Result<SocketAddr, Failure> {
     let bare = word
         .strip_prefix('[')
@@ -139,7 +140,8 @@ pub(super) fn ip_address(option: &str, word: &str) -> Result<SocketAddr, Failure
     })
 }
 
-/// A server's address from the words of the command line: `HOST:PORT`, or `HOST PORT` as netcat has it.
+/// A server's address from the words of the command line: `HOST:PORT`, or `HOST PORT` as netcat has
+/// it.
 pub(super) fn server_word(target: &mut String, word: OsString) -> Result<(), Failure> {
     let word = text(word)?;
     if target.is_empty() {

@@ -1,8 +1,9 @@
 //! A thread that writes for the loop.
 //!
-//! A write to a terminal, a pipe or a disk can block, and the loop must not. So lines go into a queue, which a thread writes. The queue
-//! is bounded: a line that finds it full is left out, and a later line says how many are missing there. The end of the program waits
-//! for the thread, but only for [`PATIENCE`].
+//! A write to a terminal, a pipe or a disk can block, and the loop must not. So lines go into a
+//! queue, which a thread writes. The queue is bounded: a line that finds it full is left out, and a
+//! later line says how many are missing there. The end of the program waits for the thread, but
+//! only for [`PATIENCE`].
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -15,7 +16,8 @@ const QUEUE_BYTES: usize = 512 * 1024;
 /// How long the end of the program waits for slow readers, all of them together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The last part of the patience, in which the thread writes no more lines but only how many are left out.
+/// The last part of the patience, in which the thread writes no more lines but only how many are
+/// left out.
 const LAST_WORD: Duration = Duration::from_millis(200);
 
 /// When the end of the program stops waiting. The first call begins the end.
@@ -134,7 +136,8 @@ impl<S: Sink> Thread<S> {
         }
     }
 
-    /// Writes the line that counts lines left out. Returns their number if it cannot, and 0 if it can.
+    /// Writes the line that counts lines left out. Returns their number if it cannot, and 0 if it
+    /// can.
     fn write_count(&mut self, left_out: u64) -> u64 {
         if left_out == 0 {
             return 0;
@@ -146,7 +149,8 @@ impl<S: Sink> Thread<S> {
         }
     }
 
-    /// Returns the number of lines that it could not write, because of an error or because it is late.
+    /// Returns the number of lines that it could not write, because of an error or because it is
+    /// late.
     fn write_lines(&mut self, lines: &[u8]) -> u64 {
         let mut rest = lines;
         while !rest.is_empty() {

@@ -24,29 +24,43 @@ const BUILT_IN: [&str; 4] = [
 pub struct Quotes {
     quotes: Arc<[String]>,
     next: Arc<AtomicUsize>,
+    skipped: usize,
 }
 
 impl Quotes {
     /// The built-in quotes.
     pub fn built_in() -> Quotes {
-        Quotes::from_list(BUILT_IN.map(String::from).to_vec())
+        Quotes::from_list(BUILT_IN.map(String::from).to_vec(), 0)
     }
 
     /// Reads a file in the format of fortune(6): UTF-8 text, in which lines with a single `%`
-    /// separate the quotes. Lines are sent with CR LF.
+    /// separate the quotes. Lines are sent with CR LF. A quote of more than 512 bytes is skipped
+    /// and counted, because RFC 865 asks for fewer than 512 characters.
     ///
     /// # Errors
-    /// Those of reading the file; `InvalidData` if it has no quote, or a quote of more than 512
-    /// bytes, naming the line.
+    /// Those of reading the file; `InvalidData` if it has no quote of at most 512 bytes.
     pub fn read(path: &Path) -> io::Result<Quotes> {
-        parse(&std::fs::read_to_string(path)?).map(Quotes::from_list)
+        let (quotes, skipped) = parse(&std::fs::read_to_string(path)?)?;
+        Ok(Quotes::from_list(quotes, skipped))
     }
 
-    fn from_list(quotes: Vec<String>) -> Quotes {
+    fn from_list(quotes: Vec<String>, skipped: usize) -> Quotes {
         Quotes {
             quotes: quotes.into(),
             next: Arc::default(),
+            skipped,
         }
+    }
+
+    /// The number of quotes, which is never 0.
+    pub fn count(&self) -> usize {
+        self.quotes.len()
+    }
+
+    /// The number of quotes that [`read`](Quotes::read) skipped, because they have more than 512
+    /// bytes.
+    pub fn skipped(&self) -> usize {
+        self.skipped
     }
 
     fn next(&self) -> &str {
@@ -54,9 +68,10 @@ impl Quotes {
     }
 }
 
-fn parse(text: &str) -> io::Result<Vec<String>> {
-    let (mut quotes, mut quote, mut begin) = (Vec::new(), String::new(), 1);
-    for (number, line) in text.lines().chain(["%"]).enumerate() {
+/// The quotes, and the number of those that are too long.
+fn parse(text: &str) -> io::Result<(Vec<String>, usize)> {
+    let (mut quotes, mut quote, mut skipped) = (Vec::new(), String::new(), 0);
+    for line in text.lines().chain(["%"]) {
         if line.trim_end() != "%" {
             quote.push_str(line.trim_end());
             quote.push_str("\r\n");
@@ -64,20 +79,17 @@ fn parse(text: &str) -> io::Result<Vec<String>> {
         }
         let whole = std::mem::take(&mut quote);
         if whole.len() > MAX_BYTES {
-            let long = whole.len();
-            return Err(invalid(format!(
-                "the quote at line {begin} has {long} bytes; {MAX_BYTES} is the most (RFC 865)"
-            )));
-        }
-        if !whole.trim().is_empty() {
+            skipped += 1;
+        } else if !whole.trim().is_empty() {
             quotes.push(whole);
         }
-        begin = number + 2;
     }
-    if quotes.is_empty() {
-        Err(invalid("it holds no quote".to_string()))
-    } else {
-        Ok(quotes)
+    match (quotes.is_empty(), skipped) {
+        (false, _) => Ok((quotes, skipped)),
+        (true, 0) => Err(invalid("it holds no quote".to_string())),
+        (true, _) => Err(invalid(format!(
+            "it holds no quote of at most {MAX_BYTES} bytes (RFC 865)"
+        ))),
     }
 }
 
@@ -123,25 +135,28 @@ mod tests {
 
     #[test]
     fn a_file_of_quotes_is_split_at_percent_lines() {
+        let quotes = |text: &str| parse(text).unwrap().0;
         assert_eq!(
-            parse("one\n%\ntwo\nlines\n%\n\n%\n").unwrap(),
+            quotes("one\n%\ntwo\nlines\n%\n\n%\n"),
             ["one\r\n", "two\r\nlines\r\n"]
         );
-        assert_eq!(parse("alone").unwrap(), ["alone\r\n"]);
+        assert_eq!(quotes("alone"), ["alone\r\n"]);
     }
 
     #[test]
-    fn an_empty_file_and_a_long_quote_are_refused_by_name() {
-        assert_eq!(
-            parse("%\n%\n").unwrap_err().to_string(),
-            "it holds no quote"
-        );
-        let long = format!("short\n%\n{}\n", "x".repeat(511));
-        let message = parse(&long).unwrap_err().to_string();
-        assert!(
-            message.starts_with("the quote at line 3 has 513 bytes"),
-            "{message}"
-        );
-        assert_eq!(parse(&"x".repeat(510)).unwrap()[0].len(), 512);
+    fn a_long_quote_is_skipped_and_counted() {
+        let long = "x".repeat(511);
+        let text = format!("{long}\n%\nshort\n%\n{long}\n%\n{}", "y".repeat(510));
+        let (quotes, skipped) = parse(&text).unwrap();
+        assert_eq!((quotes.len(), skipped), (2, 2));
+        assert_eq!((quotes[0].as_str(), quotes[1].len()), ("short\r\n", 512));
+    }
+
+    #[test]
+    fn a_file_without_a_quote_is_refused() {
+        let message = |text: &str| parse(text).unwrap_err().to_string();
+        assert_eq!(message("%\n%\n"), "it holds no quote");
+        let long = "x".repeat(511);
+        assert!(message(&long).starts_with("it holds no quote of at most 512 bytes"));
     }
 }

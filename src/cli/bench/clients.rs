@@ -47,7 +47,8 @@ pub(crate) struct Pinger {
     origin: u64,
     sent: u64,
     received: u64,
-    /// The time of each request that has no answer: when it was sent, or with a rate when it was due.
+    /// The time of each request that has no answer: when it was sent, or with a rate when it was
+    /// due.
     since: VecDeque<Instant>,
     next_due: Option<Instant>,
     settled: bool,
@@ -133,7 +134,8 @@ impl Handler for Pinger {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.requests.counters.settled(&mut self.settled);
         match &self.requests.schedule {
-            // The first requests of the connections are spread over one interval, as all later ones are.
+            // The first requests of the connections are spread over one interval, as all later ones
+            // are.
             Some(schedule) => {
                 self.next_due = Some(cx.now() + schedule.time_of(self.number));
                 self.add_due(cx);

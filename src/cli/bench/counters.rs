@@ -23,10 +23,11 @@ pub(crate) struct Counters {
     pub(crate) bytes: Cell<u64>,
     /// In nanoseconds.
     pub(crate) latencies: RefCell<Histogram<u64>>,
-    /// Requests that should have had an answer and had none. Their latencies are the time they waited.
+    /// Requests that should have had an answer and had none. Their latencies are the time they
+    /// waited.
     pub(crate) unanswered: Cell<u64>,
-    /// The longest delay between the time that a request was due and the time that the bench noticed it: the load's own delay, and
-    /// not the server's.
+    /// The longest delay between the time that a request was due and the time that the bench
+    /// noticed it: the load's own delay, and not the server's.
     pub(crate) delay: Cell<Duration>,
     /// Failed connections, by the reason.
     pub(crate) errors: RefCell<BTreeMap<String, u64>>,
@@ -68,8 +69,9 @@ impl Counters {
         }
     }
 
-    /// Counts the requests that a connection still waited for at its end. With a rate (`is_due`) each of them should have had an answer.
-    /// Without a rate, requests are always under way at the end; only those sent before the measurement began count.
+    /// Counts the requests that a connection still waited for at its end. With a rate (`is_due`)
+    /// each of them should have had an answer. Without a rate, requests are always under way at the
+    /// end; only those sent before the measurement began count.
     pub(crate) fn unanswered(&self, since: impl IntoIterator<Item = Instant>, is_due: bool) {
         let Some(begin) = self.begin.get() else {
             return;

@@ -24,7 +24,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// Limit of the connections that are being established at once: fewer than the limit of most accept queues.
+/// Limit of the connections that are being established at once: fewer than the limit of most accept
+/// queues.
 const CONNECTING_MAX: usize = 128;
 
 /// Bytes of a flooder's request.
@@ -32,8 +33,8 @@ const FLOOD_BYTES: usize = 64 * 1024;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// From this time before a request is due, the load polls without sleeping, because the poller rounds its time limit up to whole
-/// milliseconds.
+/// From this time before a request is due, the load polls without sleeping, because the poller
+/// rounds its time limit up to whole milliseconds.
 const AWAKE: Duration = Duration::from_millis(2);
 
 /// A connection to be made.
@@ -166,13 +167,15 @@ impl Load<'_> {
         let end = Instant::now();
         let cpu = own_cpu().zip(cpu).map(|(after, before)| after - before);
         if self.options.json {
-            // Printed before the connections close, because the server's work of closing them is no part of the measurement.
+            // Printed before the connections close, because the server's work of closing them is no
+            // part of the measurement.
             print("{\"counted\":true}\n")?;
         }
         self.all_counters()
             .into_iter()
             .for_each(|counters| counters.end.set(Some(end)));
-        // Dropping the reactor closes the connections, and each counts the requests that it still waits for.
+        // Dropping the reactor closes the connections, and each counts the requests that it still
+        // waits for.
         let empty = Reactor::new(Config::default()).map_err(Failure::start)?;
         drop(std::mem::replace(&mut self.reactor, empty));
         self.set_begin(None);
@@ -298,7 +301,8 @@ impl Load<'_> {
             .map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))
     }
 
-    /// Runs the loop for this time, until an interruption, or until every measured connection has failed.
+    /// Runs the loop for this time, until an interruption, or until every measured connection has
+    /// failed.
     fn run_for(&mut self, time: Duration, phase: &str) -> Result<(), Failure> {
         let begin = Instant::now();
         let end = begin + time;
@@ -362,7 +366,8 @@ fn show_progress(text: &str) {
     }
 }
 
-/// CPU time of this thread in nanoseconds, from /proc/thread-self/schedstat; `None` except on Linux.
+/// CPU time of this thread in nanoseconds, from /proc/thread-self/schedstat; `None` except on
+/// Linux.
 fn own_cpu() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     text.split_whitespace().next()?.parse().ok()

@@ -5,11 +5,12 @@ const CHUNK: usize = 64 * 1024;
 
 const CACHE_LINE: usize = 64;
 
-/// Cache lines after which the pattern repeats: a prime number. So successive requests differ, and requests of a round size still
-/// begin at a cache line, where the kernel copies them faster.
+/// Cache lines after which the pattern repeats: a prime number. So successive requests differ, and
+/// requests of a round size still begin at a cache line, where the kernel copies them faster.
 const PERIOD_LINES: usize = 251;
 
-/// A repeated text. Each connection begins at another offset, so that a server that mixes up connections is noticed.
+/// A repeated text. Each connection begins at another offset, so that a server that mixes up
+/// connections is noticed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pattern {
     /// The text, repeated for at least one chunk more.
@@ -79,8 +80,8 @@ impl Pattern {
         &self.bytes[start..start + length.min(CHUNK)]
     }
 
-    /// Whether the input is what stands at this offset. It compares period by period, so that the same part of the pattern stays in the
-    /// nearest cache.
+    /// Whether the input is what stands at this offset. It compares period by period, so that the
+    /// same part of the pattern stays in the nearest cache.
     pub(crate) fn matches(&self, mut offset: u64, input: &[u8]) -> bool {
         input.chunks(self.period.min(CHUNK)).all(|chunk| {
             let same = chunk == self.at(offset, chunk.len());

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 /// Time limit for the connection that tests an address.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The address to load: the first one that accepts a connection, of those that fit the source addresses. A name such as `localhost`
-/// has two addresses, and a server may listen on either. If none accepts one, the load itself says why.
+/// The address to load: the first one that accepts a connection, of those that fit the source
+/// addresses. A name such as `localhost` has two addresses, and a server may listen on either. If
+/// none accepts one, the load itself says why.
 pub(super) fn find_address(options: &Bench) -> Result<SocketAddr, Failure> {
     let mut found = resolve_server(&options.target)?;
     found.retain(|address| {

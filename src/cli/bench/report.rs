@@ -35,7 +35,8 @@ const QUANTILES: [(&str, f64); 7] = [
 ];
 
 impl Report {
-    /// Prints the report and writes the picture. Failed connections make the command fail, after the report.
+    /// Prints the report and writes the picture. Failed connections make the command fail, after
+    /// the report.
     pub(crate) fn write(&self, plot: Option<Plot>) -> Result<(), Failure> {
         let text = if self.options.json {
             format!("{}\n", self.json())
@@ -89,14 +90,16 @@ impl Report {
         count as f64 / self.took.as_secs_f64()
     }
 
-    /// The share of a processor that the load used. With a rate the load polls without sleeping, so the share says nothing.
+    /// The share of a processor that the load used. With a rate the load polls without sleeping, so
+    /// the share says nothing.
     fn cpu_share(&self) -> Option<f64> {
         self.cpu
             .filter(|_| self.options.rate.is_none())
             .map(|cpu| cpu as f64 / self.took.as_nanos() as f64)
     }
 
-    /// CPU time of the load for each request, in nanoseconds; `None` if connections that are not measured used some of it.
+    /// CPU time of the load for each request, in nanoseconds; `None` if connections that are not
+    /// measured used some of it.
     fn cpu_per_request(&self) -> Option<f64> {
         let requests = self.measured.requests.get();
         let alone = self.options.rate.is_none() && self.options.flooders + self.options.mutes == 0;

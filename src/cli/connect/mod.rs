@@ -173,7 +173,8 @@ impl Socket {
         (socket, ends)
     }
 
-    /// After the peer's end, and after everything that it sent: ends the connection if standard input has ended, or gives it more time.
+    /// After the peer's end, and after everything that it sent: ends the connection if standard
+    /// input has ended, or gives it more time.
     fn wait_for_input(&self, cx: &mut Context<'_>) {
         if self.linger.is_zero() || self.input.has_ended() {
             cx.finish();

@@ -1,7 +1,8 @@
 //! Standard input and output of `connect`, each on a thread.
 //!
-//! They are not on the loop: epoll refuses a regular file (EPERM, epoll_ctl(2)), and O_NONBLOCK on a terminal would hold for the shell
-//! that shares it. A thread blocks instead, and holds at most one chunk.
+//! They are not on the loop: epoll refuses a regular file (EPERM, epoll_ctl(2)), and O_NONBLOCK on
+//! a terminal would hold for the shell that shares it. A thread blocks instead, and holds at most
+//! one chunk.
 
 use doorkeeper::{Handle, Id, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -31,7 +32,8 @@ impl Input {
         self.ended.load(Ordering::SeqCst)
     }
 
-    /// What is left of it, if the program ends now. An input that never gave a byte is not in use: its end is not awaited.
+    /// What is left of it, if the program ends now. An input that never gave a byte is not in use:
+    /// its end is not awaited.
     pub(super) fn left_over(&self) -> Option<String> {
         let read = self.read.load(Ordering::SeqCst);
         let held = read - self.taken.load(Ordering::SeqCst);
@@ -70,7 +72,8 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    /// Starts both threads and returns the writer's. The reader is never joined, because it may be blocked in a read without end.
+    /// Starts both threads and returns the writer's. The reader is never joined, because it may be
+    /// blocked in a read without end.
     pub(super) fn start(self, errors: Sender<String>) -> io::Result<JoinHandle<()>> {
         let Pipes {
             id,
@@ -104,7 +107,8 @@ impl Pipes {
     }
 }
 
-/// Stops the loop because of an error. If the loop has ended already, both calls fail and nothing is left to stop.
+/// Stops the loop because of an error. If the loop has ended already, both calls fail and nothing
+/// is left to stop.
 fn report(handle: &Handle, errors: &Sender<String>, error: String) {
     let _ = errors.send(error);
     let _ = handle.stop();
@@ -150,7 +154,8 @@ impl Reader {
         Ok(())
     }
 
-    /// Writes as much of the chunk to the connection as it takes, and returns the rest; `None` if the loop is gone.
+    /// Writes as much of the chunk to the connection as it takes, and returns the rest; `None` if
+    /// the loop is gone.
     fn offer(&self, mut chunk: Vec<u8>) -> Option<Vec<u8>> {
         let (id, input) = (self.id, Arc::clone(&self.input));
         let (reply, answer) = sync_channel(1);
@@ -165,7 +170,8 @@ impl Reader {
     }
 }
 
-/// Copies the connection to standard output. The connection is woken when a chunk leaves the channel, which then has room.
+/// Copies the connection to standard output. The connection is woken when a chunk leaves the
+/// channel, which then has room.
 fn write_all(handle: &Handle, id: Id, chunks: &Receiver<Vec<u8>>) -> io::Result<()> {
     let mut output = io::stdout().lock();
     for chunk in chunks {
@@ -183,8 +189,8 @@ fn write_all(handle: &Handle, id: Id, chunks: &Receiver<Vec<u8>>) -> io::Result<
     Ok(())
 }
 
-/// Whether standard output was closed when the program started. Rust's runtime then opens /dev/null for reading and writing in its
-/// place, so a write would succeed and the output would be lost.
+/// Whether standard output was closed when the program started. Rust's runtime then opens /dev/null
+/// for reading and writing in its place, so a write would succeed and the output would be lost.
 fn is_closed(output: &impl std::os::fd::AsFd) -> bool {
     let Ok(status) = fstat(output) else {
         return true;

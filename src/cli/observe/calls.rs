@@ -13,7 +13,8 @@ pub(super) type CallResult<'a> = Result<usize, &'a io::Error>;
 pub(super) enum Words {
     /// The field's: listener and accept queue.
     Plain,
-    /// The story's image for beginners: the listener is a doorkeeper, the accept queue its waiting room.
+    /// The story's image for beginners: the listener is a doorkeeper, the accept queue its waiting
+    /// room.
     Story,
 }
 

@@ -124,8 +124,9 @@ fn consume_stop(reactor: &mut Reactor) -> io::Result<()> {
 }
 
 impl Observers {
-    /// Runs the loop until it is stopped, or until this time, as a host would: poll(2), then a turn. The accept queues are sampled between the two, because the turn that
-    /// learns of a newcomer also accepts it: seen from within the loop, the queue is always empty.
+    /// Runs the loop until it is stopped, or until this time, as a host would: poll(2), then a
+    /// turn. The accept queues are sampled between the two, because the turn that learns of a
+    /// newcomer also accepts it: seen from within the loop, the queue is always empty.
     fn run(
         &mut self,
         reactor: &mut Reactor,

@@ -19,7 +19,8 @@ pub(crate) enum Form {
     Columns,
 }
 
-/// Widths of the columns, in characters. The second has room for `connect(ADDRESS) = EINPROGRESS` and a space.
+/// Widths of the columns, in characters. The second has room for `connect(ADDRESS) = EINPROGRESS`
+/// and a space.
 const SERVER_COLUMN: usize = 38;
 const CLIENT_COLUMN: usize = 40;
 
@@ -121,7 +122,8 @@ impl Narrator {
 
     fn narrate_in_columns(&mut self, id: Id, call: &Call<'_>, shown: String, meaning: String) {
         match call {
-            // The next call is of the same socket, and shows whether it is the server's or the client's.
+            // The next call is of the same socket, and shows whether it is the server's or the
+            // client's.
             Call::Socket { .. } => {
                 self.held = Some((shown, meaning));
                 return;

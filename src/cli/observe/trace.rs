@@ -1,5 +1,6 @@
-//! A trace of the loop in the Trace Event Format, which [Perfetto] and chrome://tracing open. Turns and callbacks are slices on one
-//! track, connections and listeners asynchronous spans, accept queues and pending output counters.
+//! A trace of the loop in the Trace Event Format, which [Perfetto] and chrome://tracing open. Turns
+//! and callbacks are slices on one track, connections and listeners asynchronous spans, accept
+//! queues and pending output counters.
 //!
 //! [Perfetto]: https://ui.perfetto.dev
 
@@ -14,8 +15,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A file that is a whole JSON array between two writes. Each write begins at the closing bracket and brings a new one. In the midst of
-/// a write the bracket can be missing, as the format allows (Trace Event Format, "JSON Array Format").
+/// A file that is a whole JSON array between two writes. Each write begins at the closing bracket
+/// and brings a new one. In the midst of a write the bracket can be missing, as the format allows
+/// (Trace Event Format, "JSON Array Format").
 pub(crate) struct TraceFile {
     path: PathBuf,
     file: File,
@@ -25,7 +27,8 @@ pub(crate) struct TraceFile {
     left_out: u64,
 }
 
-/// Bytes of the tail. It always has this size, so that on a full disk it can be written again in the space that it has.
+/// Bytes of the tail. It always has this size, so that on a full disk it can be written again in
+/// the space that it has.
 const TAIL: usize = 160;
 
 /// Adds the fields that every event has: all are of one thread of one process.
@@ -49,7 +52,8 @@ pub(super) fn left_out(count: u64) -> String {
 
 impl TraceFile {
     /// # Errors
-    /// Those of opening and writing the file; `InvalidInput` if it is a pipe or a device, which cannot be written over.
+    /// Those of opening and writing the file; `InvalidInput` if it is a pipe or a device, which
+    /// cannot be written over.
     pub(crate) fn create(path: &Path, max_bytes: u64) -> io::Result<TraceFile> {
         if path.metadata().is_ok_and(|found| !found.is_file()) {
             let problem = "it must be a regular file";
@@ -89,7 +93,8 @@ impl TraceFile {
         format!("{:<width$}\n", format!("{count}\n]"), width = TAIL - 1)
     }
 
-    /// A write failed, and may have written a part. Makes the file whole again, without the events of that write.
+    /// A write failed, and may have written a part. Makes the file whole again, without the events
+    /// of that write.
     fn repair(&mut self, error: &io::Error) {
         log::error!(
             "--trace {}: {error}: all further events are left out",
@@ -156,7 +161,8 @@ impl Tracer {
         self.writer.write(&event(fields, begin).to_string());
     }
 
-    /// An event of the span of a connection or a listener. `phase` is b (begin), n (an instant) or e (end).
+    /// An event of the span of a connection or a listener. `phase` is b (begin), n (an instant) or
+    /// e (end).
     fn span(&self, phase: &str, id: Id, name: &str, args: Value) {
         let id = id.to_string();
         let fields =

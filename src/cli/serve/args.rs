@@ -46,8 +46,8 @@ Options:
                         time that open connections have to finish after the
                         first SIGINT or SIGTERM; a second signal stops at once
                         [5s]
-  --quotes FILE         quotes for qotd, separated by lines of a single %
-                        [four built-in quotes]
+  --quotes FILE         quotes for qotd, separated by lines of a single %; those
+                        longer than 512 bytes are skipped [four built-in quotes]
   --utc                 daytime sends UTC, not local time
 ";
 

@@ -2,7 +2,7 @@
 
 use super::super::signals;
 use super::args::Serve;
-use super::listeners::Sources;
+use super::listeners::{Sources, log_quotes};
 use super::table;
 use doorkeeper::Reactor;
 use doorkeeper::services::Quotes;
@@ -73,7 +73,10 @@ impl Control {
         }
         if let Some(path) = &self.quotes_path {
             match Quotes::read(path) {
-                Ok(quotes) => drop(self.sources.quotes.replace(quotes)),
+                Ok(quotes) => {
+                    log_quotes(path, &quotes);
+                    self.sources.quotes.replace(quotes);
+                }
                 Err(error) => log::error!(
                     "--quotes {}: {error}; the earlier quotes stay",
                     path.display()

@@ -1,6 +1,8 @@
-//! The limits of `serve` on connections: in all, which it reports, and of one source, which it enforces.
+//! The limits of `serve` on connections: in all, which it reports, and of one source, which it
+//! enforces.
 //!
-//! The state is this thread's, not a field of each handler, because a handler without fields takes no memory.
+//! The state is this thread's, not a field of each handler, because a handler without fields takes
+//! no memory.
 
 use doorkeeper::{Closed, Context, Handle, Handler, Reactor, TimerKey};
 use std::cell::RefCell;
@@ -12,15 +14,16 @@ use std::time::{Duration, Instant};
 /// Least time between two messages of the same kind.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The timer that reports the limit later, if an earlier message is too recent. No service has this key.
+/// The timer that reports the limit later, if an earlier message is too recent. No service has this
+/// key.
 const REPORT: TimerKey = TimerKey(u64::MAX);
 
 thread_local! {
     static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
 }
 
-/// Where connections come from, as far as a limit tells apart: an IPv4 address, or the /64 of an IPv6 address, because a host usually
-/// has a whole /64 (RFC 6177).
+/// Where connections come from, as far as a limit tells apart: an IPv4 address, or the /64 of an
+/// IPv6 address, because a host usually has a whole /64 (RFC 6177).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {
     V4([u8; 4]),
@@ -120,7 +123,8 @@ impl Limits {
                 }
             }
         }
-        // A tenth below the limit, so that a loop that closes one and accepts the next is not reported each time.
+        // A tenth below the limit, so that a loop that closes one and accepts the next is not
+        // reported each time.
         let threshold = self.max_connections - (self.max_connections / 10).max(1);
         if self.open <= threshold {
             if let Some(since) = self.full.take() {
@@ -134,7 +138,8 @@ impl Limits {
         }
     }
 
-    /// Reports that the limit is reached. Returns when to try again, if an earlier message is too recent.
+    /// Reports that the limit is reached. Returns when to try again, if an earlier message is too
+    /// recent.
     fn report_full(&mut self) -> Option<Duration> {
         if self.open < self.max_connections || self.full.is_some() {
             return None;

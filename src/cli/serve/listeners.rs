@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
 
 /// What services take their answers from, and SIGHUP reads again.
@@ -36,8 +37,20 @@ fn read_quotes(options: &Serve) -> Result<Quotes, Failure> {
     let Some(path) = &options.quotes else {
         return Ok(Quotes::built_in());
     };
-    Quotes::read(path)
-        .map_err(|error| Failure::failed(format_args!("--quotes {}: {error}", path.display())))
+    let quotes = Quotes::read(path)
+        .map_err(|error| Failure::failed(format_args!("--quotes {}: {error}", path.display())))?;
+    log_quotes(path, &quotes);
+    Ok(quotes)
+}
+
+pub(super) fn log_quotes(path: &Path, quotes: &Quotes) {
+    let (count, path) = (quotes.count(), path.display());
+    match quotes.skipped() {
+        0 => log::info!("--quotes {path}: {count} quotes"),
+        skipped => log::warn!(
+            "--quotes {path}: {count} quotes; {skipped} more are skipped, because they are longer than 512 bytes (RFC 865)"
+        ),
+    }
 }
 
 /// The lines for standard output, and the listeners with their addresses.

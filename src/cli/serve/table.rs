@@ -6,7 +6,8 @@ use std::cmp::Reverse;
 /// Limit of the connections listed.
 const ROWS: usize = 100;
 
-/// Logs every listener and the most loaded connections: by their pending bytes, then by the bytes they moved.
+/// Logs every listener and the most loaded connections: by their pending bytes, then by the bytes
+/// they moved.
 pub(crate) fn log(snapshot: &Snapshot) {
     let Snapshot {
         listeners,
