@@ -6,8 +6,9 @@ use super::values::{duration, number, path, value};
 use lexopt::{Arg, Parser};
 use std::time::Duration;
 
-pub(super) const HELP: &str = "\
-  --narrate[=json]      write each system call of each connection, and what it
+// Not after a line continuation, which would drop the indentation.
+pub(super) const HELP: &str =
+    "  --narrate[=json]      write each system call of each connection, and what it
                         means, to standard error; as JSON, one object a line.
                         accept, read and write stand for the system calls
                         accept4, recvfrom and sendto
