@@ -92,27 +92,14 @@
 //!
 //! No decoder panics or allocates, whatever the input; only the conversion to `io::Error` allocates.
 
+mod decoded;
 mod delimiter;
 mod error;
 mod length;
 mod lines;
 
+pub use decoded::Decoded;
 pub use delimiter::Delimited;
 pub use error::Error;
 pub use length::{LengthPrefixed, Prefix};
 pub use lines::Lines;
-
-/// The result of one look at the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Decoded<'a> {
-    /// A whole frame.
-    Frame {
-        /// The frame without its ending or prefix; it may be empty.
-        payload: &'a [u8],
-        /// How many bytes of the input the frame takes, with its ending or prefix. At least 1.
-        size: usize,
-    },
-    /// The frame is not whole. It takes at least this many bytes, counted from the first byte of the input: more than are there,
-    /// and at most the maximum and the ending or prefix.
-    Want(usize),
-}
