@@ -68,7 +68,7 @@ pub struct Config {
     /// ([`Reactor::observe`](crate::Reactor::observe)). Default 0: none.
     pub observed_bytes: usize,
     /// The number of readiness events that one turn takes from the poller. With thousands of busy
-    /// connections a small batch is faster, because the memory touched when an event is noted is
+    /// connections a small batch is faster, because the memory touched when an event is enqueued is
     /// still in the processor's cache when its source is driven. Default 64.
     pub events_per_turn: usize,
 }

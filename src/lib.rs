@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!    ┌─▶ 1 wait     sleep in the poller until readiness, a deadline or a wake-up; do not sleep while ids are queued
-//!    │   2 note     record the readiness of each event on its source, and queue the source's id (at most once)
+//!    │   2 enqueue  record the readiness of each event on its source, and queue the source's id (at most once)
 //!    │   3 expire   queue the ids whose deadlines have passed
 //!    │   4 drive    give every id queued before this phase one bounded turn
 //!    │   5 apply    close what handlers asked to close, and run what other threads posted
