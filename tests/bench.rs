@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, Program, have};
+use common::{PATIENCE, Program, have, only_child, peak};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::cell::Cell;
@@ -13,7 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Barrier, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `doorkeeper bench ADDRESS ARGS`, for a short while unless `args` say otherwise.
 fn command(address: impl ToString, args: &str) -> Command {
@@ -484,6 +484,210 @@ fn a_server_that_stalls_cannot_hide_in_the_open_loop() {
     );
 }
 
+/// All connections together make the rate, each at a time of its own.
+#[test]
+fn the_rate_is_that_of_all_connections_and_spread_over_them() {
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&arrivals);
+    let (address, _) = server(move |stream| {
+        echo(stream, |_, _| seen.lock().unwrap().push(Instant::now()));
+    });
+    // One every 20 ms; of each connection, one every 200 ms.
+    let report = report(address, "--connections 10 --rate 50 --duration 2s");
+    let due = number(&report, "/requests") + number(&report, "/unanswered");
+    assert!((90.0..=110.0).contains(&due), "{report}");
+    let mut arrivals = std::mem::take(&mut *arrivals.lock().unwrap());
+    arrivals.sort();
+    let mut gaps: Vec<Duration> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    gaps.sort();
+    let median = gaps[gaps.len() / 2];
+    assert!(median > Duration::from_millis(5), "{median:?}");
+}
+
+/// Of 20 requests one is slow: it is in the 99th percentile, and not in the 90th.
+#[test]
+fn percentiles_are_those_of_their_names() {
+    const SLOW: f64 = 60e6;
+    let (address, _) = server(|stream| {
+        echo(stream, |turn, _| {
+            if turn % 20 == 10 {
+                std::thread::sleep(Duration::from_millis(60));
+            }
+        });
+    });
+    let report = report(address, "--connections 1 --duration 2s");
+    let part = |name: &str| number(&report, &format!("/latency_ns/{name}"));
+    assert!(
+        part("p90") < SLOW / 2.0 && part("p99") >= SLOW && part("min") < SLOW / 2.0,
+        "{report}"
+    );
+}
+
+#[test]
+fn the_text_shows_milliseconds() {
+    let (address, _) = server(|stream| {
+        echo(stream, |_, _| std::thread::sleep(Duration::from_millis(20)));
+    });
+    let output = bench(address, "--connections 1");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("latency "))
+        .unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!((words[1], *words.last().unwrap()), ("p50", "ms"), "{row}");
+    let median: f64 = words[2].parse().unwrap();
+    assert!((20.0..2000.0).contains(&median), "{row}");
+}
+
+/// What the server echoed before the measurement does not count.
+#[test]
+fn the_warm_up_is_not_counted() {
+    let echoed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&echoed);
+    let (address, _) = server(move |stream| {
+        echo(stream, |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+    });
+    let mut child = command(address, "--connections 1 --json --warm-up 2s")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let before = echoed.load(Ordering::Relaxed);
+    let report = results(&std::iter::once(first).chain(lines).collect::<Vec<_>>());
+    assert!(child.wait().unwrap().success());
+    let all = echoed.load(Ordering::Relaxed);
+    assert!(before > 100, "{before}");
+    let requests = number(&report, "/requests");
+    // This test learns of the begin a little late.
+    let most = (all - before) as f64 + 0.5 * before as f64;
+    assert!(requests > 0.0 && requests < most, "{before} {all} {report}");
+}
+
+#[test]
+fn a_wrong_byte_far_into_a_long_echo_is_noticed() {
+    let (address, _) = server(|stream| {
+        echo(stream, |_, bytes| {
+            if bytes.len() > 30_000 {
+                let last = bytes.len() - 1;
+                bytes[last] ^= 1;
+            }
+        });
+    });
+    let text = fault(address, "--connections 1 --size 200000");
+    assert!(
+        text.contains("other bytes came back than were sent: 1"),
+        "{text}"
+    );
+}
+
+/// One of three connections never has an answer. The others do not hide it.
+#[test]
+fn a_connection_without_an_answer_fails_the_run_with_a_rate_too() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let (address, _) = server(move |mut stream| {
+        if served.fetch_add(1, Ordering::Relaxed) == 0 {
+            let _ = std::io::copy(&mut stream, &mut std::io::sink());
+        } else {
+            echo(stream, |_, _| {});
+        }
+    });
+    assert_eq!(
+        fault(address, "--connections 3 --rate 300"),
+        "doorkeeper: connections without an answer during the measurement: 1\n"
+    );
+}
+
+/// The server closes one of two connections halfway. What was due from it after that counts, and is
+/// in the percentiles.
+#[test]
+fn requests_that_were_due_after_their_connection_failed_are_counted() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let (address, _) = server(move |stream| {
+        let fails = served.fetch_add(1, Ordering::Relaxed) == 0;
+        let peer = stream.try_clone().unwrap();
+        echo(stream, move |turn, _| {
+            if fails && turn == 30 {
+                peer.shutdown(Shutdown::Both).unwrap();
+            }
+        });
+    });
+    // Each has 50 a second, so the first fails after 0.6 s and has 70 more.
+    let output = bench(
+        address,
+        "--connections 2 --rate 100 --warm-up 0s --duration 2s --json",
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report = results(&text.lines().map(str::to_string).collect::<Vec<_>>());
+    let due = number(&report, "/requests") + number(&report, "/unanswered");
+    assert!((190.0..=205.0).contains(&due), "{report}");
+    assert!(number(&report, "/unanswered") >= 65.0, "{report}");
+    assert!(number(&report, "/latency_ns/p90") > 1e8, "{report}");
+}
+
+/// Far more is due than the server answers: memory does not grow, and all of it is counted.
+#[test]
+fn a_rate_that_the_server_cannot_keep_takes_no_memory() {
+    let (address, _) = server(|stream| {
+        echo(stream, |_, _| std::thread::sleep(Duration::from_millis(1)));
+    });
+    let mut child = command(
+        address,
+        "--connections 4 --rate 1000000 --duration 4s --json",
+    )
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let early = peak(only_child(child.id()));
+    let second = lines.next().unwrap();
+    let late = peak(only_child(child.id()));
+    let lines: Vec<String> = [first, second].into_iter().chain(lines).collect();
+    let report = results(&lines);
+    assert!(child.wait().unwrap().success(), "{report}");
+    assert!(
+        late < early + (4 << 20),
+        "grew from {early} to {late} bytes"
+    );
+    let due = number(&report, "/requests") + number(&report, "/unanswered");
+    assert!((3.9e6..4.6e6).contains(&due), "{report}");
+    // Half of them were due in the first half of the time, and wait since then.
+    let median = number(&report, "/latency_ns/p50");
+    assert!((1.5e9..3.0e9).contains(&median), "{report}");
+}
+
+/// A load that was stopped says so, whatever it was doing then.
+#[test]
+fn a_load_that_was_stopped_reports_its_own_delay() {
+    let (address, _) = server(|stream| echo(stream, |_, _| {}));
+    let mut child = command(address, "--connections 1 --rate 5 --duration 2s --json")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let first = lines.next().unwrap();
+    let load = Pid::from_raw(only_child(child.id()) as i32).unwrap();
+    // Not longer than between two requests that are due, which are 200 ms apart.
+    std::thread::sleep(Duration::from_millis(500));
+    kill_process(load, Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    kill_process(load, Signal::CONT).unwrap();
+    let report = results(&std::iter::once(first).chain(lines).collect::<Vec<_>>());
+    assert!(child.wait().unwrap().success());
+    assert!(number(&report, "/most_late_ns") > 80e6, "{report}");
+}
+
 /// A poller's sleep is rounded up to a millisecond, and what it oversleeps is no latency of the
 /// server's. A busy machine may be slow all the same, so one run of several is enough.
 #[test]
@@ -586,8 +790,24 @@ fn the_latencies_are_drawn() {
         "{picture}"
     );
     // That it cannot be written is said before the load, not after it.
-    let output = bench(program.address("echo"), "--plot /no/such/folder/plot.svg");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(output.stdout.is_empty());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("--plot /no/such/folder/plot.svg: "));
+    for (path, problem) in [
+        ("/no/such/folder/plot.svg", "No such file"),
+        ("/dev/full", "it must be a regular file"),
+    ] {
+        let output = bench(program.address("echo"), &format!("--plot {path}"));
+        assert_eq!(output.status.code(), Some(1));
+        assert!(output.stdout.is_empty());
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            text.contains(&format!("--plot {path}: {problem}")),
+            "{text}"
+        );
+    }
+    // A run without a picture leaves no file.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let text = fault(nobody, &format!("--plot {}", path.display()));
+    assert!(text.contains("refused") && !path.exists(), "{text}");
 }

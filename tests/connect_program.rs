@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{PATIENCE, Program, alone, have, read_exactly};
+use common::{PATIENCE, Program, alone, have, only_child, peak, read_exactly};
 use socket2::SockRef;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -335,24 +335,6 @@ fn a_terminal_is_given_back_at_once_and_still_blocks() {
     );
 }
 
-/// The resident memory of a process at its highest, in bytes.
-fn peak(child: &Child) -> usize {
-    // The program is the only child of `timeout`.
-    let id = child.id();
-    let program = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.trim())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM:"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        * 1024
-}
-
 fn feed(mut stdin: ChildStdin, count: usize) -> JoinHandle<ChildStdin> {
     std::thread::spawn(move || {
         let piece = noise(1 << 20);
@@ -380,10 +362,10 @@ fn a_gigabyte_through_a_pipe_leaves_memory_flat() {
         stdout.read_exact(&mut piece).unwrap();
         assert!(piece == wanted, "megabyte {number}");
         if number == 16 {
-            early = peak(&child);
+            early = peak(only_child(child.id()));
         }
     }
-    let grown = peak(&child) - early;
+    let grown = peak(only_child(child.id())) - early;
     assert!(grown < 1 << 20, "grew by {grown} bytes from {early}");
     assert!(early < 16 << 20, "{early} bytes");
     drop(feed.join().unwrap());

@@ -11,6 +11,17 @@ pub fn resident(pid: u32) -> usize {
     kilobytes(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
+/// The most bytes of resident memory that a process has had.
+pub fn peak(pid: u32) -> usize {
+    kilobytes(&format!("/proc/{pid}/status"), "VmHWM:")
+}
+
+/// The only child of a process, such as the program that `timeout` runs.
+pub fn only_child(pid: u32) -> u32 {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
 /// Bytes of memory that is the process's own and was written to.
 pub fn private_dirty(pid: u32) -> usize {
     kilobytes(&format!("/proc/{pid}/smaps_rollup"), "Private_Dirty:")

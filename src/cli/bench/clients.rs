@@ -1,6 +1,6 @@
 //! The connections that load a server.
 
-use super::counters::Counters;
+use super::counters::{Backlog, Counters};
 use super::pattern::Pattern;
 use doorkeeper::{Closed, ConnectOptions, Context, Handler, Reason, TimerKey};
 use std::collections::VecDeque;
@@ -32,9 +32,32 @@ pub(crate) struct Schedule {
     pub(crate) connections: usize,
 }
 
+const SECOND_NS: u128 = 1_000_000_000;
+
 impl Schedule {
-    fn time_of(&self, requests: usize) -> Duration {
-        Duration::from_nanos(requests as u64 * 1_000_000_000 / u64::from(self.rate))
+    /// The time of so many requests of all connections together.
+    fn time_of(&self, requests: u64) -> Duration {
+        let nanoseconds = u128::from(requests) * SECOND_NS / u128::from(self.rate);
+        Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+    }
+
+    /// The time from the start of a connection to its request of this number. The first requests
+    /// of the connections are spread over one interval, as all later ones are.
+    fn due(&self, connection: usize, request: u64) -> Duration {
+        self.time_of(connection as u64 + request * self.connections as u64)
+    }
+
+    /// How many requests of a connection are due this time after its start.
+    fn count(&self, connection: usize, elapsed: Duration) -> u64 {
+        let Some(elapsed) = elapsed.checked_sub(self.due(connection, 0)) else {
+            return 0;
+        };
+        let all = elapsed.as_nanos() * u128::from(self.rate) / SECOND_NS;
+        (all / self.connections as u128) as u64 + 1
+    }
+
+    fn interval(&self) -> Duration {
+        self.time_of(self.connections as u64)
     }
 }
 
@@ -47,25 +70,44 @@ pub(crate) struct Pinger {
     origin: u64,
     sent: u64,
     received: u64,
-    /// The time of each request that has no answer: when it was sent, or with a rate when it was
-    /// due.
-    since: VecDeque<Instant>,
-    next_due: Option<Instant>,
+    timing: Timing,
+    last_answer: Option<Instant>,
     settled: bool,
+}
+
+/// The times of the requests that have no answer.
+#[derive(Debug)]
+enum Timing {
+    /// Without a rate: when each was sent, at most `pipeline` of them.
+    Sent(VecDeque<Instant>),
+    /// With a rate, which says when each is due. So they take no memory, however many the server
+    /// has not answered.
+    Due {
+        start: Option<Instant>,
+        /// Requests due so far, answered or not.
+        count: u64,
+    },
 }
 
 const DUE: TimerKey = TimerKey(0);
 
 impl Pinger {
     pub(crate) fn new(requests: &Rc<Requests>, number: usize) -> Pinger {
+        let timing = match requests.schedule {
+            None => Timing::Sent(VecDeque::new()),
+            Some(_) => Timing::Due {
+                start: None,
+                count: 0,
+            },
+        };
         Pinger {
             requests: Rc::clone(requests),
             number,
             origin: requests.pattern.origin(number),
             sent: 0,
             received: 0,
-            since: VecDeque::new(),
-            next_due: None,
+            timing,
+            last_answer: None,
             settled: false,
         }
     }
@@ -74,20 +116,22 @@ impl Pinger {
         self.received / self.requests.size as u64
     }
 
+    /// Requests that are sent or due, and have no answer.
+    fn waiting(&self) -> u64 {
+        match &self.timing {
+            Timing::Sent(times) => times.len() as u64,
+            Timing::Due { count, .. } => count - self.answered(),
+        }
+    }
+
     /// Sends as many requests as are allowed now.
     fn request(&mut self, now: Instant, cx: &mut Context<'_>) {
-        let Requests {
-            pipeline,
-            most,
-            schedule,
-            ..
-        } = &*self.requests;
         let answered = self.answered();
-        while schedule.is_none()
-            && self.since.len() < *pipeline
-            && answered + (self.since.len() as u64) < *most
-        {
-            self.since.push_back(now);
+        let Requests { pipeline, most, .. } = &*self.requests;
+        if let Timing::Sent(times) = &mut self.timing {
+            while times.len() < *pipeline && answered + (times.len() as u64) < *most {
+                times.push_back(now);
+            }
         }
         self.write(cx);
     }
@@ -99,7 +143,7 @@ impl Pinger {
             pipeline,
             ..
         } = &*self.requests;
-        let allowed = self.answered() + self.since.len().min(*pipeline) as u64;
+        let allowed = self.answered() + self.waiting().min(*pipeline as u64);
         let end = allowed * *size as u64;
         while self.sent < end {
             let length = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
@@ -113,34 +157,76 @@ impl Pinger {
 
     /// Adds the requests that are due by now, and sets the timer for the next.
     fn add_due(&mut self, cx: &mut Context<'_>) {
-        let (Some(schedule), Some(mut due)) = (&self.requests.schedule, self.next_due) else {
+        let Timing::Due {
+            start: Some(start),
+            count,
+        } = &mut self.timing
+        else {
             return;
         };
-        let now = Instant::now();
-        let delay = now.saturating_duration_since(due);
+        let Some(schedule) = &self.requests.schedule else {
+            return;
+        };
+        let (now, next) = (Instant::now(), *start + schedule.due(self.number, *count));
+        let delay = now.saturating_duration_since(next);
         self.requests.counters.delayed(delay);
-        let interval = schedule.time_of(schedule.connections);
-        while due <= now {
-            self.since.push_back(due);
-            due += interval;
-        }
-        self.next_due = Some(due);
-        cx.set_timer(DUE, due - cx.now());
+        *count = schedule.count(self.number, now.saturating_duration_since(*start));
+        let next = *start + schedule.due(self.number, *count);
+        cx.set_timer(DUE, next.saturating_duration_since(cx.now()));
         self.request(now, cx);
+    }
+
+    /// Records the answers that have come since there were `before`.
+    fn record(&mut self, before: u64, now: Instant) {
+        let (answered, counters) = (self.answered(), &self.requests.counters);
+        match (&mut self.timing, &self.requests.schedule) {
+            (Timing::Sent(times), _) => {
+                let answers = times.drain(..(answered - before) as usize);
+                answers.for_each(|since| counters.answered(since, now));
+            }
+            (
+                Timing::Due {
+                    start: Some(start), ..
+                },
+                Some(schedule),
+            ) => {
+                let due = |request| *start + schedule.due(self.number, request);
+                (before..answered).for_each(|request| counters.answered(due(request), now));
+            }
+            _ => {}
+        }
+        self.last_answer = Some(now);
+    }
+
+    /// Counts the requests without an answer when the connection ends.
+    fn record_unanswered(&mut self) {
+        let (answered, counters) = (self.answered(), &self.requests.counters);
+        match (&mut self.timing, &self.requests.schedule) {
+            (Timing::Sent(times), _) => counters.unanswered(times.drain(..)),
+            (
+                Timing::Due {
+                    start: Some(start), ..
+                },
+                Some(schedule),
+            ) => counters.unanswered_from(Backlog {
+                first: *start + schedule.due(self.number, answered),
+                interval: schedule.interval(),
+                last_answer: self.last_answer,
+                closed: Instant::now(),
+            }),
+            _ => {}
+        }
     }
 }
 
 impl Handler for Pinger {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.requests.counters.settled(&mut self.settled);
-        match &self.requests.schedule {
-            // The first requests of the connections are spread over one interval, as all later ones
-            // are.
-            Some(schedule) => {
-                self.next_due = Some(cx.now() + schedule.time_of(self.number));
-                self.add_due(cx);
-            }
-            None => self.request(Instant::now(), cx),
+        if let Timing::Due { start, .. } = &mut self.timing {
+            *start = Some(cx.now());
+            self.add_due(cx);
+        } else {
+            self.request(Instant::now(), cx);
         }
         Ok(())
     }
@@ -162,12 +248,9 @@ impl Handler for Pinger {
         counters.received(input.len());
         let before = self.answered();
         self.received += input.len() as u64;
-        let answers = (self.answered() - before) as usize;
-        if answers > 0 {
+        if self.answered() > before {
             let now = Instant::now();
-            for since in self.since.drain(..answers) {
-                self.requests.counters.answered(since, now);
-            }
+            self.record(before, now);
             self.request(now, cx);
         }
         Ok(input.len())
@@ -183,12 +266,9 @@ impl Handler for Pinger {
     }
 
     fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
-        let Requests {
-            counters, schedule, ..
-        } = &*self.requests;
-        counters.settled(&mut self.settled);
-        counters.unanswered(self.since.drain(..), schedule.is_some());
-        counters.closed(closed);
+        self.requests.counters.settled(&mut self.settled);
+        self.record_unanswered();
+        self.requests.counters.closed(closed);
     }
 }
 
@@ -263,7 +343,7 @@ impl Reconnector {
     ) -> Reconnector {
         Reconnector {
             counters: Rc::clone(&requests.counters),
-            pattern: requests.pattern,
+            pattern: requests.pattern.clone(),
             target,
             origin: requests.pattern.origin(number),
             request,
@@ -319,7 +399,7 @@ impl Handler for Reconnector {
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
         self.counters.settled(&mut self.settled);
         if closed.reason != Reason::Finished {
-            self.counters.unanswered([self.since], false);
+            self.counters.unanswered([self.since]);
             return self.counters.closed(closed);
         }
         if let Some(fault) = self.fault() {
@@ -333,10 +413,34 @@ impl Handler for Reconnector {
             received: 0,
             target: self.target.clone(),
             counters: Rc::clone(&self.counters),
+            pattern: self.pattern.clone(),
             ..*self
         };
         if let Err(error) = cx.connect_with(self.target.address, &self.target.options, next) {
             self.counters.fail(error.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Schedule;
+    use std::time::Duration;
+
+    #[test]
+    fn requests_are_due_one_connection_after_the_other() {
+        let schedule = Schedule {
+            rate: 100,
+            connections: 5,
+        };
+        let due = |connection, request| schedule.due(connection, request).as_millis();
+        assert_eq!([0, 1, 4].map(|connection| due(connection, 0)), [0, 10, 40]);
+        assert_eq!([1, 2].map(|request| due(1, request)), [60, 110]);
+        assert_eq!(schedule.interval(), Duration::from_millis(50));
+        let count = |connection, at| schedule.count(connection, Duration::from_millis(at));
+        assert_eq!(
+            [0, 9, 10, 59, 60, 109, 110].map(|at| count(1, at)),
+            [0, 0, 1, 1, 2, 2, 3]
+        );
     }
 }

@@ -10,6 +10,44 @@ use std::time::{Duration, Instant};
 /// An hour, in nanoseconds: the longest latency that is told apart.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
+/// The requests of a connection with a rate that have no answer when it ends, and those that are
+/// due after it.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    /// When the first of them was due.
+    pub(crate) first: Instant,
+    pub(crate) interval: Duration,
+    pub(crate) last_answer: Option<Instant>,
+    /// When the connection ended.
+    pub(crate) closed: Instant,
+}
+
+impl Backlog {
+    /// When the first that counts was due, and how many count. If the connection failed before the
+    /// measurement, those that were due before it do not.
+    fn measured(&self, begin: Instant, end: Instant) -> (Instant, u64) {
+        let intervals = |time: Duration| (time.as_nanos() / self.interval.as_nanos().max(1)) as u64;
+        let mut first = self.first;
+        if self.closed < begin && first < begin {
+            let skipped = intervals(begin - first) + 1;
+            first += Duration::from_nanos(self.interval.as_nanos() as u64 * skipped);
+        }
+        let count = end
+            .checked_duration_since(first)
+            .map_or(0, |time| intervals(time) + 1);
+        (first, count)
+    }
+
+    /// Whether the connection was open to the end without an answer during the measurement. A
+    /// request that has waited for less than half of it may be under way.
+    fn is_mute(&self, begin: Instant, end: Instant) -> bool {
+        let waited = end.saturating_duration_since(self.first.max(begin));
+        self.closed >= end
+            && self.last_answer.is_none_or(|last| last < begin)
+            && waited > (end - begin) / 2
+    }
+}
+
 /// The counters of all connections of one kind.
 #[derive(Debug)]
 pub(crate) struct Counters {
@@ -26,8 +64,11 @@ pub(crate) struct Counters {
     /// Requests that should have had an answer and had none. Their latencies are the time they
     /// waited.
     pub(crate) unanswered: Cell<u64>,
-    /// The longest delay between the time that a request was due and the time that the bench
-    /// noticed it: the load's own delay, and not the server's.
+    /// Connections with a rate that had no answer during the measurement.
+    pub(crate) mute: Cell<u64>,
+    backlogs: RefCell<Vec<Backlog>>,
+    /// The longest time that the load did not look at its sockets or at what is due: its own delay,
+    /// and not the server's.
     pub(crate) delay: Cell<Duration>,
     /// Failed connections, by the reason.
     pub(crate) errors: RefCell<BTreeMap<String, u64>>,
@@ -49,6 +90,8 @@ impl Counters {
             bytes: Cell::new(0),
             latencies: RefCell::new(latencies),
             unanswered: Cell::new(0),
+            mute: Cell::new(0),
+            backlogs: RefCell::default(),
             delay: Cell::new(Duration::ZERO),
             errors: RefCell::default(),
             connecting: Cell::new(0),
@@ -69,21 +112,49 @@ impl Counters {
         }
     }
 
-    /// Counts the requests that a connection still waited for at its end. With a rate (`is_due`)
-    /// each of them should have had an answer. Without a rate, requests are always under way at the
-    /// end; only those sent before the measurement began count.
-    pub(crate) fn unanswered(&self, since: impl IntoIterator<Item = Instant>, is_due: bool) {
-        let Some(begin) = self.begin.get() else {
+    /// Counts the requests that a connection without a rate still waited for at its end. Requests
+    /// are always under way at the end, so only those sent before the measurement began count.
+    pub(crate) fn unanswered(&self, since: impl IntoIterator<Item = Instant>) {
+        let (Some(begin), Some(end)) = (self.begin.get(), self.end.get()) else {
             return;
         };
-        let end = match self.end.get() {
-            Some(end) => end,
-            None if is_due => Instant::now(),
-            None => return,
-        };
-        for since in since.into_iter().filter(|&at| is_due || at < begin) {
+        for since in since.into_iter().filter(|&at| at < begin) {
             self.unanswered.set(self.unanswered.get() + 1);
             self.record(since, end);
+        }
+    }
+
+    /// Remembers the requests of a connection with a rate that have no answer when it ends.
+    pub(crate) fn unanswered_from(&self, backlog: Backlog) {
+        self.backlogs.borrow_mut().push(backlog);
+    }
+
+    /// Counts all requests that were due by the end of the measurement and have no answer, also
+    /// those that were due after their connection had failed.
+    pub(crate) fn finish(&self, begin: Instant, end: Instant) {
+        for backlog in self.backlogs.take() {
+            if backlog.is_mute(begin, end) {
+                self.mute.set(self.mute.get() + 1);
+            }
+            let (first, count) = backlog.measured(begin, end);
+            self.unanswered.set(self.unanswered.get() + count);
+            let longest = end.saturating_duration_since(first);
+            self.record_evenly(longest, backlog.interval, count);
+        }
+    }
+
+    /// Records a latency and `count - 1` more, each shorter than the one before by `step`. Its time
+    /// grows with the size of the histogram, not with the count.
+    fn record_evenly(&self, longest: Duration, step: Duration, count: u64) {
+        let mut latencies = self.latencies.borrow_mut();
+        let step = (step.as_nanos() as u64).max(1);
+        let (mut latency, mut left) = (longest.as_nanos() as u64, count);
+        while left > 0 {
+            let alike = (latency - latencies.lowest_equivalent(latency)) / step + 1;
+            let alike = alike.min(left);
+            latencies.saturating_record_n(latency, alike);
+            latency = latency.saturating_sub(alike * step);
+            left -= alike;
         }
     }
 

@@ -33,8 +33,11 @@ const FLOOD_BYTES: usize = 64 * 1024;
 
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// From this time before a request is due, the load polls without sleeping, because the poller
+/// With a rate, the longest sleep: so a load that was stopped for longer learns of it. The poller
 /// rounds its time limit up to whole milliseconds.
+const NAP: Duration = Duration::from_millis(1);
+
+/// With a rate, the load does not sleep from this time before a request is due.
 const AWAKE: Duration = Duration::from_millis(2);
 
 /// A connection to be made.
@@ -178,6 +181,7 @@ impl Load<'_> {
         // waits for.
         let empty = Reactor::new(Config::default()).map_err(Failure::start)?;
         drop(std::mem::replace(&mut self.reactor, empty));
+        self.measured.counters.finish(begin, end);
         self.set_begin(None);
         let [measured, flood, mutes] = self.all_counters().map(Rc::clone);
         Ok(Report {
@@ -253,7 +257,11 @@ impl Load<'_> {
                 }
                 Planned::Mute => {
                     let counters = Rc::clone(&self.mutes);
-                    self.connect(0, &counters, Mute::new(&counters, self.flood.pattern))?;
+                    self.connect(
+                        0,
+                        &counters,
+                        Mute::new(&counters, self.flood.pattern.clone()),
+                    )?;
                 }
             }
         }
@@ -318,17 +326,20 @@ impl Load<'_> {
     }
 
     fn turn(&mut self, limit: Duration) -> Result<(), Failure> {
-        let due = self
+        if self.options.rate.is_none() {
+            return self.reactor.turn(Some(limit)).map_err(Failure::poller);
+        }
+        let now = Instant::now();
+        let left = self
             .reactor
             .next_deadline()
-            .filter(|_| self.options.rate.is_some());
-        let sleep = due.map(|due| {
-            due.saturating_duration_since(Instant::now())
-                .saturating_sub(AWAKE)
-        });
-        self.reactor
-            .turn(Some(sleep.map_or(limit, |sleep| sleep.min(limit))))
-            .map_err(Failure::poller)
+            .map_or(limit, |due| due.saturating_duration_since(now).min(limit));
+        let sleep = if left > AWAKE { NAP } else { Duration::ZERO };
+        self.reactor.turn(Some(sleep)).map_err(Failure::poller)?;
+        // The rest is the time of the callbacks, or the system had no processor for this thread.
+        let delay = now.elapsed().saturating_sub(sleep);
+        self.measured.counters.delayed(delay);
+        Ok(())
     }
 
     /// Shows progress on a terminal, in one line that replaces the one before.

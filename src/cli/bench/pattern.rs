@@ -1,5 +1,7 @@
 //! The bytes that a bench sends, and compares the echo with.
 
+use std::rc::Rc;
+
 /// Limit of the bytes written or compared at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -11,10 +13,10 @@ const PERIOD_LINES: usize = 251;
 
 /// A repeated text. Each connection begins at another offset, so that a server that mixes up
 /// connections is noticed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     /// The text, repeated for at least one chunk more.
-    bytes: &'static [u8],
+    bytes: Rc<[u8]>,
     period: usize,
     /// Distance between the first bytes of two connections.
     step: usize,
@@ -62,8 +64,7 @@ impl Pattern {
             .take(CHUNK + text.len())
             .collect();
         Pattern {
-            // Leaked, so that every client can copy the reference. A bench has two patterns.
-            bytes: repeated.leak(),
+            bytes: repeated.into(),
             period: text.len(),
             step,
         }
@@ -75,7 +76,7 @@ impl Pattern {
     }
 
     /// The bytes at this offset: `length` of them, but at most a chunk.
-    pub(crate) fn at(&self, offset: u64, length: usize) -> &'static [u8] {
+    pub(crate) fn at(&self, offset: u64, length: usize) -> &[u8] {
         let start = (offset % self.period as u64) as usize;
         &self.bytes[start..start + length.min(CHUNK)]
     }
@@ -88,5 +89,36 @@ impl Pattern {
             offset += chunk.len() as u64;
             same
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHUNK, Pattern};
+
+    #[test]
+    fn every_byte_of_a_long_input_is_compared() {
+        for pattern in [Pattern::of_noise(), Pattern::of_lines(64)] {
+            let offset = 1000;
+            let mut input = pattern.at(offset, CHUNK).to_vec();
+            assert_eq!(input.len(), CHUNK);
+            assert!(pattern.matches(offset, &input));
+            for place in (0..CHUNK).step_by(997).chain([CHUNK - 1]) {
+                input[place] ^= 1;
+                assert!(!pattern.matches(offset, &input), "byte {place}");
+                input[place] ^= 1;
+            }
+        }
+    }
+
+    #[test]
+    fn connections_begin_at_different_places() {
+        let pattern = Pattern::of_noise();
+        let starts: Vec<&[u8]> = (0..100)
+            .map(|n| pattern.at(pattern.origin(n), 16))
+            .collect();
+        for (n, start) in starts.iter().enumerate() {
+            assert!(!starts[..n].contains(start), "connection {n}");
+        }
     }
 }

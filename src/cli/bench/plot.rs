@@ -5,34 +5,54 @@ use super::report::Report;
 use plotters::prelude::*;
 use std::error::Error;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// The file of the picture. It is opened before the load begins, because a load may take hours.
 pub(crate) struct Plot<'a> {
     path: &'a Path,
     file: File,
+    /// The file is new and empty, and goes if nothing is written.
+    is_new: bool,
 }
 
 impl Plot<'_> {
     pub(crate) fn create(path: &Path) -> Result<Plot<'_>, Failure> {
+        let failed =
+            |error: io::Error| Failure::failed(format_args!("--plot {}: {error}", path.display()));
+        let is_new = match path.metadata() {
+            Ok(found) if !found.is_file() => {
+                let problem = "it must be a regular file";
+                return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, problem)));
+            }
+            found => found.is_err(),
+        };
         // An earlier picture stays until there is a new one.
         let file = File::options()
             .write(true)
             .create(true)
             .truncate(false)
             .open(path);
-        let file = file
-            .map_err(|error| Failure::failed(format_args!("--plot {}: {error}", path.display())))?;
-        Ok(Plot { path, file })
+        let file = file.map_err(failed)?;
+        Ok(Plot { path, file, is_new })
     }
 
     pub(super) fn write(mut self, report: &Report) -> Result<(), String> {
         let written = picture(report).and_then(|picture| {
             self.file.set_len(0)?;
-            Ok(self.file.write_all(picture.as_bytes())?)
+            self.file.write_all(picture.as_bytes())?;
+            self.is_new = false;
+            Ok(())
         });
         written.map_err(|error| format!("--plot {}: {error}", self.path.display()))
+    }
+}
+
+impl Drop for Plot<'_> {
+    fn drop(&mut self) {
+        if self.is_new {
+            let _ = std::fs::remove_file(self.path);
+        }
     }
 }
 

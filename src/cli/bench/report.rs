@@ -67,6 +67,11 @@ impl Report {
         let unanswered = self.measured.unanswered.get();
         if self.options.mode != Mode::Idle && self.measured.requests.get() == 0 {
             faults.push("no request was answered during the measurement".to_string());
+        } else if self.measured.mute.get() > 0 {
+            faults.push(format!(
+                "connections without an answer during the measurement: {}",
+                self.measured.mute.get()
+            ));
         } else if self.options.rate.is_none() && unanswered > 0 {
             faults.push(format!(
                 "requests without an answer during the whole measurement: {unanswered}"
@@ -213,7 +218,10 @@ impl Report {
     fn unanswered_row(&self) -> String {
         match self.measured.unanswered.get() {
             0 => String::new(),
-            count => format!("unanswered {count}; the latencies include the time they waited\n"),
+            count if self.options.rate.is_some() => format!(
+                "unanswered {count} that were due by the end; the latencies include their waiting\n"
+            ),
+            count => format!("unanswered {count}; the latencies include their waiting\n"),
         }
     }
 
