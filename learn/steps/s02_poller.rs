@@ -1,0 +1,57 @@
+//! Step 2: a poller. The program sleeps until any of its sockets is ready, and learns which.
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token};
+use slab::Slab;
+use std::io::ErrorKind::Interrupted;
+use std::io::{Read, Result, Write};
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// Accepts one client. The poller calls it by its slot from now on.
+fn accept(
+    listener: &TcpListener,
+    registry: &Registry,
+    connections: &mut Slab<TcpStream>,
+) -> Result<()> {
+    let (mut stream, _peer) = listener.accept()?;
+    let entry = connections.vacant_entry();
+    registry.register(&mut stream, Token(entry.key()), Interest::READABLE)?;
+    entry.insert(stream);
+    Ok(())
+}
+
+/// Reads once, and sends back what was read. False at the end of the stream.
+fn echo(stream: &mut TcpStream) -> Result<bool> {
+    let mut buffer = [0; 4096];
+    let count = stream.read(&mut buffer)?;
+    stream.write_all(&buffer[..count])?;
+    Ok(count > 0)
+}
+
+fn main() -> Result<()> {
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    println!("listening {}", listener.local_addr()?);
+    let mut events = Events::with_capacity(1024);
+    let mut connections = Slab::new();
+    loop {
+        match poll.poll(&mut events, None) {
+            // A signal ended the wait, and mio does not repeat it: signal(7). There are no events.
+            Err(error) if error.kind() == Interrupted => {}
+            result => result?,
+        }
+        for event in &events {
+            match event.token() {
+                LISTENER => accept(&listener, poll.registry(), &mut connections)?,
+                Token(slot) => {
+                    if !echo(&mut connections[slot])? {
+                        connections.remove(slot);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Step 10: a queue and a budget. Everyone in the queue has one bounded turn, then everyone again.
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Registry, Token};
+use slab::Slab;
+use std::collections::{BTreeSet, VecDeque};
+use std::io::ErrorKind::{Interrupted, WouldBlock};
+use std::io::{Read, Result, Write};
+use std::mem::take;
+use std::time::Duration;
+
+const LISTENER: Token = Token(usize::MAX);
+
+/// A connection with this many bytes to send is not read.
+const OUTPUT_MAX: usize = 65_536;
+
+/// How soon accept is tried again after it has failed.
+const RETRY: Duration = Duration::from_millis(100);
+
+struct Connection {
+    slot: usize,
+    stream: TcpStream,
+    /// What was read and not sent yet.
+    output: VecDeque<u8>,
+    /// The end of the stream is near: a short read leaves it unread.
+    closing: bool,
+    /// The peer has ended its side. It may still read.
+    ended: bool,
+}
+
+impl Connection {
+    /// One turn: at most one read, and everything is sent that the kernel takes. Returns who is to be closed, if anyone.
+    fn turn(&mut self, queue: &mut BTreeSet<usize>) -> Result<Option<usize>> {
+        let mut buffer = [0; 4096];
+        let mut close = None;
+        self.flush()?;
+        // What is left unread has had its event. The next one comes when more can be sent.
+        if !self.ended && self.output.len() < OUTPUT_MAX {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => self.ended = true,
+                Ok(count) => {
+                    close = self.answer(&buffer[..count]);
+                    if count == buffer.len() || self.closing {
+                        queue.insert(self.slot);
+                    }
+                    self.flush()?;
+                }
+                Err(error) if error.kind() == WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let over = self.ended && self.output.is_empty();
+        Ok(if over { Some(self.slot) } else { close })
+    }
+
+    /// Echoes. Two lines do more: `who` is answered with the connection's name, `close NAME` closes that one.
+    fn answer(&mut self, input: &[u8]) -> Option<usize> {
+        if input == b"who\n" {
+            self.output.extend(format!("{}\n", self.slot).bytes());
+            return None;
+        }
+        self.output.extend(input);
+        let name = input.strip_prefix(b"close ")?;
+        str::from_utf8(name).ok()?.trim().parse().ok()
+    }
+
+    /// Sends what the kernel takes. An event says when it takes more.
+    fn flush(&mut self) -> Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(self.output.as_slices().0) {
+                Err(error) if error.kind() == WouldBlock => break,
+                sent => drop(self.output.drain(..sent?)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+fn accept_all(
+    listener: &TcpListener,
+    registry: &Registry,
+    connections: &mut Slab<Connection>,
+) -> Result<()> {
+    loop {
+        let (mut stream, _peer) = match listener.accept() {
+            Err(error) if error.kind() == WouldBlock => return Ok(()),
+            accepted => accepted?,
+        };
+        let entry = connections.vacant_entry();
+        let slot = entry.key();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut stream, Token(slot), both)?;
+        entry.insert(Connection {
+            slot,
+            stream,
+            output: VecDeque::new(),
+            closing: false,
+            ended: false,
+        });
+    }
+}
+
+fn main() -> Result<()> {
+    let mut poll = Poll::new()?;
+    let mut listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    poll.registry()
+        .register(&mut listener, LISTENER, Interest::READABLE)?;
+    println!("listening {}", listener.local_addr()?);
+    let mut events = Events::with_capacity(1024);
+    let mut connections = Slab::<Connection>::new();
+    // Who has a turn in the next round, once each.
+    let mut queue = BTreeSet::new();
+    // Clients may be left in the accept queue.
+    let mut accepting = false;
+    loop {
+        let timeout = match accepting {
+            _ if !queue.is_empty() => Some(Duration::ZERO),
+            // No event says that a descriptor is free again.
+            accepting => accepting.then_some(RETRY),
+        };
+        match poll.poll(&mut events, timeout) {
+            // A signal ended the wait, and mio does not repeat it: signal(7). There are no events.
+            Err(error) if error.kind() == Interrupted => {}
+            result => result?,
+        }
+        for event in &events {
+            match event.token() {
+                LISTENER => accepting = true,
+                Token(slot) => {
+                    connections[slot].closing |= event.is_read_closed();
+                    queue.insert(slot);
+                }
+            }
+        }
+        for slot in take(&mut queue) {
+            // An error ends this connection, and no other.
+            let turn = |it: &mut Connection| it.turn(&mut queue).unwrap_or(Some(slot));
+            if let Some(over) = connections.get_mut(slot).and_then(turn) {
+                connections.try_remove(over);
+            }
+        }
+        if accepting {
+            // Whatever the error (EMFILE, ENFILE, ENOMEM: accept(2)), the clients are still in the queue.
+            accepting = accept_all(&listener, poll.registry(), &mut connections).is_err();
+        }
+    }
+}
