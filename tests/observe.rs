@@ -3,8 +3,8 @@
 mod common;
 
 use common::{
-    Discard, Echo, NOW, PATIENCE, client, have, listen, listen_as, reactor, refusing_address, set,
-    ss_accept_queue, turn_until,
+    Discard, Echo, NOW, PATIENCE, client, have, listen, listen_as, pass, reactor, refusing_address,
+    set, ss_accept_queue, turn_until,
 };
 use doorkeeper::{
     AcceptQueue, Call, Callback, Closed, Config, ConnectionState, Context, Event, Handler, Id,
@@ -326,6 +326,24 @@ fn a_snapshot_shows_listeners_connections_and_totals() {
             .is_some_and(|left| left <= Duration::from_secs(60))
     );
     assert!(snapshot.overflows.is_some());
+}
+
+#[test]
+fn a_snapshot_tells_how_long_a_connection_was_idle_from_its_age() {
+    let (mut reactor, _, _, address) = observed(Config::default());
+    let mut stream = client(address);
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
+    let quiet = Duration::from_millis(100);
+    pass(quiet);
+    stream.write_all(b"hello").unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
+    let view = &reactor.snapshot().connections[0];
+    // The connection was idle between its first turn and the last. Times are in milliseconds.
+    let busy = view.age - view.idle;
+    assert!(busy >= quiet - Duration::from_millis(5), "{view:?}");
+    pass(quiet);
+    let later = &reactor.snapshot().connections[0];
+    assert!(later.idle >= quiet, "{later:?}");
 }
 
 #[test]
