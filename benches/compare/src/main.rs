@@ -17,6 +17,8 @@ use options::Options;
 use peers::Server;
 use serde_json::{Value, json};
 use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -93,6 +95,7 @@ fn measured(options: &Options) -> Result<Value> {
             }
         }
     }
+    not_tested(&missing)?;
     let samples = measure::all(options, &servers, &load)?;
     let echo = echo(&servers);
     let weights = match (options.weights && !echo.is_empty()).then(|| weigh::all(&echo)) {
@@ -113,9 +116,42 @@ fn measured(options: &Options) -> Result<Value> {
     }))
 }
 
+/// Adds what is missing to the list that `./check` prints at its end.
+fn not_tested(missing: &[Value]) -> Result<()> {
+    if let Some(list) = std::env::var_os("DOORKEEPER_NOT_TESTED") {
+        let mut list = OpenOptions::new().append(true).create(true).open(list)?;
+        list.write_all(lines(missing).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// The reason and the server, a line each.
+fn lines(missing: &[Value]) -> String {
+    let line = |missing: &Value| {
+        let [why, suite, server] = ["why", "suite", "server"].map(|key| {
+            let word = missing[key].as_str().unwrap_or_default();
+            word.replace(['\t', '\n'], " ")
+        });
+        format!("{why}\tbenches::{suite}::{server}\n")
+    };
+    missing.iter().map(line).collect()
+}
+
 fn echo(servers: &[Server]) -> Vec<&Server> {
     servers
         .iter()
         .filter(|server| server.peer.suite == "echo")
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_server_is_listed_on_one_line() {
+        let missing = json!({ "server": "haproxy", "suite": "relay", "why": "no\nprogram" });
+        let wanted = "no program\tbenches::relay::haproxy\n";
+        assert_eq!(lines(&[missing.clone(), missing]), wanted.repeat(2));
+    }
 }
