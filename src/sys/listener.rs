@@ -1,9 +1,9 @@
 //! A listening socket.
 
-use super::{TcpStream, accept_queue, new_socket};
+use super::{TcpStream, new_socket, sock_diag};
 use crate::config::ListenOptions;
 use crate::id::Id;
-use crate::observe::{AcceptQueue, Call, CallScope};
+use crate::observe::{AcceptQueue, Call, CallScope, Overflows};
 use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
@@ -69,7 +69,7 @@ impl TcpListener {
     }
 
     pub(crate) fn accept_queue(&self) -> Option<AcceptQueue> {
-        accept_queue::ask(SockRef::from(&self.0))
+        sock_diag::accept_queue(SockRef::from(&self.0))
     }
 
     pub(crate) fn close(self, scope: CallScope<'_>) {
@@ -89,4 +89,22 @@ pub(crate) fn backlog_limit() -> Option<u32> {
         .trim()
         .parse()
         .ok()
+}
+
+/// The counters of /proc/net/netstat (proc_pid_net(5)) for this network namespace.
+pub(crate) fn overflows() -> Option<Overflows> {
+    let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
+    let mut lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
+    let mut found = Overflows::default();
+    for (name, value) in names.zip(values) {
+        match name {
+            "ListenOverflows" => found.overflows = value.parse().ok()?,
+            "ListenDrops" => found.drops = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(found)
 }

@@ -2,13 +2,12 @@
 //!
 //! No code above it knows what a poller or a socket is made of.
 
-mod accept_queue;
 mod listener;
 mod poller;
+mod sock_diag;
 mod stream;
 
-pub(crate) use accept_queue::overflows;
-pub(crate) use listener::{TcpListener, backlog_limit};
+pub(crate) use listener::{TcpListener, backlog_limit, overflows};
 pub(crate) use mio::Interest;
 pub(crate) use mio::event::Source as EventSource;
 pub(crate) use poller::{Polled, Poller};

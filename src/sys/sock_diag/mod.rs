@@ -1,0 +1,182 @@
+//! What the kernel says of a TCP socket by sock_diag(7), as it does to `ss`: the accept queue of a
+//! listener, and the send queue of a connection. Linux only; elsewhere the answer is `None`.
+//!
+//! The answer is for the network namespace of the calling thread. A socket of another one is not
+//! found.
+
+#[cfg(target_os = "linux")]
+mod message;
+
+#[cfg(target_os = "linux")]
+pub(super) use linux::{accept_queue, unsent};
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn accept_queue(_: socket2::SockRef<'_>) -> Option<crate::observe::AcceptQueue> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn unsent(_: socket2::SockRef<'_>) -> Option<u32> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use super::message::{self, ByteOrder, Message, Request, SocketInfo, messages};
+    use crate::observe::AcceptQueue;
+    use socket2::{Domain, Protocol, SockRef, Socket, Type};
+    use std::io::{ErrorKind, Read, Write};
+
+    /// The depth of an accept queue, and its limit. The kernel is asked for all listeners on the port,
+    /// because it may find another one of those that share a port (SO_REUSEPORT) if it is asked for
+    /// one.
+    pub(in crate::sys) fn accept_queue(listener: SockRef<'_>) -> Option<AcceptQueue> {
+        let cookie = listener.cookie().ok()?;
+        let address = listener.local_addr().ok()?.as_socket()?;
+        let found = find(&message::listeners(address, address.port()), cookie)?;
+        Some(AcceptQueue {
+            depth: found.receive_queue,
+            limit: found.send_queue,
+        })
+    }
+
+    /// The bytes in the send queue of a connection. The kernel looks up this one socket in its hash
+    /// table, however many there are.
+    pub(in crate::sys) fn unsent(connection: SockRef<'_>) -> Option<u32> {
+        let peer = match connection.peer_addr() {
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Some(0),
+            result => result.ok()?.as_socket()?,
+        };
+        let local = connection.local_addr().ok()?.as_socket()?;
+        let cookie = connection.cookie().ok()?;
+        let found = find(&message::connection(local, peer, cookie), cookie)?;
+        Some(found.unsent())
+    }
+
+    /// The socket with this cookie in the answer.
+    fn find(request: &Request, cookie: u64) -> Option<SocketInfo> {
+        let mut netlink = ask(request)?;
+        let mut answer = [0; 32 * 1024];
+        loop {
+            let count = netlink.read(&mut answer).ok()?;
+            for message in messages(answer.get(..count)?, ByteOrder::NATIVE) {
+                match message {
+                    Message::Socket(socket) if socket.cookie == cookie => return Some(socket),
+                    Message::Socket(_) => {}
+                    Message::End => return None,
+                }
+            }
+        }
+    }
+
+    /// Sends a request. The kernel answers within the call, so the answer is read without waiting.
+    fn ask(request: &Request) -> Option<Socket> {
+        const AF_NETLINK: i32 = 16;
+        const NETLINK_SOCK_DIAG: i32 = 4;
+        let mut netlink = Socket::new(
+            Domain::from(AF_NETLINK),
+            Type::RAW.nonblocking(),
+            Some(Protocol::from(NETLINK_SOCK_DIAG)),
+        )
+        .ok()?;
+        netlink.write_all(request).ok()?;
+        Some(netlink)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+    use std::time::{Duration, Instant};
+
+    /// Both ends of a connection to this address. The first end is nonblocking.
+    fn pair(address: &str, only_v6: bool) -> (TcpStream, TcpStream) {
+        let address: SocketAddr = address.parse().unwrap();
+        let listener = socket2::Socket::new(
+            socket2::Domain::for_address(address),
+            socket2::Type::STREAM,
+            None,
+        );
+        let listener = listener.unwrap();
+        if address.is_ipv6() {
+            listener.set_only_v6(only_v6).unwrap();
+        }
+        listener.bind(&address.into()).unwrap();
+        listener.listen(1).unwrap();
+        let listener = TcpListener::from(listener);
+        let port = listener.local_addr().unwrap().port();
+        let target = if only_v6 || address.is_ipv4() {
+            SocketAddr::new(address.ip(), port)
+        } else {
+            SocketAddr::from(([127, 0, 0, 1], port))
+        };
+        let far = TcpStream::connect(target).unwrap();
+        let near = listener.accept().unwrap().0;
+        near.set_nonblocking(true).unwrap();
+        (near, far)
+    }
+
+    fn unsent_of(stream: &TcpStream) -> u32 {
+        unsent(SockRef::from(stream)).unwrap()
+    }
+
+    /// Writes until the kernel takes no more. Returns how much it took.
+    fn fill(stream: &mut TcpStream) -> usize {
+        let mut total = 0;
+        loop {
+            match stream.write(&[7; 1000]) {
+                Ok(count) => total += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return total,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn wait(what: &str, condition: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !condition() {
+            assert!(start.elapsed() < Duration::from_secs(20), "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn unsent_is_what_was_written_and_is_not_with_the_peer() {
+        for (address, only_v6) in [("127.0.0.1:0", true), ("[::1]:0", true), ("[::]:0", false)] {
+            let (mut near, mut far) = pair(address, only_v6);
+            assert_eq!(unsent_of(&near), 0, "{address}");
+            let total = fill(&mut near);
+            // What is not in the send queue is in the peer's receive queue.
+            let received = || {
+                let mut buffer = vec![0; total];
+                far.peek(&mut buffer).unwrap()
+            };
+            wait("the queues add up", || {
+                let before = unsent_of(&near);
+                before > 0 && received() + before as usize == total && before == unsent_of(&near)
+            });
+            near.shutdown(Shutdown::Write).unwrap();
+            assert!(unsent_of(&near) as usize + received() <= total);
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).unwrap();
+            assert_eq!(all.len(), total, "{address}");
+            wait("all is with the peer", || unsent_of(&near) == 0);
+        }
+    }
+
+    #[test]
+    fn nothing_is_unsent_once_the_connection_is_over() {
+        let (mut near, far) = pair("127.0.0.1:0", true);
+        let total = fill(&mut near);
+        assert!(total > 0 && unsent_of(&near) > 0);
+        SockRef::from(&far)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+        drop(far);
+        wait("the reset has come", || near.peer_addr().is_err());
+        assert_eq!(unsent_of(&near), 0);
+    }
+}
