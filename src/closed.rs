@@ -1,5 +1,6 @@
 //! Why a connection ended, and what it moved.
 
+use crate::errno::is_exhausted;
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::time::Duration;
@@ -172,19 +173,4 @@ impl From<io::Error> for End {
             error: Some(error),
         }
     }
-}
-
-/// True if a call failed because descriptors or memory ran out, so that the next call would fail too:
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM. The numbers are those of every Unix; ENOBUFS is Linux's or the
-/// BSDs'.
-pub(crate) fn is_exhausted(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    const ENOBUFS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
-        105
-    } else {
-        55
-    };
-    error.kind() == ErrorKind::OutOfMemory
-        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
 }

@@ -56,7 +56,7 @@
 //! - `cli` (default): the program.
 //!
 //! A library needs neither. With `default-features = false` the dependencies are mio, slab, log and
-//! socket2.
+//! socket2, and beneath them libc.
 
 #![cfg_attr(not(test), deny(clippy::unwrap_used))]
 
@@ -65,6 +65,7 @@ mod closed;
 mod common;
 mod config;
 mod connection;
+mod errno;
 pub mod frame;
 mod handler;
 mod id;

@@ -37,6 +37,8 @@ fn only_the_waist_names_the_system() {
             // The second speaks to the kernel about sockets, not on them.
             file if file.starts_with("sys/") => continue,
             "id" => &["mio::Token"],
+            // Error numbers, and nothing else of libc.
+            "errno" => &["libc::E"],
             "reactor/mailbox" => &["mio::Waker"],
             // Signals, as any embedder would watch them.
             "cli/signals" => &["doorkeeper::mio::"],
@@ -46,12 +48,28 @@ fn only_the_waist_names_the_system() {
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"))
         {
-            let names = line.contains("mio::") || line.contains("socket2::");
+            let names = ["mio::", "socket2::", "libc::"]
+                .iter()
+                .any(|name| line.contains(name));
             assert!(
                 !names || allowed.iter().any(|name| line.contains(name)),
                 "{file}: {line}"
             );
         }
+    }
+}
+
+/// They differ between systems, and on Linux between processors.
+#[test]
+fn no_error_number_is_written_by_hand() {
+    for (file, text) in sources("src") {
+        let by_hand = text.lines().find(|line| {
+            let name = line.trim_start().strip_prefix("const E");
+            name.is_some_and(|name| {
+                name.starts_with(|c: char| c.is_ascii_uppercase()) && name.contains(": i32")
+            })
+        });
+        assert_eq!(by_hand, None, "{file}");
     }
 }
 
@@ -90,7 +108,7 @@ fn services_and_the_command_line_see_the_public_api_only() {
 }
 
 #[test]
-fn the_library_depends_on_four_crates() {
+fn the_library_depends_on_four_crates_and_on_libc_beneath_them() {
     let args = [
         "tree",
         "--offline",
@@ -119,7 +137,7 @@ fn the_library_depends_on_four_crates() {
             .map(|line| line.split_whitespace().next().unwrap())
             .collect()
     };
-    assert_eq!(named("1"), ["log", "mio", "slab", "socket2"]);
+    assert_eq!(named("1"), ["libc", "log", "mio", "slab", "socket2"]);
     assert!(named("2").iter().all(|&name| name == "libc"), "{tree}");
     assert!(named("3").is_empty(), "{tree}");
 }

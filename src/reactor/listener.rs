@@ -2,8 +2,8 @@
 
 use super::sources::{Connection, Listener, Source};
 use super::{Reactor, guard};
-use crate::closed::is_exhausted;
 use crate::connection::Machine;
+use crate::errno::is_exhausted;
 use crate::handler::LoopOps;
 use crate::id::Id;
 use crate::observe::{Budget, Callback, Event, ListenerState, Returned};

@@ -2,6 +2,7 @@
 
 use super::{new_socket, sock_diag};
 use crate::config::ConnectOptions;
+use crate::errno::is_in_progress;
 use crate::observe::{Call, CallScope};
 use socket2::{SockRef, Socket};
 use std::io::{self, ErrorKind, Read, Write};
@@ -147,17 +148,6 @@ fn bind_local(socket: &Socket, local: SocketAddr) -> io::Result<()> {
             ),
             kind => io::Error::new(kind, format!("cannot bind to {local}: {error}")),
         })
-}
-
-/// The usual result of connect(2) on a nonblocking socket: EINPROGRESS (the number is Linux's or the
-/// BSDs'), or `WouldBlock` on Windows.
-fn is_in_progress(error: &io::Error) -> bool {
-    const EINPROGRESS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
-        115
-    } else {
-        36
-    };
-    error.kind() == ErrorKind::WouldBlock || cfg!(unix) && error.raw_os_error() == Some(EINPROGRESS)
 }
 
 fn count(result: &io::Result<usize>) -> usize {
