@@ -1,6 +1,7 @@
 //! Checks for the programs of the chapters, and for any other that prints its port: each runs the program as a black box, and
 //! says what it saw.
 
+pub mod answers;
 pub mod checks;
 pub mod diag;
 pub mod peer;

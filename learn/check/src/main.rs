@@ -1,6 +1,7 @@
 //! `check NN PROGRAM [ARGUMENT]...`: does this program do what chapter NN asks?
 
-use check::checks::{CHECKS, Check, Verdict};
+use check::answers::{QUESTIONS, Question};
+use check::checks::{CHECKS, Check, FIRST, Verdict};
 use check::program::Subject;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,6 +9,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 Usage: check NN PROGRAM [ARGUMENT]...     run the check of chapter NN on a program
+       check NN ANSWER                    the same of an answer, in chapters 02 to 04
+       check NN                           what the check of chapter NN asks
        check --all PROGRAM [ARGUMENT]...  run all checks, and show how far it is
        check --hint NN                    what to think of
 
@@ -31,11 +34,15 @@ fn main() -> ExitCode {
         ("--all", Some(_)) => all(&subject(rest)),
         ("--hint", Some(number)) => hint(number.to_str().unwrap_or_default()),
         (number, Some(word)) if word == "--hint" => hint(number),
-        (number, Some(_)) => match find(number) {
-            Some(check) => one(check, &subject(rest)),
+        (number, _) => match find(number) {
+            Some(chapter) if rest.is_empty() => explain(&chapter),
+            Some(Chapter::Check(check)) => one(check.chapter, &check.run(&subject(rest))),
+            Some(Chapter::Question(question)) => {
+                let answer = rest[0].to_string_lossy();
+                one(question.chapter, &question.judge(&answer))
+            }
             None => usage(),
         },
-        (_, None) => usage(),
     }
 }
 
@@ -44,16 +51,37 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-fn find(number: &str) -> Option<&'static Check> {
-    let chapter: u8 = number.parse().ok()?;
-    CHECKS.iter().find(|check| check.chapter == chapter)
+/// What a chapter has for its exercise.
+enum Chapter {
+    Check(&'static Check),
+    Question(&'static Question),
+}
+
+fn find(number: &str) -> Option<Chapter> {
+    let number: u8 = number.parse().ok()?;
+    let mut checks = [&FIRST].into_iter().chain(&CHECKS);
+    let mut questions = QUESTIONS.iter();
+    let question = questions.find(|question| question.chapter == number);
+    let check = checks.find(|check| check.chapter == number);
+    question
+        .map(Chapter::Question)
+        .or(check.map(Chapter::Check))
+}
+
+fn explain(chapter: &Chapter) -> ExitCode {
+    match chapter {
+        Chapter::Check(check) => println!("{:02} {}", check.chapter, check.title),
+        Chapter::Question(question) => println!("{:02} {}", question.chapter, question.asks),
+    }
+    ExitCode::SUCCESS
 }
 
 fn hint(number: &str) -> ExitCode {
-    let Some(check) = find(number) else {
-        return usage();
-    };
-    println!("{:02} {}\n{}", check.chapter, check.title, check.hint);
+    match find(number) {
+        Some(Chapter::Check(check)) => println!("{}", check.hint),
+        Some(Chapter::Question(question)) => println!("{}", question.hint),
+        None => return usage(),
+    }
     ExitCode::SUCCESS
 }
 
@@ -78,13 +106,12 @@ fn step(word: &OsString) -> Option<PathBuf> {
     files.map(|file| file.path()).find(is_step)
 }
 
-fn one(check: &Check, subject: &Subject) -> ExitCode {
-    let verdict = check.run(subject);
-    println!("{:02} {verdict}", check.chapter);
+fn one(chapter: u8, verdict: &Verdict) -> ExitCode {
+    println!("{chapter:02} {verdict}");
     if let Verdict::Fail(_) = verdict {
-        println!("For a hint: check --hint {:02}", check.chapter);
+        println!("For a hint: check --hint {chapter:02}");
     }
-    status(&verdict)
+    status(verdict)
 }
 
 fn all(subject: &Subject) -> ExitCode {

@@ -1,5 +1,6 @@
-//! The checks of chapters 05 to 15.
+//! The checks of chapters 05 to 15, and that of 01.
 
+mod c01_call_order;
 mod c05_the_loop;
 mod c06_drain_accept;
 mod c07_drain_peer;
@@ -49,7 +50,10 @@ pub struct Check {
     run: fn(&Subject) -> Verdict,
 }
 
-/// Every check, in the order of the chapters.
+/// The check of chapter 01. It is not about a loop yet, so no step passes it.
+pub const FIRST: Check = c01_call_order::CHECK;
+
+/// The checks of the ladder, in the order of the chapters.
 pub const CHECKS: [Check; 11] = [
     c05_the_loop::CHECK,
     c06_drain_accept::CHECK,
