@@ -5,12 +5,14 @@ mod common;
 
 use async_io::{Async, Timer};
 use common::{
-    Echo, NOW, PATIENCE, alone, client, descriptors, echo, listen, loopback, reactor, turn_until,
+    Echo, NOW, PATIENCE, alone, blocking_listener, client, descriptors, echo, limited, listen,
+    loopback, reactor, read_exactly, turn_until,
 };
 use doorkeeper::mio::event::Source;
 use doorkeeper::mio::net::UnixStream;
 use doorkeeper::mio::{Interest, Registry, Token};
 use doorkeeper::{Closed, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
+use socket2::{Domain, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -409,6 +411,80 @@ fn in_an_async_io_loop_nothing_is_late_and_nothing_spins() {
         let over = async { limit.map_or_else(Timer::never, Timer::after).await > Instant::now() };
         async_io::block_on(futures_lite::future::or(readable, over))
     });
+}
+
+/// A duplicate keeps a registration of the poller alive (epoll(7), question 6).
+#[test]
+fn a_listener_is_adopted_again_from_a_duplicate_and_a_closed_one_has_no_events() {
+    let (mut reactor, (own, address)) = (reactor(), blocking_listener());
+    for round in 1..=3 {
+        let duplicate = own.try_clone().unwrap();
+        let id = reactor.adopt_listener(duplicate, |_| Some(Echo)).unwrap();
+        let visitor = client(address);
+        turn_until(&mut reactor, |reactor| reactor.stats().accepted == round);
+        drop(visitor);
+        reactor.close(id);
+        turn_until(&mut reactor, |reactor| {
+            reactor.stats().open == 0 && reactor.local_addr(id).is_err()
+        });
+    }
+    let _waiting = client(address);
+    assert!(own.accept().is_ok());
+    assert_eq!(events_of_a_turn(&mut reactor), 0);
+}
+
+#[test]
+fn a_stream_is_adopted_again_from_a_duplicate_and_a_closed_one_has_no_events() {
+    let (mut reactor, (listener, address)) = (reactor(), blocking_listener());
+    let own = client(address);
+    let mut peer = limited(listener.accept().unwrap().0);
+    for round in 1..=3 {
+        let id = reactor
+            .adopt_stream(own.try_clone().unwrap(), Echo)
+            .unwrap();
+        peer.write_all(b"echo").unwrap();
+        turn_until(&mut reactor, |reactor| {
+            reactor.stats().bytes_sent == 4 * round
+        });
+        assert_eq!(read_exactly(&mut peer, 4), b"echo");
+        reactor.close(id);
+        turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    }
+    peer.write_all(b"more").unwrap();
+    let mut seen = [0; 4];
+    while own.peek(&mut seen).unwrap_or(0) < 4 {}
+    assert_eq!(events_of_a_turn(&mut reactor), 0);
+}
+
+/// How many events a turn finds that does not sleep.
+fn events_of_a_turn(reactor: &mut Reactor) -> u64 {
+    let before = reactor.stats().events;
+    reactor.turn(NOW).unwrap();
+    reactor.stats().events - before
+}
+
+#[test]
+fn a_socket_that_does_not_listen_is_not_adopted() {
+    let bound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    bound.bind(&loopback().into()).unwrap();
+    let stream = Socket::from(client(blocking_listener().1));
+    let datagrams = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+    for socket in [bound, stream, datagrams] {
+        let (mut reactor, kept) = (reactor(), Rc::new(()));
+        let held = Rc::clone(&kept);
+        let service = move |_| {
+            let _ = &held;
+            Some(Echo)
+        };
+        let error = reactor.adopt_listener(socket.into(), service).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert_eq!(
+            error.to_string(),
+            "the socket does not listen: call listen(2) before it is adopted"
+        );
+        assert_eq!(Rc::strong_count(&kept), 1);
+        reactor.turn(NOW).unwrap();
+    }
 }
 
 #[test]

@@ -132,6 +132,25 @@ fn a_message_of_one_client_takes_three_system_calls() {
     assert!(others < 10, "{calls:?}");
 }
 
+/// The poller forgets a socket that is closed, so it is not asked to.
+#[test]
+fn a_connection_costs_one_call_for_the_poller() {
+    if !have("strace") {
+        return;
+    }
+    let calls = count_calls(|address| {
+        for _ in 0..100 {
+            assert_eq!(echo(&mut client(address), b"x"), b"x");
+        }
+    });
+    assert_eq!(
+        calls.get("accept4").map(|&count| count >= 100),
+        Some(true),
+        "{calls:?}"
+    );
+    assert_eq!(calls.get("epoll_ctl"), Some(&100), "{calls:?}");
+}
+
 #[test]
 fn messages_of_many_clients_share_one_epoll_wait() {
     if !have("strace") {

@@ -89,8 +89,13 @@ impl Reactor {
     /// Takes over a socket that listens already, such as one from a supervisor or a systemd socket
     /// unit. It is made nonblocking, and TCP_NODELAY is set. Its backlog stays what it was.
     ///
+    /// The caller may keep a duplicate of the descriptor: clients can then connect after this one is
+    /// closed, and the duplicate can be adopted in its turn. Both share the nonblocking mode.
+    ///
     /// # Errors
-    /// Those of fcntl(2), setsockopt(2) and the poller.
+    /// `InvalidInput` if the socket does not listen (SO_ACCEPTCONN,
+    /// [socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html); checked on Linux, Android and
+    /// FreeBSD); those of getsockopt(2), fcntl(2), setsockopt(2) and the poller.
     pub fn adopt_listener(
         &mut self,
         listener: std::net::TcpListener,
@@ -153,6 +158,10 @@ impl Reactor {
     }
 
     /// Takes over a stream that is connected already. It is made nonblocking, and TCP_NODELAY is set.
+    ///
+    /// The caller may keep a duplicate of the descriptor. The peer then still hears the end of the
+    /// output that [`finish`](crate::Context::finish) and [`half_close`](crate::Context::half_close)
+    /// send (shutdown(2)), but a close or a reset reaches it only when the duplicate is closed too.
     ///
     /// # Errors
     /// `NotConnected` if it is not connected; those of fcntl(2), setsockopt(2) and the poller. The

@@ -141,7 +141,7 @@ impl Reactor {
             socket.reset_on_close();
         }
         self.finish_close(id, peer, Some(&socket), handler, &closed);
-        socket.close(self.common.scope(id));
+        socket.close(&self.poller, self.common.scope(id));
     }
 
     /// Frees the slot, counts, and calls `on_close`, whose context reaches the loop but nothing of the

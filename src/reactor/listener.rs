@@ -202,7 +202,7 @@ impl Reactor {
             queued: self.sources.queued(),
         });
         let Some(Some(handler)) = opened else {
-            socket.close(self.common.scope(self.sources.next_id()));
+            socket.close(&self.poller, self.common.scope(self.sources.next_id()));
             self.stats.turned_away += 1;
             return match opened {
                 None => self.count_panic("a service"),
@@ -249,7 +249,7 @@ impl Reactor {
         let Listener {
             socket, service, ..
         } = listener;
-        socket.close(self.common.scope(id));
+        socket.close(&self.poller, self.common.scope(id));
         log::info!("listener {id} closed");
         self.deadlines.disarm(id.slot());
         self.sources.retire(id);

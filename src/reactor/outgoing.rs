@@ -149,7 +149,7 @@ impl Reactor {
             &closed,
         );
         if let Some(socket) = socket {
-            socket.close(self.common.scope(id));
+            socket.close(&self.poller, self.common.scope(id));
         }
     }
 }

@@ -1,15 +1,18 @@
 //! A listening socket.
 
-use super::{TcpStream, new_socket, sock_diag};
+use super::{Origin, Poller, TcpStream, new_socket, sock_diag};
 use crate::config::ListenOptions;
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Call, CallScope, Overflows};
 use socket2::SockRef;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 #[derive(Debug)]
-pub(crate) struct TcpListener(pub(super) mio::net::TcpListener);
+pub(crate) struct TcpListener {
+    pub(super) socket: mio::net::TcpListener,
+    origin: Origin,
+}
 
 impl TcpListener {
     /// socket → bind → listen. A new socket option for accepted connections belongs here if they
@@ -31,15 +34,25 @@ impl TcpListener {
         scope.report(|| Call::Bind { address }, socket.bind(&address.into()))?;
         let backlog = options.backlog;
         scope.report(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
-        Ok(TcpListener(mio::net::TcpListener::from_std(socket.into())))
+        Ok(TcpListener {
+            socket: mio::net::TcpListener::from_std(socket.into()),
+            origin: Origin::MadeHere,
+        })
     }
 
     /// Takes over a listening socket. Supervisors pass blocking ones, on which accept(2) would block
-    /// the loop.
+    /// the loop. On one that does not listen accept(2) would fail for ever.
     pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+        if !is_listening(&listener)? {
+            let message = "the socket does not listen: call listen(2) before it is adopted";
+            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+        }
         listener.set_nonblocking(true)?;
         SockRef::from(&listener).set_tcp_nodelay(true)?;
-        Ok(TcpListener(mio::net::TcpListener::from_std(listener)))
+        Ok(TcpListener {
+            socket: mio::net::TcpListener::from_std(listener),
+            origin: Origin::Adopted,
+        })
     }
 
     /// accept(2): takes the first connection of the accept queue. Its socket is nonblocking and
@@ -50,9 +63,9 @@ impl TcpListener {
         scope: CallScope<'_>,
     ) -> io::Result<(TcpStream, SocketAddr)> {
         let result = self
-            .0
+            .socket
             .accept()
-            .map(|(stream, peer)| (TcpStream(stream), peer));
+            .map(|(stream, peer)| (TcpStream::made_here(stream), peer));
         let accepted = result.as_ref().ok().map(|&(_, peer)| (peer, next));
         scope.notify(|| Call::Accept { accepted }, || result.as_ref().map(|_| 0));
         result
@@ -60,22 +73,31 @@ impl TcpListener {
 
     /// listen(2) again, which changes the backlog of a socket that listens already.
     pub(crate) fn set_backlog(&self, backlog: u32, scope: CallScope<'_>) -> io::Result<()> {
-        let listener = SockRef::from(&self.0);
+        let listener = SockRef::from(&self.socket);
         scope.report(|| Call::Listen { backlog }, listener.listen(clamp(backlog)))
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     pub(crate) fn accept_queue(&self) -> Option<AcceptQueue> {
-        sock_diag::accept_queue(SockRef::from(&self.0))
+        sock_diag::accept_queue(SockRef::from(&self.socket))
     }
 
-    pub(crate) fn close(self, scope: CallScope<'_>) {
+    pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
+        poller.remove_adopted(&mut self.socket, self.origin);
         drop(self);
         scope.notify(|| Call::Close, || Ok(0));
     }
+}
+
+/// SO_ACCEPTCONN (socket(7)), where socket2 can ask for it.
+fn is_listening(listener: &std::net::TcpListener) -> io::Result<bool> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+    return SockRef::from(listener).is_listener();
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+    return listener.local_addr().map(|_| true);
 }
 
 fn clamp(backlog: u32) -> i32 {

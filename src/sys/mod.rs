@@ -18,6 +18,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
 
+/// Who made a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// This reactor, which has the only descriptor.
+    MadeHere,
+    /// Other code, which may have a duplicate.
+    Adopted,
+}
+
 /// socket(2). The socket is nonblocking before anything else is done with it.
 fn new_socket(address: SocketAddr, scope: CallScope<'_>) -> io::Result<Socket> {
     let result = Socket::new(

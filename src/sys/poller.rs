@@ -1,6 +1,6 @@
 //! The poller: edge-triggered epoll on Linux, kqueue on the BSDs and macOS.
 
-use super::{EventSource, Interest, TcpListener, TcpStream};
+use super::{EventSource, Interest, Origin, TcpListener, TcpStream};
 use crate::id::{Id, WAKER};
 use crate::readiness::Readiness;
 use mio::event::Event;
@@ -60,18 +60,18 @@ impl Poller {
     }
 
     pub(crate) fn add_listener(&self, listener: &mut TcpListener, id: Id) -> io::Result<()> {
-        self.add(&mut listener.0, Interest::READABLE, id)
+        self.add(&mut listener.socket, Interest::READABLE, id)
     }
 
     /// Does not ask for write readiness, because a new socket is writable and that event would wake
     /// the loop for nothing.
     pub(crate) fn add_stream(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.add(&mut stream.0, input(), id)
+        self.add(&mut stream.socket, input(), id)
     }
 
     /// Asks for write readiness, which reports the result of a connection attempt (connect(2)).
     pub(crate) fn add_connecting(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.add(&mut stream.0, input() | Interest::WRITABLE, id)
+        self.add(&mut stream.socket, input() | Interest::WRITABLE, id)
     }
 
     pub(crate) fn add(
@@ -81,6 +81,17 @@ impl Poller {
         id: Id,
     ) -> io::Result<()> {
         self.poll.registry().register(source, id.token(), interest)
+    }
+
+    /// close(2) of the last descriptor of a socket ends its registration (epoll(7), question 6), so
+    /// nothing is done for a socket that this reactor made. Of an adopted one other code may have a
+    /// duplicate, which keeps the registration.
+    pub(super) fn remove_adopted(&self, source: &mut impl EventSource, origin: Origin) {
+        if origin == Origin::Adopted {
+            if let Err(error) = self.remove(source) {
+                log::debug!("deregistering an adopted socket: {error}");
+            }
+        }
     }
 
     pub(crate) fn remove(&self, source: &mut impl EventSource) -> io::Result<()> {
@@ -94,7 +105,7 @@ impl Poller {
         let interest = input() | Interest::WRITABLE;
         self.poll
             .registry()
-            .reregister(&mut stream.0, id.token(), interest)
+            .reregister(&mut stream.socket, id.token(), interest)
     }
 }
 

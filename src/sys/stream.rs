@@ -1,6 +1,6 @@
 //! A connection's socket.
 
-use super::{new_socket, sock_diag};
+use super::{Origin, Poller, new_socket, sock_diag};
 use crate::config::ConnectOptions;
 use crate::errno::is_in_progress;
 use crate::observe::{Call, CallScope};
@@ -9,12 +9,19 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-/// It is not deregistered from the poller, because close(2) of the last descriptor does that
-/// (epoll(7), question 6) and the call is saved.
 #[derive(Debug)]
-pub(crate) struct TcpStream(pub(super) mio::net::TcpStream);
+pub(crate) struct TcpStream {
+    pub(super) socket: mio::net::TcpStream,
+    origin: Origin,
+}
 
 impl TcpStream {
+    /// A socket that accept(2) or socket(2) returned to this reactor.
+    pub(super) fn made_here(socket: mio::net::TcpStream) -> TcpStream {
+        let origin = Origin::MadeHere;
+        TcpStream { socket, origin }
+    }
+
     /// socket → [bind →] connect. The attempt has begun when this returns; write readiness reports its
     /// result.
     pub(crate) fn connect(
@@ -32,31 +39,36 @@ impl TcpStream {
             Err(error) if is_in_progress(&error) => {}
             result => result?,
         }
-        Ok(TcpStream(mio::net::TcpStream::from_std(socket.into())))
+        Ok(TcpStream::made_here(mio::net::TcpStream::from_std(
+            socket.into(),
+        )))
     }
 
     /// Takes over a connected socket.
     pub(crate) fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(TcpStream(mio::net::TcpStream::from_std(stream)))
+        Ok(TcpStream {
+            socket: mio::net::TcpStream::from_std(stream),
+            origin: Origin::Adopted,
+        })
     }
 
     /// The result of a connection attempt, or a pending error: SO_ERROR (socket(7)), which is cleared.
     pub(crate) fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
         let result = self
-            .0
+            .socket
             .take_error()
             .and_then(|error| error.map_or(Ok(()), Err));
         scope.report(|| Call::SocketError, result)
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.socket.peer_addr()
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
 
     #[inline]
@@ -64,7 +76,7 @@ impl TcpStream {
         if scope.observation.is_observed() {
             self.read_observed(buffer, scope)
         } else {
-            (&self.0).read(buffer)
+            (&self.socket).read(buffer)
         }
     }
 
@@ -75,14 +87,14 @@ impl TcpStream {
         if scope.observation.is_observed() {
             self.write_observed(bytes, scope)
         } else {
-            (&self.0).write(bytes)
+            (&self.socket).write(bytes)
         }
     }
 
     /// Out of line, so that it costs nothing while there is no observer.
     #[cold]
     fn read_observed(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
-        let result = (&self.0).read(buffer);
+        let result = (&self.socket).read(buffer);
         let bytes = scope.observation.shown(&buffer[..count(&result)]);
         scope.notify(
             || Call::Read {
@@ -96,7 +108,7 @@ impl TcpStream {
 
     #[cold]
     fn write_observed(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
-        let result = (&self.0).write(bytes);
+        let result = (&self.socket).write(bytes);
         let shown = scope.observation.shown(&bytes[..count(&result)]);
         scope.notify(
             || Call::Write {
@@ -110,7 +122,7 @@ impl TcpStream {
 
     /// Ends this side's output with a FIN (shutdown(2)).
     pub(crate) fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
-        scope.report(|| Call::Shutdown, self.0.shutdown(Shutdown::Write))
+        scope.report(|| Call::Shutdown, self.socket.shutdown(Shutdown::Write))
     }
 
     /// How many bytes the kernel still holds of what was written: not sent, or not acknowledged by the
@@ -119,17 +131,18 @@ impl TcpStream {
     /// of descriptors, or sock_diag(7) is not allowed. It takes seven system calls.
     #[expect(dead_code, reason = "the end of a lingering connection is to ask it")]
     pub(crate) fn unsent(&self) -> Option<u32> {
-        sock_diag::unsent(SockRef::from(&self.0))
+        sock_diag::unsent(SockRef::from(&self.socket))
     }
 
     /// Makes the following close a reset: SO_LINGER with a time of zero (socket(7)).
     pub(crate) fn reset_on_close(&self) {
-        if let Err(error) = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)) {
             log::debug!("SO_LINGER: {error}");
         }
     }
 
-    pub(crate) fn close(self, scope: CallScope<'_>) {
+    pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
+        poller.remove_adopted(&mut self.socket, self.origin);
         drop(self);
         scope.notify(|| Call::Close, || Ok(0));
     }
