@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{PATIENCE, Program, client, echo, have, read_all, read_exactly};
+use common::{
+    PATIENCE, Program, client, cpu_time, echo, have, read_all, read_exactly, send_until_full,
+    temporary,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::SockRef;
@@ -289,11 +292,28 @@ fn a_refused_connect_is_narrated() {
     assert_story(&story[..4], &wanted);
 }
 
+/// The lines of strace's output, each call on one line. If another thread has a call in between,
+/// strace splits the line at `<unfinished ...>` and `<... NAME resumed>`.
+fn whole_lines(trace: &str) -> Vec<String> {
+    let (mut begun, mut lines) = (HashMap::new(), Vec::new());
+    for line in trace.lines() {
+        let (thread, call) = line.split_once(' ').unwrap();
+        if let Some(begin) = call.strip_suffix(" <unfinished ...>") {
+            begun.insert(thread, begin);
+        } else if let Some((_, end)) = call.split_once(" resumed>") {
+            lines.push(format!("{thread} {}{end}", begun.remove(thread).unwrap()));
+        } else {
+            lines.push(line.to_string());
+        }
+    }
+    lines
+}
+
 /// The calls on internet sockets in the output of strace: each with its result, without
 /// descriptors.
 fn traced(trace: &str) -> Vec<String> {
     let (mut ours, mut calls) = (HashSet::new(), Vec::new());
-    for line in trace.lines() {
+    for line in whole_lines(trace) {
         let Some((call, result)) = line.rsplit_once(" = ") else {
             continue;
         };
@@ -498,30 +518,26 @@ fn a_blocked_reader_of_the_story_stalls_nobody_and_learns_how_many_lines_are_lef
     }
     let late = resident();
     assert!(late < early + 1024, "grew from {early} to {late} KiB");
-    // When it reads again, a line says how many lines are missing there.
+    // When it reads again, a line says how many lines are missing there, and the story goes on.
     let reader = std::thread::spawn(move || {
         let (mut text, mut piece) = (String::new(), [0; 4096]);
-        while !text.contains("lines left out") {
+        loop {
             let count = stderr.read(&mut piece).unwrap();
             assert!(count > 0, "no line counts them");
             text.push_str(&String::from_utf8_lossy(&piece[..count]));
+            let goes_on = |(_, after): (&str, &str)| after.contains("read(65536) = 5");
+            if text.split_once(" lines left out").is_some_and(goes_on) {
+                return text;
+            }
         }
-        text
     });
     while !reader.is_finished() {
         assert_eq!(echo(&mut stream, b"hello"), b"hello");
         assert!(start.elapsed() < 4 * PATIENCE);
     }
     let text = reader.join().unwrap();
-    let left_out: usize = text
-        .split(" lines left out")
-        .next()
-        .unwrap()
-        .rsplit('(')
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let before = text.split(" lines left out").next().unwrap();
+    let left_out: usize = before.rsplit('(').next().unwrap().parse().unwrap();
     assert!(left_out > 60_000, "{left_out}");
 }
 
@@ -554,6 +570,77 @@ fn a_signal_logs_a_table_of_everything() {
     terminate(&program);
 }
 
+/// Bytes that wait come before bytes that have moved: one client has moved less, and does not read.
+#[test]
+fn the_table_puts_what_waits_first() {
+    let mut program = Program::start(&[], &["echo=127.0.0.1:0"], "info", 1);
+    let address = program.listening[0].1;
+    let (mut mute, mut busy) = (client(address), client(address));
+    let block = vec![b'x'; 1 << 16];
+    let moved = send_until_full(&mut mute, &block);
+    for _ in 0..=2 * moved / block.len() {
+        assert_eq!(echo(&mut busy, &block), block);
+    }
+    kill_process(Pid::from_child(&program.child), Signal::USR1).unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap());
+    let mut table = String::new();
+    while !table.contains("0 connected") {
+        assert!(log.read_line(&mut table).unwrap() > 0, "{table}");
+    }
+    let row = |stream: &TcpStream| {
+        let peer = stream.local_addr().unwrap().to_string();
+        table.lines().position(|line| line.contains(&peer)).unwrap()
+    };
+    assert!(row(&mute) < row(&busy), "{table}");
+}
+
+/// Every line is an object, whatever it is about, and says which connection it is about.
+#[test]
+fn the_json_of_a_story_is_json() {
+    let args = ["echo=127.0.0.1:0", "--narrate=json", "--max-connections=1"];
+    let mut program = Program::start(&[], &args, "off", 1);
+    let mut stream = client(program.listening[0].1);
+    assert_eq!(echo(&mut stream, b"hello"), b"hello");
+    let waiting = client(program.listening[0].1);
+    let mut stderr = BufReader::new(program.stderr.take().unwrap());
+    let mut lines: Vec<Value> = Vec::new();
+    let mut until = |wanted: fn(&Value) -> bool| {
+        while !lines.last().is_some_and(wanted) {
+            let mut line = String::new();
+            assert!(stderr.read_line(&mut line).unwrap() > 0, "{lines:?}");
+            lines.push(serde_json::from_str(&line).unwrap());
+        }
+    };
+    until(|line| line["depth"] == 1 && line["limit"] == 1024);
+    drop(waiting);
+    drop(stream);
+    until(|line| line["listener"] == "accepting");
+    terminate(&program);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    lines.extend(rest.lines().map(|line| serde_json::from_str(line).unwrap()));
+    assert!(
+        lines
+            .iter()
+            .all(|line| line["at"].is_f64() && line["id"].is_string())
+    );
+    let states: Vec<&str> = lines
+        .iter()
+        .filter_map(|line| line["listener"].as_str())
+        .collect();
+    assert_eq!((states[0], states[1]), ("full", "accepting"), "{states:?}");
+    assert_eq!(states.last(), Some(&"shutting down"), "{states:?}");
+    // A connection is called by one name, from its accept on.
+    let find = |call: &str| {
+        let is_it = |line: &&Value| line["call"] == call && line["result"].is_u64();
+        lines.iter().find(is_it).unwrap()
+    };
+    let (accept, read) = (find("accept"), find("read"));
+    assert_eq!(accept["connection"], read["id"]);
+    assert_ne!(accept["id"], read["id"]);
+    assert_eq!(find("listen")["id"], accept["id"]);
+}
+
 #[test]
 fn bytes_of_a_peer_do_not_reach_the_terminal() {
     let mut narrated = Narrated::serve(&["echo=127.0.0.1:0", "--narrate"]);
@@ -565,4 +652,36 @@ fn bytes_of_a_peer_do_not_reach_the_terminal() {
         !story.contains("secret") && !story.contains(|c: char| c.is_control()),
         "{story:?}"
     );
+}
+
+/// What a server with six listeners costs for so many requests of one client, in seconds of CPU.
+fn cost(options: &[&str]) -> f64 {
+    let names = ["echo", "discard", "daytime", "qotd", "chargen", "time"];
+    let services = names.map(|name| format!("{name}=127.0.0.1:0"));
+    let mut args: Vec<&str> = services.iter().map(String::as_str).collect();
+    args.extend(options);
+    let mut program = Program::start(&[], &args, "error", 6);
+    let mut stderr = program.stderr.take().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
+    let mut stream = client(program.address("echo"));
+    for _ in 0..5000 {
+        assert_eq!(echo(&mut stream, b"hello"), b"hello");
+    }
+    cpu_time(program.pid())
+}
+
+/// A look at the accept queue of each listener in each turn would cost many times the rest.
+#[test]
+fn a_narrated_and_traced_server_costs_a_few_times_a_plain_one() {
+    let path = temporary("cost");
+    let plain = cost(&[]);
+    for options in [
+        &["--narrate"][..],
+        &["--narrate=json"],
+        &["--trace", path.to_str().unwrap()],
+    ] {
+        let observed = cost(options);
+        assert!(observed < 20.0 * plain, "{options:?}: {observed}, {plain}");
+    }
+    std::fs::remove_file(path).unwrap();
 }

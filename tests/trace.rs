@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PATIENCE, Program, alone, client, echo, have, read_all};
+use common::{PATIENCE, Program, alone, client, echo, have, read_all, send_until_full};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -172,6 +172,35 @@ fn a_trace_shows_turns_callbacks_connections_and_accept_queues() {
             .any(|event| event["name"] == room.as_str() && event["args"]["value"] == 1)
     );
     assert!(count(&events, "pending output", "C") > 0);
+}
+
+/// Output that a client does not read is a curve above zero.
+#[test]
+fn a_trace_shows_output_that_waits() {
+    let file = File::new("pending");
+    let args = [
+        "echo=127.0.0.1:0",
+        "--trace",
+        file.0.to_str().unwrap(),
+        "--shutdown-timeout=0s",
+    ];
+    let mut program = Program::serve(&args);
+    let mut mute = client(program.address("echo"));
+    send_until_full(&mut mute, &[b'x'; 1 << 16]);
+    // Something happens, and more than a sum's interval later.
+    let start = Instant::now();
+    while start.elapsed() < std::time::Duration::from_millis(50) {
+        talk(&program);
+    }
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    assert!(program.wait().success());
+    let events = events(&file.0);
+    let most = events
+        .iter()
+        .filter(|event| event["name"] == "pending output")
+        .map(|event| event["args"]["value"].as_u64().unwrap())
+        .max();
+    assert!(most.unwrap() > 1000, "{most:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod args;
 mod bench;
 mod connect;
 mod descriptors;
+mod json;
 mod logging;
 mod observe;
 mod output;

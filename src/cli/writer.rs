@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// left out.
 const LAST_WORD: Duration = Duration::from_millis(200);
 
+/// How long the thread waits for more lines after the first.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// When the end of the program stops waiting. The first call begins the end.
 fn end_of_patience() -> Instant {
     static DEADLINE: OnceLock<Instant> = OnceLock::new();
@@ -52,6 +55,8 @@ struct State {
     left_out_line: LeftOut,
     /// The thread holds lines that are not written yet.
     is_writing: bool,
+    /// Someone waits until everything is written.
+    is_urgent: bool,
     /// The thread waits for lines.
     is_waiting: bool,
     /// The thread has met the deadline before it wrote everything.
@@ -81,6 +86,7 @@ impl Shared {
         self.changed.notify_all();
         loop {
             if !state.queue.is_empty() {
+                state = self.gather(state);
                 state.is_writing = true;
                 return Some(Batch {
                     lines: std::mem::take(&mut state.queue),
@@ -96,6 +102,19 @@ impl Shared {
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
             state.is_waiting = false;
+        }
+    }
+
+    /// Waits a moment for more lines, because it costs as much to wake the thread for one as for many.
+    fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let begin = Instant::now();
+        loop {
+            let left = GATHER.saturating_sub(begin.elapsed());
+            if left.is_zero() || state.is_urgent || state.deadline.is_some() {
+                return state;
+            }
+            let waited = self.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -195,6 +214,7 @@ impl Writer {
             left_out: 0,
             left_out_line: left_out,
             is_writing: false,
+            is_urgent: false,
             is_waiting: false,
             is_cut: false,
             error: None,
@@ -253,6 +273,8 @@ impl Writer {
 
     fn wait_until(&self, deadline: Instant) -> bool {
         let mut state = self.0.lock();
+        state.is_urgent = true;
+        self.0.changed.notify_all();
         while !state.queue.is_empty() || state.is_writing {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -261,6 +283,7 @@ impl Writer {
             let waited = self.0.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        state.is_urgent = false;
         !state.is_cut
     }
 

@@ -31,8 +31,46 @@ pub(crate) struct Observation {
 /// The default limit of a trace's size: 64 MiB.
 const TRACE_MAX: u64 = 64 << 20;
 
-/// Interval of the trace's sum of pending output: it takes a look at every connection.
+/// Least time between two sums of pending output: each takes a look at every connection.
 const SUM_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The share of the time that samples may take, and the time that they may take at once after a
+/// pause, in seconds. So a quiet loop is sampled exactly, and a busy one is not slowed down.
+const SHARE: f64 = 0.1;
+const BURST: f64 = 0.05;
+
+/// How much time samples may take. Time passed adds to it, and samples use it.
+struct Budget {
+    seconds: f64,
+    updated: Instant,
+}
+
+impl Budget {
+    fn new() -> Budget {
+        Budget {
+            seconds: BURST,
+            updated: Instant::now(),
+        }
+    }
+
+    /// When there is time for a sample; now or some time past if there is.
+    fn due(&self) -> Instant {
+        let missing = (-self.seconds / SHARE).max(0.0);
+        self.updated + Duration::from_secs_f64(missing)
+    }
+
+    fn is_due(&self) -> bool {
+        Instant::now() >= self.due()
+    }
+
+    /// A sample has taken the time from `begin` until now.
+    fn spend(&mut self, begin: Instant) {
+        let now = Instant::now();
+        let earned = (now - self.updated).as_secs_f64() * SHARE;
+        self.seconds = (self.seconds + earned).min(BURST) - (now - begin).as_secs_f64();
+        self.updated = now;
+    }
+}
 
 /// The observers of a loop.
 pub(crate) struct Observers {
@@ -41,8 +79,9 @@ pub(crate) struct Observers {
     tracer: Option<Writer>,
     /// The accept queues as last seen.
     queues: BTreeMap<Id, AcceptQueue>,
-    /// When pending output was last summed.
-    summed: Option<Instant>,
+    budget: Budget,
+    /// When pending output is summed next.
+    sum_at: Instant,
 }
 
 /// Notifies several observers.
@@ -84,7 +123,8 @@ impl Observation {
             narrator,
             tracer,
             queues: BTreeMap::new(),
-            summed: None,
+            budget: Budget::new(),
+            sum_at: start,
         }))
     }
 }
@@ -114,6 +154,16 @@ fn run_until(reactor: &mut Reactor, until: Instant) -> io::Result<()> {
     }
 }
 
+/// Waits until the reactor has an event, or until this time.
+fn wait(reactor: &Reactor, due: Option<Instant>) -> io::Result<()> {
+    let left = due.map(|due| due.saturating_duration_since(Instant::now()));
+    let left = left.and_then(|left| Timespec::try_from(left).ok());
+    match poll(&mut [PollFd::new(reactor, PollFlags::IN)], left.as_ref()) {
+        Err(error) if error != Errno::INTR => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Consumes a stop as `Reactor::run` does at its end, so that it does not stop a later run.
 fn consume_stop(reactor: &mut Reactor) -> io::Result<()> {
     if reactor.is_done() {
@@ -133,28 +183,35 @@ impl Observers {
         listeners: &[(Id, SocketAddr)],
         until: Option<Instant>,
     ) -> io::Result<()> {
+        // A turn has run since the last sample, so the sample may be out of date.
+        let mut is_stale = true;
         while !reactor.is_done() && until.is_none_or(|until| Instant::now() < until) {
-            self.sample(reactor, listeners);
-            let due = reactor.next_deadline().into_iter().chain(until).min();
-            let left = due.map(|due| due.saturating_duration_since(Instant::now()));
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
-            match poll(&mut [PollFd::new(&*reactor, PollFlags::IN)], left.as_ref()) {
-                Err(error) if error != Errno::INTR => return Err(error.into()),
-                _ => {}
+            let sample_at = is_stale.then_some(self.budget.due());
+            let due = reactor.next_deadline().into_iter().chain(until);
+            wait(reactor, due.chain(sample_at).min())?;
+            let is_due = self.budget.is_due();
+            if is_due {
+                self.sample_queues(reactor, listeners);
             }
-            self.sample(reactor, listeners);
             reactor.turn(Some(Duration::ZERO))?;
+            // A queue that held someone is shown empty before its connections go on.
+            if is_due && self.queues.values().any(|queue| queue.depth > 0) {
+                self.sample_queues(reactor, listeners);
+            }
+            is_stale = !is_due;
+            self.sum_pending_output(reactor);
         }
         consume_stop(reactor)
     }
 
-    fn sample(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
+    fn sample_queues(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
+        let begin = Instant::now();
         for &(id, address) in listeners {
             if let Some(queue) = reactor.accept_queue(id) {
                 self.sample_queue(id, address, queue);
             }
         }
-        self.sum_pending_output(reactor);
+        self.budget.spend(begin);
     }
 
     fn sample_queue(&mut self, id: Id, address: SocketAddr, queue: AcceptQueue) {
@@ -173,16 +230,16 @@ impl Observers {
     }
 
     fn sum_pending_output(&mut self, reactor: &Reactor) {
-        let is_due = self
-            .summed
-            .is_none_or(|summed| summed.elapsed() >= SUM_INTERVAL);
+        let begin = Instant::now();
+        let is_due = begin >= self.sum_at && self.budget.is_due();
         let Some(writer) = self.tracer.as_ref().filter(|_| is_due) else {
             return;
         };
-        self.summed = Some(Instant::now());
         let snapshot = reactor.snapshot();
         let pending: usize = snapshot.connections.iter().map(|one| one.pending_out).sum();
         trace::counter(writer, self.start, "pending output", pending as u64);
+        self.sum_at = begin + SUM_INTERVAL;
+        self.budget.spend(begin);
     }
 }
 

@@ -1,10 +1,11 @@
 //! The story of each connection as it happens: one line a system call, in the order of the calls.
 
+use super::super::json::Json::{self, Float, Integer, Object, Text};
 use super::super::output;
 use super::super::writer::{LeftOut, Writer};
 use super::calls::{self, CallResult, Words};
 use doorkeeper::{AcceptQueue, Call, Event, Id, ListenerState, Observer};
-use serde_json::{Value, json};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -29,6 +30,11 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1e6).round() / 1e6
 }
 
+/// The fields that every line about a listener or a connection begins with.
+fn about(at: f64, id: &str) -> [(&str, Json<'_>); 2] {
+    [("at", Float(rounded(at))), ("id", Text(id))]
+}
+
 impl Form {
     /// The line for a change of an accept queue.
     pub(super) fn accept_queue(
@@ -42,7 +48,11 @@ impl Form {
         let id = id.to_string();
         match self {
             Form::Json => {
-                json!({ "at": rounded(at), "id": id, "depth": depth, "limit": limit }).to_string()
+                let depth = [
+                    ("depth", Integer(depth.into())),
+                    ("limit", Integer(limit.into())),
+                ];
+                Object(&[&about(at, &id)[..], &depth].concat()).to_line()
             }
             _ => format!("{at:>11.6} {id:<8} accept queue of {address}: {depth} of {limit}"),
         }
@@ -51,7 +61,7 @@ impl Form {
     /// The line that counts the lines left out of the story, and of the log between them.
     pub(super) fn left_out(self) -> LeftOut {
         match self {
-            Form::Json => |count| json!({ "left_out": count }).to_string(),
+            Form::Json => |count| Object(&[("left_out", Integer(count))]).to_line(),
             _ => output::left_out,
         }
     }
@@ -59,7 +69,9 @@ impl Form {
     fn listener_state(self, at: f64, id: Id, state: ListenerState) -> String {
         let (id, state) = (id.to_string(), state.to_string());
         match self {
-            Form::Json => json!({ "at": rounded(at), "id": id, "listener": state }).to_string(),
+            Form::Json => {
+                Object(&[&about(at, &id)[..], &[("listener", Text(&state))]].concat()).to_line()
+            }
             _ => format!("{at:>11.6} {id:<8} listener: {state}"),
         }
     }
@@ -102,7 +114,7 @@ impl Narrator {
             Form::Columns => Words::Story,
             Form::Text => Words::Plain,
             Form::Json => {
-                let line = object(self.seconds(), id, call, result).to_string();
+                let line = object(self.seconds(), id, call, result);
                 return self.writer.write(&line);
             }
         };
@@ -142,32 +154,38 @@ impl Narrator {
     }
 }
 
-fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> Value {
-    let mut object = json!({ "at": rounded(at), "id": id.to_string(), "call": calls::name(call) });
-    match call {
+fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
+    let (id, mut texts) = (id.to_string(), [String::new(), String::new()]);
+    let arguments: &[(&str, Json<'_>)] = match call {
         Call::Socket { address } | Call::Bind { address } | Call::Connect { address } => {
-            object["address"] = json!(address.to_string());
+            texts[0] = address.to_string();
+            &[("address", Text(&texts[0]))]
         }
-        Call::Listen { backlog } => object["backlog"] = json!(backlog),
+        Call::Listen { backlog } => &[("backlog", Integer((*backlog).into()))],
         Call::Accept {
             accepted: Some((peer, id)),
         } => {
-            object["peer"] = json!(peer.to_string());
-            object["connection"] = json!(id.to_string());
+            texts = [peer.to_string(), id.to_string()];
+            &[("peer", Text(&texts[0])), ("connection", Text(&texts[1]))]
         }
-        Call::Read { length, .. } | Call::Write { length, .. } => object["length"] = json!(length),
-        _ => {}
-    }
-    match result {
-        Ok(count) => object["result"] = json!(count),
-        Err(error) => {
-            object["error"] = json!(format!("{:?}", error.kind()));
-            if let Some(errno) = error.raw_os_error() {
-                object["errno"] = json!(errno);
-            }
+        Call::Read { length, .. } | Call::Write { length, .. } => {
+            &[("length", Integer(*length as u64))]
         }
-    }
-    object
+        _ => &[],
+    };
+    let kind = result
+        .err()
+        .map_or(String::new(), |error| format!("{:?}", error.kind()));
+    let outcome: &[(&str, Json<'_>)] = match result.map_err(io::Error::raw_os_error) {
+        Ok(count) => &[("result", Integer(count as u64))],
+        Err(Some(errno)) => &[
+            ("errno", Integer(errno.unsigned_abs().into())),
+            ("error", Text(&kind)),
+        ],
+        Err(None) => &[("error", Text(&kind))],
+    };
+    let name = [("call", Text(calls::name(call)))];
+    Object(&[&about(at, &id)[..], &name, arguments, outcome].concat()).to_line()
 }
 
 impl Observer for Narrator {

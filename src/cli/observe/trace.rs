@@ -4,16 +4,18 @@
 //!
 //! [Perfetto]: https://ui.perfetto.dev
 
+use super::super::json::Json::{self, Float, Integer, Object, Text};
 use super::super::writer::{Sink, Writer};
 use super::calls::CallResult;
 use doorkeeper::{Call, Event, Id, Observer};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+
+type Field<'a> = (&'a str, Json<'a>);
 
 /// A file that is a whole JSON array between two writes. Each write begins at the closing bracket
 /// and brings a new one. In the midst of a write the bracket can be missing, as the format allows
@@ -31,12 +33,18 @@ pub(crate) struct TraceFile {
 /// the space that it has.
 const TAIL: usize = 160;
 
-/// Adds the fields that every event has: all are of one thread of one process.
-fn event(mut fields: Value, microseconds: f64) -> Value {
-    fields["ts"] = json!(rounded(microseconds));
-    fields["pid"] = json!(1);
-    fields["tid"] = json!(1);
-    fields
+/// An event on one line. `more` are the fields that only its kind has, and `args` what it shows.
+/// All events are of one thread of one process.
+fn event(name: &str, phase: &str, at: f64, more: &[Field<'_>], args: &[Field<'_>]) -> String {
+    let begin = [
+        ("name", Text(name)),
+        ("ph", Text(phase)),
+        ("ts", Float(rounded(at))),
+        ("pid", Integer(1)),
+        ("tid", Integer(1)),
+    ];
+    let fields = [&begin[..], more, &[("args", Object(args))]].concat();
+    Object(&fields).to_line()
 }
 
 /// Microseconds with three decimals.
@@ -46,8 +54,8 @@ fn rounded(microseconds: f64) -> f64 {
 
 /// The event that counts events left out. It is shorter than the tail.
 pub(super) fn left_out(count: u64) -> String {
-    let fields = json!({ "name": "left out", "ph": "i", "s": "g", "args": { "events": count } });
-    event(fields, 0.0).to_string()
+    let args = [("events", Integer(count))];
+    event("left out", "i", 0.0, &[("s", Text("g"))], &args)
 }
 
 impl TraceFile {
@@ -61,10 +69,7 @@ impl TraceFile {
         }
         let file = File::create(path)?;
         let names = [("process_name", "doorkeeper"), ("thread_name", "loop")];
-        let names = names.map(|(what, name)| {
-            let fields = json!({ "name": what, "ph": "M", "args": { "name": name } });
-            event(fields, 0.0).to_string()
-        });
+        let names = names.map(|(what, name)| event(what, "M", 0.0, &[], &[("name", Text(name))]));
         let mut trace = TraceFile {
             path: path.to_path_buf(),
             file,
@@ -155,23 +160,21 @@ impl Tracer {
         }
     }
 
-    fn slice(&self, name: &str, begin: f64, end: f64, args: Value) {
-        let took = rounded((end - begin).max(0.0));
-        let fields = json!({ "name": name, "ph": "X", "dur": took, "args": args });
-        self.writer.write(&event(fields, begin).to_string());
+    fn slice(&self, name: &str, begin: f64, end: f64, args: &[Field<'_>]) {
+        let took = [("dur", Float(rounded((end - begin).max(0.0))))];
+        self.writer.write(&event(name, "X", begin, &took, args));
     }
 
     /// An event of the span of a connection or a listener. `phase` is b (begin), n (an instant) or
     /// e (end).
-    fn span(&self, phase: &str, id: Id, name: &str, args: Value) {
+    fn span(&self, phase: &str, id: Id, name: &str, args: &[Field<'_>]) {
         let id = id.to_string();
-        let fields =
-            json!({ "name": name, "cat": "connection", "ph": phase, "id": id, "args": args });
-        self.writer
-            .write(&event(fields, now(self.start)).to_string());
+        let more = [("cat", Text("connection")), ("id", Text(&id))];
+        let at = now(self.start);
+        self.writer.write(&event(name, phase, at, &more, args));
     }
 
-    fn begin(&mut self, id: Id, name: &'static str, args: Value) {
+    fn begin(&mut self, id: Id, name: &'static str, args: &[Field<'_>]) {
         if self.spans.insert(id, name).is_none() {
             self.span("b", id, name, args);
         }
@@ -184,21 +187,24 @@ impl Tracer {
                     accepted: Some((peer, id)),
                 },
                 Ok(_),
-            ) => self.begin(*id, "connection", json!({ "peer": peer.to_string() })),
+            ) => self.begin(*id, "connection", &[("peer", Text(&peer.to_string()))]),
             (Call::Connect { address }, _) => {
-                self.begin(id, "connection", json!({ "peer": address.to_string() }))
+                let peer = address.to_string();
+                self.begin(id, "connection", &[("peer", Text(&peer))]);
             }
-            (Call::Read { .. }, Ok(count)) => self.span("n", id, "read", json!({ "bytes": count })),
+            (Call::Read { .. }, Ok(count)) => {
+                self.span("n", id, "read", &[("bytes", Integer(count as u64))])
+            }
             (Call::Write { .. }, Ok(count)) => {
-                self.span("n", id, "write", json!({ "bytes": count }))
+                self.span("n", id, "write", &[("bytes", Integer(count as u64))])
             }
-            (Call::Shutdown, Ok(_)) => self.span("n", id, "shutdown", json!({})),
+            (Call::Shutdown, Ok(_)) => self.span("n", id, "shutdown", &[]),
             (Call::Listen { backlog }, Ok(_)) => {
-                self.begin(id, "listener", json!({ "backlog": backlog }))
+                self.begin(id, "listener", &[("backlog", Integer((*backlog).into()))])
             }
             (Call::Close, _) => {
                 if let Some(name) = self.spans.remove(&id) {
-                    self.span("e", id, name, json!({}));
+                    self.span("e", id, name, &[]);
                 }
             }
             _ => {}
@@ -212,16 +218,19 @@ impl Observer for Tracer {
             Event::TurnStart { events, .. } => self.turn = (*events, now(self.start)),
             Event::TurnEnd { number } => {
                 let (events, begin) = self.turn;
-                let args = json!({ "number": number, "events": events });
-                self.slice("turn", begin, now(self.start), args);
+                let args = [
+                    ("number", Integer(*number)),
+                    ("events", Integer(events as u64)),
+                ];
+                self.slice("turn", begin, now(self.start), &args);
             }
             Event::Callback {
                 id, callback, took, ..
             } => {
                 let end = now(self.start);
                 let begin = end - took.as_secs_f64() * 1e6;
-                let args = json!({ "id": id.to_string() });
-                self.slice(&callback.to_string(), begin, end, args);
+                let (name, id) = (callback.to_string(), id.to_string());
+                self.slice(&name, begin, end, &[("id", Text(&id))]);
             }
             Event::Call { id, call, result } => self.call(*id, call, *result),
             _ => {}
@@ -235,6 +244,53 @@ fn now(start: Instant) -> f64 {
 
 /// Writes the current value of a counter.
 pub(super) fn counter(writer: &Writer, start: Instant, name: &str, value: u64) {
-    let fields = json!({ "name": name, "ph": "C", "args": { "value": value } });
-    writer.write(&event(fields, now(start)).to_string());
+    let args = [("value", Integer(value))];
+    writer.write(&event(name, "C", now(start), &[], &args));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::writer::{Sink, Writer};
+    use super::{Tracer, left_out};
+    use doorkeeper::{Callback, Config, Event, Observer, Reactor};
+    use serde_json::Value;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use std::time::{Duration, Instant};
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Sink for Lines {
+        fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(lines);
+            Ok(lines.len())
+        }
+    }
+
+    #[test]
+    fn a_callback_is_a_slice_as_long_as_it_took() {
+        let lines = Arc::default();
+        let writer = Writer::start(Lines(Arc::clone(&lines)), left_out).unwrap();
+        let start = Instant::now() - Duration::from_secs(1);
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let any = ([127, 0, 0, 1], 0).into();
+        let id = reactor
+            .listen(any, |_| Some(doorkeeper::services::Echo))
+            .unwrap();
+        Tracer::new(&writer, start).event(&Event::Callback {
+            id,
+            peer: any,
+            callback: Callback::Data,
+            took: Duration::from_millis(250),
+        });
+        assert!(writer.flush());
+        let slice: Value = serde_json::from_slice(&lines.lock().unwrap()).unwrap();
+        assert_eq!(
+            (&slice["name"], &slice["dur"]),
+            (&"on_data".into(), &250e3.into())
+        );
+        // It ends now, a second after the start.
+        let end = slice["ts"].as_f64().unwrap() + 250e3;
+        assert!((1e6..1e7).contains(&end), "{slice}");
+    }
 }
