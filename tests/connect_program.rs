@@ -544,6 +544,42 @@ fn an_ipv6_zone_is_known_by_its_name() {
     assert_eq!(answer(&args, b"").len(), 26);
 }
 
+/// `ss -K` ends a connection on this machine. The peer has not reset it.
+#[test]
+fn a_connection_that_is_killed_on_this_machine_is_told_as_that() {
+    if !have("unshare") || !have("ip") || !have("ss") {
+        return;
+    }
+    let setup = "ip link set lo up && exec \"$0\" \"$@\"";
+    let wrapper = ["unshare", "--map-root-user", "--net", "sh", "-ec", setup];
+    if !alone(
+        "a_connection_that_is_killed_on_this_machine_is_told_as_that",
+        &wrapper,
+    ) {
+        return;
+    }
+    let program = Program::serve(&["echo=127.0.0.1:0"]);
+    let address = program.address("echo");
+    let mut child = command(&[&address.to_string()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"here").unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 4]).unwrap();
+    let filter = format!("dport = {}", address.port());
+    let mut kill = Command::new("ss");
+    kill.args(["-K", "dst", "127.0.0.1"])
+        .args(filter.split(' '));
+    assert!(kill.output().unwrap().status.success());
+    let message = complaint(&child.wait_with_output().unwrap(), 1);
+    assert!(
+        message.contains("ended on this machine") && !message.contains("peer"),
+        "{message}"
+    );
+}
+
 #[test]
 fn a_local_port_in_time_wait_is_named_as_that() {
     let (address, thread) = server(drop);

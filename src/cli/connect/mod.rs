@@ -11,7 +11,7 @@ use args::Connect;
 use doorkeeper::{Closed, Context, Handler, Id, Reactor, Reason, TimerKey};
 use pipes::{Input, Pipes};
 use std::cell::RefCell;
-use std::io::{self, IsTerminal};
+use std::io::{self, ErrorKind, IsTerminal};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -246,6 +246,11 @@ fn describe(closed: &Closed, local_port: u16) -> String {
         .as_ref()
         .map_or(String::new(), |error| format!(" ({error})"));
     let reason = closed.reason;
+    let kind = closed.error.as_ref().map(io::Error::kind);
+    // The kernel's answer after tcp_abort(), which no packet of the peer causes.
+    if kind == Some(ErrorKind::ConnectionAborted) {
+        return format!("ended on this machine{error}: was it `ss -K`?");
+    }
     let advice = match reason {
         Reason::Finished => return FINISHED.to_string(),
         Reason::Refused => "is the server running?",
