@@ -75,7 +75,7 @@ pub(crate) fn main() -> ExitCode {
         Err(Failure::Usage(message)) => (Some(message), 2),
     };
     if let Some(message) = message {
-        output::error_line(&format!("doorkeeper: {}", logging::one_line(&message)));
+        logging::fatal(&message);
     }
     output::finish_stderr();
     ExitCode::from(status)

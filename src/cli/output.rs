@@ -2,6 +2,7 @@
 //! stopped terminal blocks a write.
 
 use super::Failure;
+use super::json::Json::{Integer, Object};
 use super::writer::{Sink, Writer};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -36,6 +37,10 @@ pub(crate) fn left_out(count: u64) -> String {
     format!("({count} lines left out)")
 }
 
+pub(crate) fn left_out_json(count: u64) -> String {
+    Object(&[("left_out", Integer(count))]).to_line()
+}
+
 /// The writer of standard error, for the log, the story and messages, so that their lines keep
 /// their order. `None` if the system has no thread left.
 pub(crate) fn stderr() -> Option<&'static Writer> {
@@ -66,7 +71,7 @@ pub(crate) fn stdout() -> io::Result<Writer> {
 /// Standard output takes nothing more: its reader has closed it, or its disk is full.
 pub(crate) fn print_with_patience(text: &str) -> Result<bool, Failure> {
     let writer = stdout().map_err(Failure::thread)?;
-    writer.write_text(&[text]);
+    writer.write_text(text);
     let is_written = writer.flush();
     match writer.take_error() {
         Some(error) => Err(Failure::stdout(&error)),

@@ -1,14 +1,17 @@
 //! The options that `serve` and `connect` share.
 
 use super::Failure;
+use super::logging;
 use super::observe::{Form, Observation};
 use super::values::{duration, number, path, value};
+use doorkeeper::Config;
 use lexopt::{Arg, Parser};
 use std::time::Duration;
 
 // Not after a line continuation, which would drop the indentation.
-pub(super) const HELP: &str =
-    "  --narrate[=json]      write each system call of each connection, and what it
+pub(super) const HELP: &str = "  --log=text, --log=json
+                        the form of the log; as JSON, one object a record [text]
+  --narrate[=json]      write each system call of each connection, and what it
                         means, to standard error; as JSON, one object a line.
                         accept, read and write stand for the system calls
                         accept4, recvfrom and sendto
@@ -25,6 +28,7 @@ const TRACE_LEAST: u64 = 1024;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Shared {
     IdleTimeout,
+    Log,
     Narrate,
     Trace,
     TraceMax,
@@ -34,6 +38,7 @@ impl Shared {
     pub(super) fn find(arg: &Arg<'_>) -> Option<Shared> {
         match arg {
             Arg::Long("idle-timeout") => Some(Shared::IdleTimeout),
+            Arg::Long("log") => Some(Shared::Log),
             Arg::Long("narrate") => Some(Shared::Narrate),
             Arg::Long("trace") => Some(Shared::Trace),
             Arg::Long("trace-max") => Some(Shared::TraceMax),
@@ -44,11 +49,13 @@ impl Shared {
     pub(super) fn parse(
         self,
         parser: &mut Parser,
-        idle: &mut Option<Duration>,
+        config: &mut Config,
         observation: &mut Observation,
+        log: &mut logging::Form,
     ) -> Result<(), Failure> {
         match self {
-            Shared::IdleTimeout => *idle = idle_timeout(parser)?,
+            Shared::IdleTimeout => config.idle_timeout = idle_timeout(parser)?,
+            Shared::Log => *log = log_form(&value(parser)?)?,
             Shared::Narrate => observation.narrate = Some(narrate(parser)?),
             Shared::Trace => observation.trace = Some(path(parser)?),
             Shared::TraceMax => observation.trace_max = Some(trace_max(parser)?),
@@ -69,6 +76,16 @@ fn idle_timeout(parser: &mut Parser) -> Result<Option<Duration>, Failure> {
         ));
     }
     Ok(Some(timeout))
+}
+
+fn log_form(word: &str) -> Result<logging::Form, Failure> {
+    match word {
+        "text" => Ok(logging::Form::Text),
+        "json" => Ok(logging::Form::Json),
+        _ => Err(Failure::usage(format_args!(
+            "--log {word}: must be text or json"
+        ))),
+    }
 }
 
 fn narrate(parser: &mut Parser) -> Result<Form, Failure> {

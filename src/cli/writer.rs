@@ -55,7 +55,7 @@ struct State {
     left_out_line: LeftOut,
     /// The thread holds lines that are not written yet.
     is_writing: bool,
-    /// Someone waits until everything is written.
+    /// A line must not wait for more lines, or someone waits until everything is written.
     is_urgent: bool,
     /// The thread waits for lines.
     is_waiting: bool,
@@ -88,6 +88,7 @@ impl Shared {
             if !state.queue.is_empty() {
                 state = self.gather(state);
                 state.is_writing = true;
+                state.is_urgent = false;
                 return Some(Batch {
                     lines: std::mem::take(&mut state.queue),
                     left_out: std::mem::take(&mut state.left_out),
@@ -241,11 +242,20 @@ impl Writer {
 
     /// Queues a line, given without its newline. It never blocks.
     pub(crate) fn write(&self, line: &str) {
-        self.write_text(&[line, "\n"]);
+        self.queue(&[line, "\n"], true);
+    }
+
+    /// The same for one of many lines, which may wait a moment for the others.
+    pub(crate) fn write_soon(&self, line: &str) {
+        self.queue(&[line, "\n"], false);
     }
 
     /// Queues text: whole lines, or on a terminal a part of one. It never blocks.
-    pub(crate) fn write_text(&self, text: &[&str]) {
+    pub(crate) fn write_text(&self, text: &str) {
+        self.queue(&[text], true);
+    }
+
+    fn queue(&self, text: &[&str], is_urgent: bool) {
         let mut state = self.0.lock();
         if state.queue.len() >= QUEUE_BYTES || state.left_out > 0 {
             state.left_out += 1;
@@ -253,7 +263,8 @@ impl Writer {
         }
         text.iter()
             .for_each(|text| state.queue.extend_from_slice(text.as_bytes()));
-        if state.is_waiting {
+        if state.is_waiting || is_urgent && !state.is_urgent {
+            state.is_urgent |= is_urgent;
             self.0.changed.notify_all();
         }
     }
@@ -283,7 +294,6 @@ impl Writer {
             let waited = self.0.changed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        state.is_urgent = false;
         !state.is_cut
     }
 

@@ -373,7 +373,7 @@ impl Load<'_> {
 /// A stopped terminal must not hold up the load, so a thread writes.
 fn show_progress(text: &str) {
     if let Some(writer) = output::stderr() {
-        writer.write_text(&[text]);
+        writer.write_text(text);
     }
 }
 

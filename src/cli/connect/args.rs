@@ -2,6 +2,7 @@
 
 use super::super::Failure;
 use super::super::args::{Command, show};
+use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
 use super::super::values::{duration, ip_address, resolve_server, server_word, value};
@@ -56,6 +57,7 @@ pub(crate) struct Connect {
     pub(crate) linger: Option<Duration>,
     pub(crate) family: Option<Family>,
     pub(crate) observation: Observation,
+    pub(crate) log: logging::Form,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +80,12 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut connect = Connect::default();
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         if let Some(option) = Shared::find(&arg) {
-            let idle = &mut connect.config.idle_timeout;
-            option.parse(parser, idle, &mut connect.observation)?;
+            option.parse(
+                parser,
+                &mut connect.config,
+                &mut connect.observation,
+                &mut connect.log,
+            )?;
             continue;
         }
         match arg {

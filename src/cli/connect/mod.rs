@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 const LINGER: Duration = Duration::from_millis(500);
 
 pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
-    logging::start();
+    logging::start(options.log);
     let addresses = interleave(options.addresses()?);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let mut attempts = Attempts {

@@ -221,7 +221,7 @@ impl Observers {
         }
         if let (Some((form, writer)), Some(_)) = (&self.narrator, before) {
             let at = self.start.elapsed().as_secs_f64();
-            writer.write(&form.accept_queue(at, id, address, queue));
+            writer.write_soon(&form.accept_queue(at, id, address, queue));
         }
         if let Some(writer) = &self.tracer {
             let name = format!("accept queue of {address}");

@@ -61,7 +61,7 @@ impl Form {
     /// The line that counts the lines left out of the story, and of the log between them.
     pub(super) fn left_out(self) -> LeftOut {
         match self {
-            Form::Json => |count| Object(&[("left_out", Integer(count))]).to_line(),
+            Form::Json => output::left_out_json,
             _ => output::left_out,
         }
     }
@@ -91,7 +91,7 @@ pub(crate) struct Narrator {
 impl Narrator {
     pub(crate) fn new(writer: &Writer, form: Form, start: Instant) -> Narrator {
         if form == Form::Columns {
-            writer.write(&format!(
+            writer.write_soon(&format!(
                 "{:<SERVER_COLUMN$}{:<CLIENT_COLUMN$}what it means",
                 "server", "client"
             ));
@@ -115,7 +115,7 @@ impl Narrator {
             Form::Text => Words::Plain,
             Form::Json => {
                 let line = object(self.seconds(), id, call, result);
-                return self.writer.write(&line);
+                return self.writer.write_soon(&line);
             }
         };
         let shown = format!(
@@ -129,7 +129,7 @@ impl Narrator {
         }
         let (at, id) = (self.seconds(), id.to_string());
         self.writer
-            .write(&format!("{at:>11.6} {id:<8} {shown:<46} {meaning}"));
+            .write_soon(&format!("{at:>11.6} {id:<8} {shown:<46} {meaning}"));
     }
 
     fn narrate_in_columns(&mut self, id: Id, call: &Call<'_>, shown: String, meaning: String) {
@@ -149,7 +149,7 @@ impl Narrator {
             let shown = format!("{:indent$}{shown}", "");
             let width = SERVER_COLUMN + CLIENT_COLUMN;
             let line = format!("{shown:<width$}{meaning}");
-            self.writer.write(&line);
+            self.writer.write_soon(&line);
         }
     }
 }
@@ -199,7 +199,7 @@ impl Observer for Narrator {
             }
             Event::ListenerState { id, state } if self.form != Form::Columns => {
                 let line = self.form.listener_state(self.seconds(), *id, *state);
-                self.writer.write(&line);
+                self.writer.write_soon(&line);
             }
             _ => {}
         }

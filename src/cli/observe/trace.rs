@@ -162,7 +162,8 @@ impl Tracer {
 
     fn slice(&self, name: &str, begin: f64, end: f64, args: &[Field<'_>]) {
         let took = [("dur", Float(rounded((end - begin).max(0.0))))];
-        self.writer.write(&event(name, "X", begin, &took, args));
+        self.writer
+            .write_soon(&event(name, "X", begin, &took, args));
     }
 
     /// An event of the span of a connection or a listener. `phase` is b (begin), n (an instant) or
@@ -171,7 +172,7 @@ impl Tracer {
         let id = id.to_string();
         let more = [("cat", Text("connection")), ("id", Text(&id))];
         let at = now(self.start);
-        self.writer.write(&event(name, phase, at, &more, args));
+        self.writer.write_soon(&event(name, phase, at, &more, args));
     }
 
     fn begin(&mut self, id: Id, name: &'static str, args: &[Field<'_>]) {
@@ -245,7 +246,7 @@ fn now(start: Instant) -> f64 {
 /// Writes the current value of a counter.
 pub(super) fn counter(writer: &Writer, start: Instant, name: &str, value: u64) {
     let args = [("value", Integer(value))];
-    writer.write(&event(name, "C", now(start), &[], &args));
+    writer.write_soon(&event(name, "C", now(start), &[], &args));
 }
 
 #[cfg(test)]

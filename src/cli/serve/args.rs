@@ -2,6 +2,7 @@
 
 use super::super::Failure;
 use super::super::args::{Command, show};
+use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
 use super::super::values::{duration, number, path, resolve, text, value};
@@ -58,7 +59,10 @@ SIGUSR1 logs a table of every listener and connection, most loaded first, at
 most once a second. SIGHUP reads the file of --quotes and the system's time zone
 again; the zone is also read once a minute. SIGUSR2 does nothing.
 The log goes to standard error; RUST_LOG sets its level: error, warn, info [the
-default], debug or trace.
+default], debug or trace. Access records, one for each connection, have the
+target doorkeeper::access and the level debug; --log=json shows them by default.
+If standard error is the journal of systemd, lines begin with <N> and have no
+time.
 ";
 
 /// The options of `serve`.
@@ -74,6 +78,7 @@ pub(crate) struct Serve {
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
     pub(crate) observation: Observation,
+    pub(crate) log: logging::Form,
 }
 
 impl Default for Serve {
@@ -90,6 +95,7 @@ impl Default for Serve {
             quotes: None,
             utc: false,
             observation: Observation::default(),
+            log: logging::Form::default(),
         }
     }
 }
@@ -140,8 +146,12 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut serve = Serve::default();
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         if let Some(option) = Shared::find(&arg) {
-            let idle = &mut serve.config.idle_timeout;
-            option.parse(parser, idle, &mut serve.observation)?;
+            option.parse(
+                parser,
+                &mut serve.config,
+                &mut serve.observation,
+                &mut serve.log,
+            )?;
             continue;
         }
         match arg {

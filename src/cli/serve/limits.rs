@@ -4,6 +4,7 @@
 //! The state is this thread's, not a field of each handler, because a handler without fields takes
 //! no memory.
 
+use super::access::Record;
 use doorkeeper::{Closed, Context, Handle, Handler, Reactor, TimerKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -79,10 +80,16 @@ fn with_limits<T: Default>(work: impl FnOnce(&mut Limits) -> T) -> T {
 }
 
 /// A service that counts its connections and closes those above the limit of their source.
-pub(super) fn limited<H: Handler>(
+pub(super) fn limited<H: Handler, R: Record>(
     make: impl Fn() -> H,
-) -> impl FnMut(SocketAddr) -> Option<Limited<H>> {
-    move |peer| with_limits(|limits| limits.enter(peer)).then(|| Limited(make()))
+    record: R,
+) -> impl FnMut(SocketAddr) -> Option<Limited<H, R>> {
+    move |peer| {
+        with_limits(|limits| limits.enter(peer)).then(|| Limited {
+            handler: make(),
+            record: record.clone(),
+        })
+    }
 }
 
 impl Limits {
@@ -171,9 +178,12 @@ fn is_due(last: Option<Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= MESSAGE_INTERVAL)
 }
 
-/// A service's handler, counted.
+/// A service's handler, counted and recorded.
 #[derive(Debug)]
-pub(super) struct Limited<H>(H);
+pub(super) struct Limited<H, R> {
+    handler: H,
+    record: R,
+}
 
 fn report_full(cx: &mut Context<'_>) {
     if let Some(later) = with_limits(Limits::report_full) {
@@ -181,22 +191,22 @@ fn report_full(cx: &mut Context<'_>) {
     }
 }
 
-impl<H: Handler> Handler for Limited<H> {
+impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         report_full(cx);
-        self.0.on_open(cx)
+        self.handler.on_open(cx)
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        self.0.on_data(cx, input)
+        self.handler.on_data(cx, input)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.0.on_drain(cx)
+        self.handler.on_drain(cx)
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.0.on_eof(cx)
+        self.handler.on_eof(cx)
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
@@ -204,12 +214,13 @@ impl<H: Handler> Handler for Limited<H> {
             report_full(cx);
             return Ok(());
         }
-        self.0.on_timer(cx, key)
+        self.handler.on_timer(cx, key)
     }
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
         with_limits(|limits| limits.leave(cx.peer()));
-        self.0.on_close(cx, closed);
+        self.record.closed(cx.peer(), closed);
+        self.handler.on_close(cx, closed);
     }
 }
 

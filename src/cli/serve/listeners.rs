@@ -2,11 +2,12 @@
 
 use super::super::Failure;
 use super::super::ports::{self, Holder};
+use super::access::{Access, Record};
 use super::args::{Kind, Serve};
 use super::limits::limited;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
-use doorkeeper::{Id, ListenOptions, Reactor};
+use doorkeeper::{Id, Reactor};
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
@@ -64,12 +65,20 @@ pub(super) fn listen_all(
 ) -> Result<Listening, Failure> {
     let (mut announcement, mut listeners) = (String::new(), Vec::new());
     for &(kind, address) in &options.listeners {
-        let bound = listen(reactor, kind, address, &options.listen, sources)
-            .and_then(|id| Ok((id, reactor.local_addr(id)?)));
+        let access = Access::new(kind);
+        let opened = match &access {
+            Some(access) => listen(reactor, kind, address, options, sources, access.clone()),
+            None => listen(reactor, kind, address, options, sources, ()),
+        };
+        let bound = opened.and_then(|id| Ok((id, reactor.local_addr(id)?)));
         let (id, bound) =
             bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
         // Writing to a String does not fail.
         let _ = writeln!(announcement, "listening {} {bound}", kind.name());
+        log::info!("{} on {bound} is listener {id}", kind.name());
+        if let Some(access) = access {
+            access.listener.get_or_init(|| bound);
+        }
         listeners.push((id, bound));
     }
     Ok((announcement, listeners))
@@ -79,22 +88,24 @@ fn listen(
     reactor: &mut Reactor,
     kind: Kind,
     address: SocketAddr,
-    options: &ListenOptions,
+    options: &Serve,
     sources: &Sources,
+    record: impl Record,
 ) -> io::Result<Id> {
+    let options = &options.listen;
     let Sources { quotes, zone } = sources.clone();
     match kind {
-        Kind::Echo => reactor.listen_with(address, options, limited(|| Echo)),
-        Kind::Discard => reactor.listen_with(address, options, limited(|| Discard)),
-        Kind::Chargen => reactor.listen_with(address, options, limited(Chargen::default)),
-        Kind::Time => reactor.listen_with(address, options, limited(|| Time)),
+        Kind::Echo => reactor.listen_with(address, options, limited(|| Echo, record)),
+        Kind::Discard => reactor.listen_with(address, options, limited(|| Discard, record)),
+        Kind::Chargen => reactor.listen_with(address, options, limited(Chargen::default, record)),
+        Kind::Time => reactor.listen_with(address, options, limited(|| Time, record)),
         Kind::Daytime => {
             let daytime = move || zone.as_ref().map_or(Daytime::utc(), |zone| zone.daytime());
-            reactor.listen_with(address, options, limited(daytime))
+            reactor.listen_with(address, options, limited(daytime, record))
         }
         Kind::Qotd => {
             let qotd = move || Qotd::new(quotes.borrow().clone());
-            reactor.listen_with(address, options, limited(qotd))
+            reactor.listen_with(address, options, limited(qotd, record))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `doorkeeper serve`.
 
+mod access;
 pub(crate) mod args;
 mod control;
 mod limits;
@@ -14,7 +15,7 @@ use doorkeeper::{Reactor, Reason};
 use listeners::{Sources, listen_all};
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
-    logging::start();
+    logging::start(options.log);
     let sources = Sources::read(&options)?;
     limit_connections(&mut options);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
