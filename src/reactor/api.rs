@@ -12,6 +12,7 @@ use crate::id::Id;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
 use crate::sys::{self, EventSource, Interest, Poller, TcpListener, TcpStream};
 use crate::time::Deadlines;
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 #[cfg(unix)]
@@ -281,6 +282,18 @@ impl Reactor {
             _ => None,
         }
     }
+
+    /// The accept queue of every listener, in the order in which they were made. The kernel looks once
+    /// at all listeners of the system; [`accept_queue`](Reactor::accept_queue) makes it do so for each.
+    /// Empty on a system other than Linux.
+    pub fn accept_queues(&self) -> Vec<(Id, AcceptQueue)> {
+        let sockets = self.sources.listeners().map(|(_, found)| &found.socket);
+        let queues = TcpListener::accept_queues(sockets);
+        let found = self.sources.listeners().zip(queues);
+        found
+            .filter_map(|((id, _), queue)| Some((id, queue?)))
+            .collect()
+    }
 }
 
 /// Ending the loop, and reaching it from outside.
@@ -357,9 +370,13 @@ impl Reactor {
             stats: self.stats(),
             overflows: sys::overflows(),
         };
+        let queues: BTreeMap<Id, AcceptQueue> = self.accept_queues().into_iter().collect();
         for id in self.sources.ids() {
             match self.sources.get(id) {
-                Some(Source::Listener(listener)) => snapshot.listeners.push(listener.view(id)),
+                Some(Source::Listener(listener)) => {
+                    let queue = queues.get(&id).copied();
+                    snapshot.listeners.push(listener.view(id, queue));
+                }
                 Some(Source::Connection(connection)) => {
                     snapshot.connections.push(connection.view(id, now))
                 }

@@ -41,6 +41,8 @@ pub(super) struct Admission {
     state: ListenerState,
     /// A connection may wait in the accept queue.
     may_wait: bool,
+    /// The listener is in the list of those that wait for a slot.
+    pub(super) is_listed: bool,
     /// In the state Backoff: when to try again. A connection of this reactor that closes is another
     /// reason to try.
     retry_at: Tick,
@@ -51,6 +53,7 @@ impl Admission {
         Admission {
             state: ListenerState::Accepting,
             may_wait: true,
+            is_listed: false,
             retry_at: Tick::default(),
         }
     }
@@ -142,6 +145,10 @@ impl Reactor {
             self.deadlines.arm(id.slot(), deadline);
         }
         let again = listener.admission.wants_turn();
+        if listener.admission.waits_for_slot() && !listener.admission.is_listed {
+            listener.admission.is_listed = true;
+            self.sources.waiting.push(id);
+        }
         self.sources.check_in(id, Source::Listener(listener));
         if again {
             self.sources.enqueue(id, Readiness::default());
@@ -233,15 +240,11 @@ impl Reactor {
         }
     }
 
-    /// A slot, and with it a descriptor, became free: listeners that waited for one may accept.
+    /// A slot, and with it a descriptor, became free: listeners that waited for one may accept. The
+    /// others are not looked at.
     pub(super) fn wake_listeners(&mut self) {
-        for index in 0..self.sources.listeners.len() {
-            let id = self.sources.listeners[index];
-            if let Some(Source::Listener(listener)) = self.sources.get(id) {
-                if listener.admission.waits_for_slot() {
-                    self.sources.enqueue(id, Readiness::WOKEN);
-                }
-            }
+        for id in std::mem::take(&mut self.sources.waiting) {
+            self.sources.wake_listener(id);
         }
     }
 
@@ -252,6 +255,7 @@ impl Reactor {
         socket.close(&self.poller, self.common.scope(id));
         log::info!("listener {id} closed");
         self.deadlines.disarm(id.slot());
+        self.sources.listeners.remove(&id);
         self.sources.retire(id);
         if guard(|| drop(service)).is_none() {
             self.count_panic("a service");
@@ -262,6 +266,8 @@ impl Reactor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::handler::{Context, Handler};
 
     /// Everything that can happen, in every order up to six steps: while a connection may wait, the
     /// listener has a turn, a deadline, or is woken when a connection closes.
@@ -301,6 +307,46 @@ mod tests {
             }
         }
         walk(&mut Vec::new());
+    }
+
+    struct Discard;
+
+    impl Handler for Discard {
+        fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> std::io::Result<usize> {
+            Ok(input.len())
+        }
+    }
+
+    #[test]
+    fn only_listeners_that_wait_are_listed_and_each_once() {
+        let config = Config {
+            max_connections: 1,
+            ..Config::default()
+        };
+        let mut reactor = Reactor::new(config).unwrap();
+        let mut listen = || {
+            let any = SocketAddr::from(([127, 0, 0, 1], 0));
+            let id = reactor.listen(any, |_| Some(Discard)).unwrap();
+            (id, reactor.local_addr(id).unwrap())
+        };
+        let [(first, address), (second, other), _] = [(); 3].map(|()| listen());
+        let connect = |address| std::net::TcpStream::connect(address).unwrap();
+        let turn = |reactor: &mut Reactor| reactor.turn(Some(Duration::ZERO)).unwrap();
+        turn(&mut reactor);
+        assert_eq!(reactor.sources.waiting, []);
+        let mut clients = vec![connect(address)];
+        turn(&mut reactor);
+        assert_eq!(reactor.sources.open, 1);
+        // At the limit, each arrival is an event, and a turn of its listener.
+        for arrival in [address, address, other, other] {
+            clients.push(connect(arrival));
+            turn(&mut reactor);
+        }
+        assert_eq!(reactor.sources.waiting, [first, second]);
+        clients.remove(0);
+        (0..5).for_each(|_| turn(&mut reactor));
+        assert_eq!(reactor.stats().accepted, 2);
+        assert_eq!(reactor.sources.waiting, [first, second]);
     }
 
     #[test]

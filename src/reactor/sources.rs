@@ -7,13 +7,13 @@ use crate::buffers::LazyBacklog;
 use crate::connection::Machine;
 use crate::handler::{Attempt, Handler, LoopOps, Service};
 use crate::id::Id;
-use crate::observe::{ConnectionView, ListenerView};
+use crate::observe::{AcceptQueue, ConnectionView, ListenerView};
 use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::sys::{TcpListener, TcpStream};
 use crate::time::Tick;
 use slab::Slab;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -60,13 +60,13 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn view(&self, id: Id) -> ListenerView {
+    pub(super) fn view(&self, id: Id, accept_queue: Option<AcceptQueue>) -> ListenerView {
         let (address, state) = (self.socket.local_addr().ok(), self.admission.state());
         ListenerView {
             id,
             address,
             state,
-            accept_queue: self.socket.accept_queue(),
+            accept_queue,
         }
     }
 }
@@ -119,7 +119,10 @@ pub(super) struct Sources {
     pub(super) closing: VecDeque<Id>,
     /// Slots closed in this turn.
     closed: Vec<usize>,
-    pub(super) listeners: Vec<Id>,
+    /// Every listener, in the order in which they were made.
+    pub(super) listeners: BTreeSet<Id>,
+    /// Listeners that wait for a slot or a descriptor, each at most once.
+    pub(super) waiting: Vec<Id>,
     pub(super) stopping: bool,
     /// The number of connections, open or being established.
     pub(super) open: usize,
@@ -163,7 +166,7 @@ impl Sources {
             service,
             admission,
         })));
-        self.listeners.push(id);
+        self.listeners.insert(id);
         id
     }
 
@@ -224,7 +227,6 @@ impl Sources {
             slot.source = Source::Closed;
             slot.serial = slot.serial.wrapping_add(1);
             self.closed.push(id.slot());
-            self.listeners.retain(|&listener| listener != id);
         }
     }
 
@@ -237,6 +239,14 @@ impl Sources {
             self.slab.remove(slot);
         }
         true
+    }
+
+    /// Every listener and its id.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (Id, &Listener)> {
+        self.listeners.iter().filter_map(|&id| match self.get(id)? {
+            Source::Listener(listener) => Some((id, &**listener)),
+            _ => None,
+        })
     }
 
     /// Every id that names a source.
@@ -276,6 +286,16 @@ impl Sources {
     pub(super) fn mark_armed(&mut self, id: Id) {
         if let Some(slot) = self.slot(id) {
             slot.pending.insert(Readiness::ARMED);
+        }
+    }
+
+    /// Takes a listener off the list of those that wait for a slot, and queues it if it waits still.
+    pub(super) fn wake_listener(&mut self, id: Id) {
+        if let Some(Source::Listener(listener)) = self.slot(id).map(|slot| &mut slot.source) {
+            listener.admission.is_listed = false;
+            if listener.admission.waits_for_slot() {
+                self.enqueue(id, Readiness::WOKEN);
+            }
         }
     }
 

@@ -85,6 +85,14 @@ impl TcpListener {
         sock_diag::accept_queue(SockRef::from(&self.socket))
     }
 
+    /// The accept queues of many listeners, in one question (two if there are IPv6 listeners). The
+    /// answer has a place for each listener.
+    pub(crate) fn accept_queues<'a>(
+        listeners: impl Iterator<Item = &'a TcpListener>,
+    ) -> Vec<Option<AcceptQueue>> {
+        sock_diag::accept_queues(listeners.map(|listener| SockRef::from(&listener.socket)))
+    }
+
     pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
         poller.remove_adopted(&mut self.socket, self.origin);
         drop(self);

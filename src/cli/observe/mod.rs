@@ -206,8 +206,9 @@ impl Observers {
 
     fn sample_queues(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
         let begin = Instant::now();
+        let queues: BTreeMap<Id, AcceptQueue> = reactor.accept_queues().into_iter().collect();
         for &(id, address) in listeners {
-            if let Some(queue) = reactor.accept_queue(id) {
+            if let Some(&queue) = queues.get(&id) {
                 self.sample_queue(id, address, queue);
             }
         }

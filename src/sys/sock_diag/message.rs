@@ -145,16 +145,15 @@ fn socket(message: &[u8], order: ByteOrder) -> Option<SocketInfo> {
 /// An `nlmsghdr` and an `inet_diag_req_v2`.
 pub(super) type Request = [u8; HEADER + REQUEST];
 
-/// Asks for all listeners of the address family of this address, on this port or, if that is 0, on
-/// every port.
-pub(super) fn listeners(address: SocketAddr, port: u16) -> Request {
+/// Asks for all listeners of the address's family, on its port or, if that is 0, on every port.
+pub(super) fn listeners(address: SocketAddr) -> Request {
     let mut request = request(NLM_F_REQUEST | NLM_F_DUMP, address);
     put(
         &mut request,
         HEADER + 4,
         &(1_u32 << TCP_LISTEN).to_ne_bytes(),
     );
-    put(&mut request, HEADER + 8, &port.to_be_bytes());
+    put(&mut request, HEADER + 8, &address.port().to_be_bytes());
     request
 }
 

@@ -8,11 +8,18 @@
 mod message;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{accept_queue, unsent};
+pub(super) use linux::{accept_queue, accept_queues, unsent};
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn accept_queue(_: socket2::SockRef<'_>) -> Option<crate::observe::AcceptQueue> {
     None
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn accept_queues<'a>(
+    listeners: impl Iterator<Item = socket2::SockRef<'a>>,
+) -> Vec<Option<crate::observe::AcceptQueue>> {
+    listeners.map(|_| None).collect()
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -25,7 +32,10 @@ mod linux {
     use super::message::{self, ByteOrder, Message, Request, SocketInfo, messages};
     use crate::observe::AcceptQueue;
     use socket2::{Domain, Protocol, SockRef, Socket, Type};
+    use std::collections::HashMap;
     use std::io::{ErrorKind, Read, Write};
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+    use std::ops::ControlFlow;
 
     /// The depth of an accept queue, and its limit. The kernel is asked for all listeners on the port,
     /// because it may find another one of those that share a port (SO_REUSEPORT) if it is asked for
@@ -33,11 +43,34 @@ mod linux {
     pub(in crate::sys) fn accept_queue(listener: SockRef<'_>) -> Option<AcceptQueue> {
         let cookie = listener.cookie().ok()?;
         let address = listener.local_addr().ok()?.as_socket()?;
-        let found = find(&message::listeners(address, address.port()), cookie)?;
-        Some(AcceptQueue {
-            depth: found.receive_queue,
-            limit: found.send_queue,
-        })
+        find(&message::listeners(address), cookie).map(queue_of)
+    }
+
+    /// The same for many listeners: one question for each address family, because a question for each
+    /// listener looks at all listeners of the system.
+    pub(in crate::sys) fn accept_queues<'a>(
+        listeners: impl Iterator<Item = SockRef<'a>>,
+    ) -> Vec<Option<AcceptQueue>> {
+        let cookies: Vec<Option<u64>> = listeners.map(|one| one.cookie().ok()).collect();
+        let mut found = HashMap::new();
+        for any in [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()] {
+            let known = |cookie: &u64| found.contains_key(cookie);
+            if !cookies.iter().flatten().all(known) {
+                read_answer(&message::listeners(SocketAddr::new(any, 0)), |socket| {
+                    found.insert(socket.cookie, queue_of(socket));
+                    ControlFlow::<()>::Continue(())
+                });
+            }
+        }
+        let queue = |cookie: Option<u64>| found.get(&cookie?).copied();
+        cookies.into_iter().map(queue).collect()
+    }
+
+    fn queue_of(listener: SocketInfo) -> AcceptQueue {
+        AcceptQueue {
+            depth: listener.receive_queue,
+            limit: listener.send_queue,
+        }
     }
 
     /// The bytes in the send queue of a connection. The kernel looks up this one socket in its hash
@@ -55,15 +88,30 @@ mod linux {
 
     /// The socket with this cookie in the answer.
     fn find(request: &Request, cookie: u64) -> Option<SocketInfo> {
+        read_answer(request, |socket| {
+            if socket.cookie == cookie {
+                ControlFlow::Break(socket)
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+    }
+
+    /// Reads the sockets of an answer until `read` breaks or the answer ends.
+    fn read_answer<B>(
+        request: &Request,
+        mut read: impl FnMut(SocketInfo) -> ControlFlow<B>,
+    ) -> Option<B> {
         let mut netlink = ask(request)?;
         let mut answer = [0; 32 * 1024];
         loop {
             let count = netlink.read(&mut answer).ok()?;
             for message in messages(answer.get(..count)?, ByteOrder::NATIVE) {
-                match message {
-                    Message::Socket(socket) if socket.cookie == cookie => return Some(socket),
-                    Message::Socket(_) => {}
-                    Message::End => return None,
+                let Message::Socket(socket) = message else {
+                    return None;
+                };
+                if let ControlFlow::Break(found) = read(socket) {
+                    return Some(found);
                 }
             }
         }
