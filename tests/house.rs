@@ -41,7 +41,7 @@ fn only_the_waist_names_the_system() {
             "errno" => &["libc::E"],
             "reactor/mailbox" => &["mio::Waker"],
             // Signals, as any embedder would watch them.
-            "cli/signals" => &["doorkeeper::mio::"],
+            "cli/signals" | "cli/timer" => &["doorkeeper::mio::"],
             _ => &[],
         };
         for line in code(&text)

@@ -14,6 +14,7 @@ mod serve;
 mod shared_args;
 mod signals;
 mod story;
+mod timer;
 mod values;
 mod writer;
 

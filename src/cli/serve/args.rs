@@ -16,11 +16,14 @@ const HELP: &str = "\
 Serve standard services over TCP.
 
 Usage: doorkeeper serve [OPTION]... [SERVICE[=[HOST]:PORT]]...
+       doorkeeper serve [OPTION]... SERVICE=fd:NAME...
 
 Without a SERVICE, all six listen on 127.0.0.1. Without an address, a service
 listens on 127.0.0.1 and the port below. An empty HOST means 127.0.0.1; [::]
 means every IPv6 address of the machine, 0.0.0.0 every IPv4 address. PORT 0
-means any free port. The same service can be given several times.
+means any free port. The same service can be given several times. With fd:NAME
+or fd:NUMBER it listens on the sockets that systemd passes by that name or that
+number (LISTEN_FDS).
 
 Services:
   echo      7007   sends back what it receives (RFC 862)
@@ -38,6 +41,8 @@ Options:
                         in the accept queue [what the descriptor limit allows]
   --max-per-source N    limit of open connections of one IPv4 address or one
                         IPv6 /64; further ones are closed at once [no limit]
+  --reuse-port          share the ports with other processes that do the same
+                        (SO_REUSEPORT), as for a restart: the new one first
   --accept-budget N     connections that a listener accepts in one turn [64]
   --turn-budget BYTES   bytes that a connection reads in one turn [65536]
   --output-max BYTES    unsent bytes that a connection may hold [65536]
@@ -68,7 +73,7 @@ time.
 /// The options of `serve`.
 #[derive(Debug)]
 pub(crate) struct Serve {
-    pub(crate) listeners: Vec<(Kind, SocketAddr)>,
+    pub(crate) listeners: Vec<(Kind, Place)>,
     pub(crate) config: Config,
     pub(crate) listen: ListenOptions,
     /// `None`: as many as the descriptor limit allows.
@@ -98,6 +103,14 @@ impl Default for Serve {
             log: logging::Form::default(),
         }
     }
+}
+
+/// Where a service listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Address(SocketAddr),
+    /// A socket that the service manager passes: its name, or its number.
+    Passed(String),
 }
 
 /// One of the six services.
@@ -137,8 +150,8 @@ impl Kind {
         self.entry().0
     }
 
-    fn default_address(self) -> SocketAddr {
-        ([127, 0, 0, 1], self.entry().1).into()
+    fn default_place(self) -> Place {
+        Place::Address(([127, 0, 0, 1], self.entry().1).into())
     }
 }
 
@@ -163,6 +176,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("max-connections") => {
                 serve.max_connections = Some(number(parser, "--max-connections", 1)?)
             }
+            Arg::Long("reuse-port") => serve.listen.reuse_port = true,
             Arg::Long("max-per-source") => {
                 serve.max_per_source = Some(number(parser, "--max-per-source", 1)?)
             }
@@ -192,13 +206,13 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     if serve.listeners.is_empty() {
         serve
             .listeners
-            .extend(Kind::ALL.map(|kind| (kind, kind.default_address())));
+            .extend(Kind::ALL.map(|kind| (kind, kind.default_place())));
     }
     Ok(Command::Serve(Box::new(serve)))
 }
 
-/// `SERVICE[=[HOST]:PORT]`: one listener for each address of HOST.
-fn listeners(word: &str) -> Result<Vec<(Kind, SocketAddr)>, Failure> {
+/// `SERVICE[=[HOST]:PORT]`, one listener for each address of HOST; or `SERVICE=fd:NAME`.
+fn listeners(word: &str) -> Result<Vec<(Kind, Place)>, Failure> {
     let (name, address) = match word.split_once('=') {
         Some((name, address)) => (name, Some(address)),
         None => (word, None),
@@ -213,10 +227,14 @@ fn listeners(word: &str) -> Result<Vec<(Kind, SocketAddr)>, Failure> {
             ))
         })?;
     let Some(address) = address else {
-        return Ok(vec![(kind, kind.default_address())]);
+        return Ok(vec![(kind, kind.default_place())]);
     };
+    if let Some(name) = address.strip_prefix("fd:") {
+        return Ok(vec![(kind, Place::Passed(name.to_string()))]);
+    }
     let mut found = resolve(word, address)?;
     found.sort();
     found.dedup();
-    Ok(found.into_iter().map(|address| (kind, address)).collect())
+    let places = found.into_iter().map(Place::Address);
+    Ok(places.map(|place| (kind, place)).collect())
 }

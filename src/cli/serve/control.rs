@@ -3,6 +3,7 @@
 use super::super::signals;
 use super::args::Serve;
 use super::listeners::{Sources, log_quotes};
+use super::notify::{Manager, reloading};
 use super::table;
 use doorkeeper::Reactor;
 use doorkeeper::services::Quotes;
@@ -10,6 +11,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 use std::ffi::c_int;
 use std::io;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,17 +23,19 @@ pub(super) struct Control {
     patience: Duration,
     quotes_path: Option<PathBuf>,
     sources: Sources,
+    manager: Option<Rc<Manager>>,
     is_shutting_down: bool,
     /// When the last table was logged.
     table: Option<Instant>,
 }
 
 impl Control {
-    pub(super) fn new(options: &Serve, sources: Sources) -> Control {
+    pub(super) fn new(options: &Serve, sources: Sources, manager: Option<Rc<Manager>>) -> Control {
         Control {
             patience: options.shutdown_timeout,
             quotes_path: options.quotes.clone(),
             sources,
+            manager,
             is_shutting_down: false,
             table: None,
         }
@@ -52,6 +56,12 @@ impl Control {
         )
     }
 
+    fn notify(&self, message: &str) {
+        if let Some(manager) = &self.manager {
+            manager.send(message);
+        }
+    }
+
     /// The first signal begins the shutdown, the second stops the loop.
     fn end(&mut self, reactor: &mut Reactor, signal: c_int) {
         let name = signal_hook::low_level::signal_name(signal).unwrap_or("signal");
@@ -60,6 +70,7 @@ impl Control {
             log::info!("{name} again: stopping at once");
             reactor.stop();
         } else {
+            self.notify("STOPPING=1");
             log::info!("{name}: shutting down; open connections have {patience:?} to finish");
             reactor.shutdown(patience);
         }
@@ -68,6 +79,12 @@ impl Control {
     /// Reads again what is read at the start. If that fails, what was read before stays.
     fn reload(&self) {
         log::info!("SIGHUP: reading the quotes and the time zone again");
+        self.notify(&reloading());
+        self.read_again();
+        self.notify("READY=1");
+    }
+
+    fn read_again(&self) {
         if let Some(zone) = &self.sources.zone {
             zone.reload();
         }

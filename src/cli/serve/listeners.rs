@@ -3,11 +3,12 @@
 use super::super::Failure;
 use super::super::ports::{self, Holder};
 use super::access::{Access, Record};
+use super::activation::Origin;
 use super::args::{Kind, Serve};
 use super::limits::limited;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
-use doorkeeper::{Id, Reactor};
+use doorkeeper::{Id, ListenOptions, Reactor, Service};
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
@@ -60,15 +61,25 @@ pub(super) type Listening = (String, Vec<(Id, SocketAddr)>);
 /// Opens every listener. If one fails, the reactor is dropped with all of them.
 pub(super) fn listen_all(
     reactor: &mut Reactor,
-    options: &Serve,
+    origins: Vec<(Kind, Origin)>,
+    options: &ListenOptions,
     sources: &Sources,
 ) -> Result<Listening, Failure> {
     let (mut announcement, mut listeners) = (String::new(), Vec::new());
-    for &(kind, address) in &options.listeners {
+    for (kind, origin) in origins {
+        let address = match &origin {
+            Origin::Address(address) => Some(*address),
+            Origin::Passed(socket) => socket.local_addr().ok(),
+        };
         let access = Access::new(kind);
+        let opening = Opening {
+            reactor,
+            origin,
+            options,
+        };
         let opened = match &access {
-            Some(access) => listen(reactor, kind, address, options, sources, access.clone()),
-            None => listen(reactor, kind, address, options, sources, ()),
+            Some(access) => opening.service(kind, sources, access.clone()),
+            None => opening.service(kind, sources, ()),
         };
         let bound = opened.and_then(|id| Ok((id, reactor.local_addr(id)?)));
         let (id, bound) =
@@ -84,34 +95,46 @@ pub(super) fn listen_all(
     Ok((announcement, listeners))
 }
 
-fn listen(
-    reactor: &mut Reactor,
-    kind: Kind,
-    address: SocketAddr,
-    options: &Serve,
-    sources: &Sources,
-    record: impl Record,
-) -> io::Result<Id> {
-    let options = &options.listen;
-    let Sources { quotes, zone } = sources.clone();
-    match kind {
-        Kind::Echo => reactor.listen_with(address, options, limited(|| Echo, record)),
-        Kind::Discard => reactor.listen_with(address, options, limited(|| Discard, record)),
-        Kind::Chargen => reactor.listen_with(address, options, limited(Chargen::default, record)),
-        Kind::Time => reactor.listen_with(address, options, limited(|| Time, record)),
-        Kind::Daytime => {
-            let daytime = move || zone.as_ref().map_or(Daytime::utc(), |zone| zone.daytime());
-            reactor.listen_with(address, options, limited(daytime, record))
+/// A listener that is being opened.
+struct Opening<'a> {
+    reactor: &'a mut Reactor,
+    origin: Origin,
+    options: &'a ListenOptions,
+}
+
+impl Opening<'_> {
+    fn open(self, service: impl Service + 'static) -> io::Result<Id> {
+        match self.origin {
+            Origin::Address(address) => self.reactor.listen_with(address, self.options, service),
+            Origin::Passed(socket) => self.reactor.adopt_listener(socket, service),
         }
-        Kind::Qotd => {
-            let qotd = move || Qotd::new(quotes.borrow().clone());
-            reactor.listen_with(address, options, limited(qotd, record))
+    }
+
+    fn service(self, kind: Kind, sources: &Sources, record: impl Record) -> io::Result<Id> {
+        let Sources { quotes, zone } = sources.clone();
+        match kind {
+            Kind::Echo => self.open(limited(|| Echo, record)),
+            Kind::Discard => self.open(limited(|| Discard, record)),
+            Kind::Chargen => self.open(limited(Chargen::default, record)),
+            Kind::Time => self.open(limited(|| Time, record)),
+            Kind::Daytime => {
+                let daytime = move || zone.as_ref().map_or(Daytime::utc(), |zone| zone.daytime());
+                self.open(limited(daytime, record))
+            }
+            Kind::Qotd => {
+                let qotd = move || Qotd::new(quotes.borrow().clone());
+                self.open(limited(qotd, record))
+            }
         }
     }
 }
 
-fn cannot_listen(kind: Kind, address: SocketAddr, error: &io::Error) -> String {
-    let (name, port) = (kind.name(), address.port());
+fn cannot_listen(kind: Kind, address: Option<SocketAddr>, error: &io::Error) -> String {
+    let name = kind.name();
+    let Some(address) = address else {
+        return format!("cannot listen for {name} on a passed socket: {error}");
+    };
+    let port = address.port();
     let advice = match error.kind() {
         ErrorKind::AddrInUse => in_use(port),
         ErrorKind::AddrNotAvailable => {

@@ -1,35 +1,80 @@
 //! `doorkeeper serve`.
 
 mod access;
+mod activation;
 pub(crate) mod args;
 mod control;
 mod limits;
 mod listeners;
+mod notify;
 mod table;
 mod zone;
 
-use super::{Failure, descriptors, logging, observe, output};
+use super::{Failure, descriptors, logging, observe, output, timer};
 use args::Serve;
 use control::Control;
 use doorkeeper::{Reactor, Reason};
 use listeners::{Sources, listen_all};
+use notify::{Manager, watchdog_interval};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How often the service manager hears of the connections, if their number changes.
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     logging::start(options.log);
+    // First of all, before a descriptor of the program's own has the number of one that is missing.
+    let origins = activation::take(&options.listeners)?;
     let sources = Sources::read(&options)?;
-    limit_connections(&mut options);
+    limit_connections(&mut options, origins.len());
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let max_connections = options.config.max_connections;
     limits::set(&reactor, max_connections, options.max_per_source);
     let mut observers = options.observation.start(&mut reactor)?;
-    let (announcement, listeners) = listen_all(&mut reactor, &options, &sources)?;
-    Control::new(&options, sources)
+    let (announcement, listeners) = listen_all(&mut reactor, origins, &options.listen, &sources)?;
+    let manager = Manager::from_environment().map(Rc::new);
+    Control::new(&options, sources, manager.clone())
         .watch(&mut reactor)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
+    watch_manager(&mut reactor, manager.clone())?;
     announce(&announcement)?;
+    if let Some(manager) = &manager {
+        manager.send("READY=1");
+    }
     observe::run(&mut reactor, &mut observers, &listeners, None)?;
     log_totals(&reactor);
     Ok(())
+}
+
+/// Tells the service manager, from the loop, that the loop turns and what it does.
+fn watch_manager(reactor: &mut Reactor, manager: Option<Rc<Manager>>) -> Result<(), Failure> {
+    let Some(manager) = manager else {
+        return Ok(());
+    };
+    let watchdog = watchdog_interval();
+    let interval = watchdog.map_or(STATUS_INTERVAL, |watchdog| watchdog.min(STATUS_INTERVAL));
+    let mut last = String::new();
+    let on_tick = move |reactor: &mut Reactor| {
+        if watchdog.is_some() {
+            manager.send("WATCHDOG=1");
+        }
+        let status = status(reactor);
+        if status != last {
+            manager.send(&format!("STATUS={status}"));
+            last = status;
+        }
+    };
+    timer::every(reactor, interval, on_tick)
+        .map_err(|error| Failure::failed(format_args!("cannot start a timer: {error}")))
+}
+
+fn status(reactor: &Reactor) -> String {
+    let snapshot = reactor.snapshot();
+    let queues = snapshot.listeners.iter();
+    let queues = queues.filter_map(|listener| listener.accept_queue);
+    let waiting: u32 = queues.map(|queue| queue.depth).sum();
+    format!("{} open, {waiting} waiting", snapshot.stats.open)
 }
 
 /// Prints where the listeners listen. A reader that does not read is no reason not to serve.
@@ -40,9 +85,9 @@ fn announce(announcement: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn limit_connections(options: &mut Serve) {
+fn limit_connections(options: &mut Serve, listeners: usize) {
     let files = descriptors::raise();
-    let allowed = descriptors::connections(files, options.listeners.len());
+    let allowed = descriptors::connections(files, listeners);
     let limit = options.max_connections.unwrap_or(allowed);
     let files = files.map_or("no limit on".to_string(), |files| files.to_string());
     log::info!("{files} open files allow {allowed} connections; the limit is {limit}");
