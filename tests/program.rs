@@ -498,6 +498,22 @@ fn the_soft_limit_on_descriptors_is_raised_to_the_hard_one() {
 }
 
 #[test]
+fn inherited_descriptors_count_as_taken() {
+    if !have("prlimit") {
+        return;
+    }
+    let open = "exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 9<&3; exec \"$@\"";
+    let wrapper = ["prlimit", "--nofile=64:200", "--", "sh", "-c", open, "sh"];
+    let program = Program::start(&wrapper, &["echo=:0"], "info", 1);
+    signal(&program, Signal::TERM);
+    let log = stderr(program);
+    assert!(
+        log.contains("200 open files allow 160 connections; the limit is 160"),
+        "{log}"
+    );
+}
+
+#[test]
 fn max_connections_and_idle_timeout_reach_the_loop() {
     let program = Program::serve(&[
         "echo=:0",
