@@ -8,7 +8,7 @@ use std::io::{Read, Result, Write};
 
 const LISTENER: Token = Token(usize::MAX);
 
-/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are left.
 fn accept_all(
     listener: &TcpListener,
     registry: &Registry,

@@ -14,7 +14,7 @@ const OUTPUT_MAX: usize = 65_536;
 
 struct Connection {
     stream: TcpStream,
-    /// What was read and not sent yet.
+    /// Bytes that were read and not sent yet.
     output: VecDeque<u8>,
 }
 
@@ -25,7 +25,7 @@ impl Connection {
         loop {
             self.flush()?;
             if self.output.len() >= OUTPUT_MAX {
-                // What is left unread has had its event. The next one comes when more can be sent.
+                // Unread bytes have had their event. The next one comes when more can be sent.
                 return Ok(true);
             }
             match self.stream.read(&mut buffer) {
@@ -37,7 +37,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the kernel takes. An event says when it takes more.
+    /// Sends as much as the kernel takes. An event says when it takes more.
     fn flush(&mut self) -> Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(self.output.as_slices().0) {
@@ -49,7 +49,7 @@ impl Connection {
     }
 }
 
-/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are left.
 fn accept_all(
     listener: &TcpListener,
     registry: &Registry,

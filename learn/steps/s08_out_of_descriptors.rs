@@ -1,4 +1,4 @@
-//! Step 8: out of descriptors. Clients wait in the accept queue, the program sleeps, and nobody is lost.
+//! Step 8: out of descriptors. Clients wait in the accept queue, the program sleeps, and no client is lost.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -18,14 +18,14 @@ const RETRY: Duration = Duration::from_millis(100);
 
 struct Connection {
     stream: TcpStream,
-    /// What was read and not sent yet.
+    /// Bytes that were read and not sent yet.
     output: VecDeque<u8>,
     /// The peer has ended its side. It may still read.
     ended: bool,
 }
 
 impl Connection {
-    /// Reads until nothing is left, and sends it back. False when everything is done.
+    /// Reads until nothing is left, and sends it back. False when all is done.
     fn echo(&mut self) -> Result<bool> {
         let mut buffer = [0; 4096];
         loop {
@@ -34,7 +34,7 @@ impl Connection {
                 return Ok(!self.output.is_empty());
             }
             if self.output.len() >= OUTPUT_MAX {
-                // What is left unread has had its event. The next one comes when more can be sent.
+                // Unread bytes have had their event. The next one comes when more can be sent.
                 return Ok(true);
             }
             match self.stream.read(&mut buffer) {
@@ -46,7 +46,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the kernel takes. An event says when it takes more.
+    /// Sends as much as the kernel takes. An event says when it takes more.
     fn flush(&mut self) -> Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(self.output.as_slices().0) {
@@ -58,7 +58,7 @@ impl Connection {
     }
 }
 
-/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are left.
 fn accept_all(
     listener: &TcpListener,
     registry: &Registry,

@@ -1,4 +1,4 @@
-//! Step 9: small answers are cheap. A message costs one read, one write and its share of a wait.
+//! Step 9: small answers are cheap. A message costs one read, one write, and its share of a wait.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -18,14 +18,14 @@ const RETRY: Duration = Duration::from_millis(100);
 
 struct Connection {
     stream: TcpStream,
-    /// What was read and not sent yet.
+    /// Bytes that were read and not sent yet.
     output: VecDeque<u8>,
     /// The peer has ended its side. It may still read.
     ended: bool,
 }
 
 impl Connection {
-    /// Reads until nothing is left, and sends it back. False when everything is done.
+    /// Reads until nothing is left, and sends it back. False when all is done.
     fn echo(&mut self, closing: bool) -> Result<bool> {
         let mut buffer = [0; 4096];
         let mut drained = false;
@@ -35,7 +35,7 @@ impl Connection {
                 return Ok(!self.output.is_empty());
             }
             if drained || self.output.len() >= OUTPUT_MAX {
-                // What is left unread has had its event. The next one comes when more can be sent.
+                // Unread bytes have had their event. The next one comes when more can be sent.
                 return Ok(true);
             }
             match self.stream.read(&mut buffer) {
@@ -51,7 +51,7 @@ impl Connection {
         }
     }
 
-    /// Sends what the kernel takes. An event says when it takes more.
+    /// Sends as much as the kernel takes. An event says when it takes more.
     fn flush(&mut self) -> Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(self.output.as_slices().0) {
@@ -63,7 +63,7 @@ impl Connection {
     }
 }
 
-/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are left.
 fn accept_all(
     listener: &TcpListener,
     registry: &Registry,

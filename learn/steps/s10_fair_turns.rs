@@ -1,4 +1,4 @@
-//! Step 10: a queue and a budget. Everyone in the queue has one bounded turn, then everyone again.
+//! Step 10: a queue and a budget. Each connection in the queue has one bounded turn, then each again.
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(100);
 struct Connection {
     slot: usize,
     stream: TcpStream,
-    /// What was read and not sent yet.
+    /// Bytes that were read and not sent yet.
     output: VecDeque<u8>,
     /// The end of the stream is near: a short read leaves it unread.
     closing: bool,
@@ -29,12 +29,12 @@ struct Connection {
 }
 
 impl Connection {
-    /// One turn: at most one read, and everything is sent that the kernel takes. Returns who is to be closed, if anyone.
+    /// One turn: at most one read, and as many writes as the kernel takes. Returns the connection to close, if any.
     fn turn(&mut self, queue: &mut BTreeSet<usize>) -> Result<Option<usize>> {
         let mut buffer = [0; 4096];
         let mut close = None;
         self.flush()?;
-        // What is left unread has had its event. The next one comes when more can be sent.
+        // Unread bytes have had their event. The next one comes when more can be sent.
         if !self.ended && self.output.len() < OUTPUT_MAX {
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.ended = true,
@@ -64,7 +64,7 @@ impl Connection {
         str::from_utf8(name).ok()?.trim().parse().ok()
     }
 
-    /// Sends what the kernel takes. An event says when it takes more.
+    /// Sends as much as the kernel takes. An event says when it takes more.
     fn flush(&mut self) -> Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(self.output.as_slices().0) {
@@ -76,7 +76,7 @@ impl Connection {
     }
 }
 
-/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+/// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are left.
 fn accept_all(
     listener: &TcpListener,
     registry: &Registry,
@@ -109,7 +109,7 @@ fn main() -> Result<()> {
     println!("listening {}", listener.local_addr()?);
     let mut events = Events::with_capacity(1024);
     let mut connections = Slab::<Connection>::new();
-    // Who has a turn in the next round, once each.
+    // The connections that have a turn in the next round.
     let mut queue = BTreeSet::new();
     // Clients may be left in the accept queue.
     let mut accepting = false;

@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(100);
 struct Connection {
     id: Token,
     stream: TcpStream,
-    /// What was read and not sent yet.
+    /// Bytes that were read and not sent yet.
     output: VecDeque<u8>,
     /// The end of the stream is near: a short read leaves it unread.
     closing: bool,
@@ -31,12 +31,12 @@ struct Connection {
 }
 
 impl Connection {
-    /// One turn: at most one read, and everything is sent that the kernel takes. Returns who is to be closed, if anyone.
+    /// One turn: at most one read, and as many writes as the kernel takes. Returns the connection to close, if any.
     fn turn(&mut self, queue: &mut BTreeSet<Token>) -> Result<Option<Token>> {
         let mut buffer = [0; 4096];
         let mut close = None;
         self.flush()?;
-        // What is left unread has had its event. The next one comes when more can be sent.
+        // Unread bytes have had their event. The next one comes when more can be sent.
         if !self.ended && self.output.len() < OUTPUT_MAX {
             match self.stream.read(&mut buffer) {
                 Ok(0) => self.ended = true,
@@ -66,7 +66,7 @@ impl Connection {
         str::from_utf8(name).ok()?.trim().parse().ok().map(Token)
     }
 
-    /// Sends what the kernel takes. An event says when it takes more.
+    /// Sends as much as the kernel takes. An event says when it takes more.
     fn flush(&mut self) -> Result<()> {
         while !self.output.is_empty() {
             match self.stream.write(self.output.as_slices().0) {
@@ -82,13 +82,13 @@ impl Connection {
 struct Connections {
     slab: Slab<Connection>,
     accepted: usize,
-    /// In it the deadline may be an old one, and the connection gone.
+    /// A pair may be out of date: the deadline has moved, or the connection is gone.
     deadlines: BTreeSet<(Instant, Token)>,
     idle: Duration,
 }
 
 impl Connections {
-    /// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are there.
+    /// Accepts until the accept queue is empty. The poller reports that clients have come, not that some are left.
     fn accept_all(&mut self, listener: &TcpListener, registry: &Registry) -> Result<()> {
         loop {
             let (mut stream, _peer) = match listener.accept() {
@@ -119,7 +119,7 @@ impl Connections {
         found.filter(|connection| connection.id == id)
     }
 
-    /// Closes whoever is due. A deadline that has moved is put where it belongs only when the old one has come.
+    /// Closes the connections that are due. A deadline that has moved goes back into the set when the old one has come.
     fn expire(&mut self) {
         let now = Instant::now();
         while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
@@ -154,7 +154,7 @@ fn main() -> Result<()> {
         idle: Duration::from_millis(idle_ms),
         ..Connections::default()
     };
-    // Who has a turn in the next round, once each.
+    // The connections that have a turn in the next round.
     let mut queue = BTreeSet::new();
     // Clients may be left in the accept queue.
     let mut accepting = false;

@@ -120,22 +120,46 @@ print(listener.getsockname()[1], flush=True)
 input()
 ";
 
+/// A program that listens with TCP_DEFER_ACCEPT, until this is dropped.
+#[derive(Debug)]
+pub struct Deferring {
+    child: Child,
+    /// Where it listens.
+    pub port: u16,
+}
+
+impl Deferring {
+    /// Starts it.
+    pub fn start() -> Result<Deferring, Error> {
+        let mut python = Command::new("python3");
+        python.args(["-c", DEFERRING]);
+        let child = python
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut started = Deferring { child, port: 0 };
+        let stdout = started.child.stdout.take();
+        let mut line = String::new();
+        BufReader::new(stdout.expect("standard output is piped")).read_line(&mut line)?;
+        started.port = line.trim().parse().map_err(Error::other)?;
+        Ok(started)
+    }
+}
+
+impl Drop for Deferring {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn deferred(answer: &str) -> Result<Verdict, Error> {
-    let mut python = Command::new("python3");
-    python.args(["-c", DEFERRING]);
-    let child = python
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    // It ends when its input does, which is when this is dropped.
-    let mut child = Ended(child);
-    let mut line = String::new();
-    let stdout = child.0.stdout.take().expect("standard output is piped");
-    BufReader::new(stdout).read_line(&mut line)?;
-    let port = line.trim().parse().map_err(Error::other)?;
+    let listener = Deferring::start()?;
+    let port = listener.port;
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
     let own = client.local_addr()?.port();
-    let state = || diag::end_of(port, own).map_or("no socket", |socket| name(socket.state));
+    let state = || diag::end_of(port, own).map_or("no state", |socket| state_name(socket.state));
     let silent = state();
     client.write_all(b"x")?;
     let start = Instant::now();
@@ -149,17 +173,8 @@ fn deferred(answer: &str) -> Result<Verdict, Error> {
     verdict(answer.to_uppercase().replace('_', "-") == silent, seen)
 }
 
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// As ss(8) names the states of include/net/tcp_states.h.
-fn name(state: u8) -> &'static str {
+pub fn state_name(state: u8) -> &'static str {
     match state {
         1 => "ESTAB",
         2 => "SYN-SENT",

@@ -109,7 +109,7 @@ fn step(word: &OsString) -> Option<PathBuf> {
 fn one(chapter: u8, verdict: &Verdict) -> ExitCode {
     println!("{chapter:02} {verdict}");
     if let Verdict::Fail(_) = verdict {
-        println!("For a hint: check --hint {chapter:02}");
+        eprintln!("For a hint: check --hint {chapter:02}");
     }
     status(verdict)
 }

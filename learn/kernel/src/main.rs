@@ -1,5 +1,9 @@
 //! `kernel NN`: the observation of chapter NN. It says what the kernel did, and panics if that is not what the chapter says.
 
+mod k01_call_order;
+mod k02_connect_returns;
+mod k03_accept_queue;
+mod k04_which_queue;
 mod k05_who_is_ready;
 mod k06_one_event;
 mod k07_what_is_left;
@@ -19,7 +23,11 @@ use std::process::ExitCode;
 /// Returns its sentences.
 type Observation = fn() -> Result<Vec<String>>;
 
-const OBSERVATIONS: [(&str, Observation); 11] = [
+const OBSERVATIONS: [(&str, Observation); 15] = [
+    ("01", k01_call_order::observe),
+    ("02", k02_connect_returns::observe),
+    ("03", k03_accept_queue::observe),
+    ("04", k04_which_queue::observe),
     ("05", k05_who_is_ready::observe),
     ("06", k06_one_event::observe),
     ("07", k07_what_is_left::observe),
@@ -36,7 +44,7 @@ const OBSERVATIONS: [(&str, Observation); 11] = [
 fn main() -> Result<ExitCode> {
     let number = std::env::args().nth(1).unwrap_or_default();
     let Some((_, observe)) = OBSERVATIONS.iter().find(|(chapter, _)| *chapter == number) else {
-        eprintln!("Usage: kernel NN, where NN is 05 to 15");
+        eprintln!("Usage: kernel NN, where NN is 01 to 15");
         return Ok(ExitCode::from(2));
     };
     for line in observe()? {

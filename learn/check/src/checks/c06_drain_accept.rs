@@ -16,9 +16,8 @@ const CLIENTS: usize = 5;
 
 fn look(program: &mut Program) -> Result<String, Failure> {
     program.stop();
-    let peers: Result<Vec<Peer>, Failure> =
-        (0..CLIENTS).map(|_| Peer::connect(program.port)).collect();
-    let mut peers = peers?;
+    let connect = |_| Peer::connect(program.port);
+    let mut peers: Vec<Peer> = (0..CLIENTS).map(connect).collect::<Result<_, _>>()?;
     for peer in &mut peers {
         peer.push(2);
     }

@@ -1,6 +1,6 @@
 //! Without a free descriptor a program waits, uses no processor, and serves everyone in the end.
 
-use super::{Check, bystander, look_at, still_served};
+use super::{Check, bystander, look_at, still_served, unserved};
 use crate::peer::{Failure, PATIENCE, Peer, count_served, wait_for_any};
 use crate::program::Program;
 use std::time::Duration;
@@ -24,16 +24,20 @@ const CPU: Duration = Duration::from_millis(100);
 fn look(program: &mut Program) -> Result<String, Failure> {
     let mut bystander = bystander(program)?;
     program.limit_descriptors(DESCRIPTORS)?;
-    let peers: Result<Vec<Peer>, Failure> =
-        (0..CLIENTS).map(|_| Peer::connect(program.port)).collect();
-    let mut peers = peers?;
+    program.stop();
+    let connect = |_| Peer::connect(program.port);
+    let mut peers: Vec<Peer> = (0..CLIENTS).map(connect).collect::<Result<_, _>>()?;
     for peer in &mut peers {
         peer.push(2);
     }
+    program.go_on();
     let first = count_served(&mut peers, Duration::from_millis(300));
     let seen = format!(
         "{DESCRIPTORS} descriptors were free for {CLIENTS} clients: {first} were served at once"
     );
+    if peers.iter().any(Peer::is_over) {
+        return Err(unserved(seen, &peers));
+    }
     still_served(&mut bystander, &seen)?;
 
     let before = program.cpu();

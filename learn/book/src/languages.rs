@@ -1,0 +1,128 @@
+//! A chapter and its translation say the same: headings, blocks, code in the text, links and numbers are compared.
+
+use crate::blocks;
+
+/// What of a chapter does not depend on the language.
+#[derive(Debug, PartialEq)]
+pub struct Skeleton {
+    /// How deep each heading is.
+    headings: Vec<usize>,
+    /// The fenced blocks, whole.
+    blocks: Vec<(String, Vec<String>)>,
+    /// What stands between single backquotes, sorted: another language may have another order.
+    code: Vec<String>,
+    /// Where links lead, sorted. Links to other chapters stay within the language.
+    links: Vec<String>,
+    /// The numbers of the text, sorted.
+    numbers: Vec<String>,
+}
+
+/// The skeleton of a text.
+pub fn skeleton(text: &str) -> Skeleton {
+    let prose = prose(text);
+    let headings = prose.iter().filter(|line| line.starts_with('#'));
+    let sorted = |mut words: Vec<String>| {
+        words.sort();
+        words
+    };
+    let whole = prose.join("\n");
+    let (plain, code) = code_and_rest(&whole);
+    Skeleton {
+        headings: headings
+            .map(|line| line.chars().take_while(|c| *c == '#').count())
+            .collect(),
+        blocks: blocks(text)
+            .into_iter()
+            .map(|block| (block.info, block.lines))
+            .collect(),
+        code: sorted(code),
+        links: sorted(links(&plain)),
+        numbers: sorted(numbers(&without_links(&plain))),
+    }
+}
+
+/// The lines outside fenced blocks.
+fn prose(text: &str) -> Vec<&str> {
+    let mut inside = false;
+    let outside = |line: &&str| {
+        let fence = line.starts_with("```");
+        inside ^= fence;
+        !inside && !fence
+    };
+    text.lines().filter(outside).collect()
+}
+
+/// Splits at single backquotes: the text without code, and the code.
+fn code_and_rest(text: &str) -> (String, Vec<String>) {
+    let parts: Vec<&str> = text.split('`').collect();
+    let every_other = |first| parts.iter().skip(first).step_by(2);
+    let code = every_other(1).map(|part| part.to_string()).collect();
+    (every_other(0).copied().collect(), code)
+}
+
+fn links(text: &str) -> Vec<String> {
+    let starts = text.split("](").skip(1);
+    let ends = starts.filter_map(|rest| rest.split_once(')'));
+    ends.map(|(link, _)| link.trim_start_matches("../").to_string())
+        .collect()
+}
+
+fn without_links(text: &str) -> String {
+    let mut parts = text.split("](");
+    let mut plain = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        plain += part.split_once(')').map_or(part, |(_, rest)| rest);
+    }
+    plain
+}
+
+/// Numbers in digits. "20,000" and "20000" are one number.
+fn numbers(text: &str) -> Vec<String> {
+    let text = text.replace(',', "");
+    let words = text.split(|c: char| !c.is_ascii_digit());
+    words
+        .filter(|word| !word.is_empty())
+        .map(String::from)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skeleton;
+
+    const ENGLISH: &str = "\
+# 07 Drain
+
+Of 20,000 bytes `read` gives 4096: [RFC 9293](https://rfc).
+
+```sh
+check 07
+```
+";
+
+    #[test]
+    fn a_faithful_translation_has_the_same_skeleton() {
+        let korean = ENGLISH.replace("Drain", "비우기").replace(
+            "Of 20,000 bytes `read` gives 4096",
+            "`read`는 20000바이트 가운데 4096바이트를 준다",
+        );
+        assert_eq!(skeleton(ENGLISH), skeleton(&korean));
+    }
+
+    #[test]
+    fn what_is_lost_or_changed_shows() {
+        let changes = [
+            ("# 07", "## 07"),
+            ("20,000", "2,000"),
+            ("`read`", "read"),
+            ("`read`", "`recv`"),
+            ("https://rfc", "https://other"),
+            ("check 07", "check 08"),
+            ("```sh", "```console"),
+        ];
+        for (old, new) in changes {
+            let changed = ENGLISH.replacen(old, new, 1);
+            assert_ne!(skeleton(ENGLISH), skeleton(&changed), "{old} became {new}");
+        }
+    }
+}
