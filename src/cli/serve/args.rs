@@ -47,7 +47,7 @@ Options:
   --turn-budget BYTES   bytes that a connection reads in one turn [65536]
   --output-max BYTES    unsent bytes that a connection may hold [65536]
   --idle-timeout DUR    close a connection after this time without a byte;
-                        `none` means never [none]
+                        `none` means never [10min]
   --shutdown-timeout DUR
                         time that open connections have to finish after the
                         first SIGINT or SIGTERM; a second signal stops at once
@@ -70,6 +70,10 @@ If standard error is the journal of systemd, lines begin with <N> and have no
 time.
 ";
 
+/// The default of --idle-timeout. A client that vanished without a FIN holds its connection for as
+/// long as this.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// The options of `serve`.
 #[derive(Debug)]
 pub(crate) struct Serve {
@@ -90,6 +94,7 @@ impl Default for Serve {
     fn default() -> Serve {
         let mut config = Config::default();
         config.stall_warning = Some(Duration::from_millis(100));
+        config.idle_timeout = Some(IDLE_TIMEOUT);
         Serve {
             listeners: Vec::new(),
             config,
@@ -237,4 +242,26 @@ fn listeners(word: &str) -> Result<Vec<(Kind, Place)>, Failure> {
     found.dedup();
     let places = found.into_iter().map(Place::Address);
     Ok(places.map(|place| (kind, place)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, parse};
+    use lexopt::Parser;
+    use std::time::Duration;
+
+    fn idle_timeout(words: &[&str]) -> Option<Duration> {
+        match parse(&mut Parser::from_args(words)) {
+            Ok(Command::Serve(serve)) => serve.config.idle_timeout,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn idle_connections_close_after_ten_minutes_unless_told_otherwise() {
+        assert_eq!(idle_timeout(&[]), Some(Duration::from_secs(600)));
+        assert_eq!(idle_timeout(&["--idle-timeout", "none"]), None);
+        let hour = Some(Duration::from_secs(3600));
+        assert_eq!(idle_timeout(&["--idle-timeout=1h"]), hour);
+    }
 }
