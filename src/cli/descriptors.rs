@@ -2,12 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors beside those that are open already and those of listeners and connections: the poller,
-/// its waker, the signals' pipe, and a few that libraries open for a moment.
+/// Descriptors beside the inherited ones and those of listeners and connections: the poller, its waker,
+/// the signals' pipe, those of the log, and a few that libraries open for a moment.
 const RESERVED: u64 = 29;
-
-/// Open at the start if nothing else is known: standard input, output and error.
-const STANDARD: u64 = 3;
 
 /// The number of connections where the limit on open files is infinite.
 const WITHOUT_LIMIT: u64 = 1_000_000;
@@ -32,21 +29,19 @@ pub(crate) fn raise() -> Option<u64> {
     }
 }
 
-/// The number of connections that fit beside the descriptors that are open and this number of
-/// listeners; at least one.
-pub(crate) fn connections(limit: Option<u64>, listeners: usize) -> usize {
-    let limit = limit.unwrap_or(WITHOUT_LIMIT);
-    let taken = open_below(limit).unwrap_or(STANDARD);
-    let left = limit.saturating_sub(RESERVED + taken + listeners as u64);
-    usize::try_from(left.max(1)).unwrap_or(usize::MAX)
+/// How many descriptors are open; at the start of the program, those that it inherited. Three where
+/// /dev/fd is missing.
+pub(crate) fn open() -> usize {
+    std::fs::read_dir("/dev/fd").map_or(3, |entries| {
+        // One of them reads the directory.
+        entries.count().saturating_sub(1)
+    })
 }
 
-/// How many descriptors are open, inherited ones included. The limit is on their numbers
-/// (getrlimit(2)), so one above it takes no place. `None` where /dev/fd is missing.
-fn open_below(limit: u64) -> Option<u64> {
-    let entries = std::fs::read_dir("/dev/fd").ok()?;
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    let count = numbers.filter(|&number: &u64| number < limit).count() as u64;
-    // One of them reads the directory.
-    Some(count.saturating_sub(1))
+/// The number of connections that fit beside the descriptors that are taken, inherited ones and those
+/// of listeners; at least one.
+pub(crate) fn connections(limit: Option<u64>, taken: usize) -> usize {
+    let limit = limit.unwrap_or(WITHOUT_LIMIT);
+    let left = limit.saturating_sub(RESERVED + taken as u64);
+    usize::try_from(left.max(1)).unwrap_or(usize::MAX)
 }

@@ -77,7 +77,7 @@ fn check_descriptors(options: &Bench) -> Result<usize, Failure> {
     let wanted = [options.connections, options.flooders, options.mutes]
         .into_iter()
         .fold(0, usize::saturating_add);
-    let allowed = descriptors::connections(descriptors::raise(), 0);
+    let allowed = descriptors::connections(descriptors::raise(), descriptors::open());
     if wanted > allowed {
         return Err(Failure::failed(format_args!(
             "the limit on open files allows {allowed} connections, not {wanted}"

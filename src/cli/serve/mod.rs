@@ -11,6 +11,7 @@ mod table;
 mod zone;
 
 use super::{Failure, descriptors, logging, observe, output, timer};
+use activation::Origin;
 use args::Serve;
 use control::Control;
 use doorkeeper::{Reactor, Reason};
@@ -23,11 +24,15 @@ use std::time::Duration;
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
+    let inherited = descriptors::open();
     logging::start(options.log);
     // First of all, before a descriptor of the program's own has the number of one that is missing.
     let origins = activation::take(&options.listeners)?;
     let sources = Sources::read(&options)?;
-    limit_connections(&mut options, origins.len());
+    // Passed ones are among the inherited.
+    let is_new = |(_, origin): &&(_, Origin)| matches!(origin, Origin::Address(_));
+    let opened = origins.iter().filter(is_new).count();
+    limit_connections(&mut options, inherited + opened);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let max_connections = options.config.max_connections;
     limits::set(&reactor, max_connections, options.max_per_source);
@@ -85,9 +90,10 @@ fn announce(announcement: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-fn limit_connections(options: &mut Serve, listeners: usize) {
+/// `taken`: how many descriptors are open, or will be those of listeners.
+fn limit_connections(options: &mut Serve, taken: usize) {
     let files = descriptors::raise();
-    let allowed = descriptors::connections(files, listeners);
+    let allowed = descriptors::connections(files, taken);
     let limit = options.max_connections.unwrap_or(allowed);
     let files = files.map_or("no limit on".to_string(), |files| files.to_string());
     log::info!("{files} open files allow {allowed} connections; the limit is {limit}");
