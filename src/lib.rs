@@ -78,6 +78,8 @@ mod reactor;
 mod readiness;
 #[cfg(feature = "services")]
 pub mod services;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod sys;
 mod time;
 

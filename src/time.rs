@@ -24,16 +24,34 @@ impl Tick {
 #[derive(Debug)]
 pub(crate) struct Clock {
     epoch: Instant,
+    /// The time of a simulation, which moves when the simulation says so.
+    #[cfg(feature = "sim")]
+    simulated: Option<std::rc::Rc<std::cell::Cell<Tick>>>,
 }
 
 impl Clock {
     pub(crate) fn new() -> Clock {
         Clock {
             epoch: Instant::now(),
+            #[cfg(feature = "sim")]
+            simulated: None,
+        }
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(time: std::rc::Rc<std::cell::Cell<Tick>>) -> Clock {
+        let simulated = Some(time);
+        Clock {
+            simulated,
+            ..Clock::new()
         }
     }
 
     pub(crate) fn now(&self) -> Tick {
+        #[cfg(feature = "sim")]
+        if let Some(time) = &self.simulated {
+            return time.get();
+        }
         let elapsed = self.epoch.elapsed();
         Tick(elapsed.as_secs() * 1_000_000_000 + u64::from(elapsed.subsec_nanos()))
     }

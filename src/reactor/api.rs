@@ -10,7 +10,7 @@ use crate::connection::Machine;
 use crate::handler::{Attempt, Handler, LoopOps, Service};
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
-use crate::sys::{self, EventSource, Interest, Poller, TcpListener, TcpStream};
+use crate::sys::{EventSource, Interest, Poller, TcpListener, TcpStream};
 use crate::time::Deadlines;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -34,6 +34,10 @@ impl Reactor {
     pub fn new(config: Config) -> io::Result<Reactor> {
         config.check()?;
         let poller = Poller::new(config.events_per_turn)?;
+        Reactor::with_poller(config, poller)
+    }
+
+    pub(super) fn with_poller(config: Config, poller: Poller) -> io::Result<Reactor> {
         let slots = config.max_connections.min(RESERVED_SLOTS);
         let input = vec![0; config.input_max_bytes.min(config.turn_budget_bytes)];
         Ok(Reactor {
@@ -77,9 +81,9 @@ impl Reactor {
         service: impl Service,
     ) -> io::Result<Id> {
         let scope = self.common.scope(self.sources.next_id());
-        let listener = TcpListener::bind(address, options, scope)?;
+        let listener = TcpListener::bind(&self.poller, address, options, scope)?;
         let backlog = options.backlog;
-        if let Some(limit) = sys::backlog_limit().filter(|&limit| limit < backlog) {
+        if let Some(limit) = self.poller.backlog_limit().filter(|&limit| limit < backlog) {
             log::warn!(
                 "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
             );
@@ -102,7 +106,10 @@ impl Reactor {
         listener: std::net::TcpListener,
         service: impl Service,
     ) -> io::Result<Id> {
-        self.add_listener(TcpListener::adopt(listener)?, Box::new(service))
+        self.add_listener(
+            TcpListener::adopt(&self.poller, listener)?,
+            Box::new(service),
+        )
     }
 
     fn add_listener(
@@ -173,7 +180,7 @@ impl Reactor {
         handler: impl Handler,
     ) -> io::Result<Id> {
         self.check_slot()?;
-        let mut socket = TcpStream::adopt(stream)?;
+        let mut socket = TcpStream::adopt(&self.poller, stream)?;
         let peer = socket.peer_addr()?;
         self.poller
             .add_stream(&mut socket, self.sources.next_id())?;
@@ -368,7 +375,7 @@ impl Reactor {
             deadlines: self.deadlines.len(),
             next_deadline: self.next_tick().map(|tick| tick.since(now)),
             stats: self.stats(),
-            overflows: sys::overflows(),
+            overflows: self.poller.overflows(),
         };
         let queues: BTreeMap<Id, AcceptQueue> = self.accept_queues().into_iter().collect();
         for id in self.sources.ids() {

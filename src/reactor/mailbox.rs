@@ -1,7 +1,7 @@
 //! The handle of other threads: stop and post.
 
 use super::Reactor;
-use mio::Waker;
+use crate::sys::Waker;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

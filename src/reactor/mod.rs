@@ -10,6 +10,8 @@ mod connection;
 mod listener;
 mod mailbox;
 mod outgoing;
+#[cfg(feature = "sim")]
+mod simulated;
 mod sources;
 mod trouble;
 mod watch;

@@ -98,7 +98,8 @@ impl Reactor {
         let (config, scope) = (&self.common.config, self.common.scope(id));
         let Some(socket) = &outgoing.socket else {
             let attempt = &outgoing.attempt;
-            let mut socket = TcpStream::connect(attempt.address, &attempt.options, scope)?;
+            let mut socket =
+                TcpStream::connect(&self.poller, attempt.address, &attempt.options, scope)?;
             self.poller.add_connecting(&mut socket, id)?;
             outgoing.socket = Some(socket);
             return Ok(false);

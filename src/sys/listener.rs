@@ -1,6 +1,6 @@
 //! A listening socket.
 
-use super::{Origin, Poller, TcpStream, new_socket, sock_diag};
+use super::{Origin, Poller, TcpStream, body, new_socket};
 use crate::config::ListenOptions;
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Call, CallScope, Overflows};
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 #[derive(Debug)]
 pub(crate) struct TcpListener {
-    pub(super) socket: mio::net::TcpListener,
+    pub(super) socket: body::Listener,
     origin: Origin,
 }
 
@@ -18,11 +18,12 @@ impl TcpListener {
     /// socket → bind → listen. A new socket option for accepted connections belongs here if they
     /// inherit it from the listener, as they do TCP_NODELAY on Linux: that saves a call for each.
     pub(crate) fn bind(
+        poller: &Poller,
         address: SocketAddr,
         options: &ListenOptions,
         scope: CallScope<'_>,
     ) -> io::Result<TcpListener> {
-        let socket = new_socket(address, scope)?;
+        let socket = new_socket(poller, address, scope)?;
         #[cfg(not(windows))]
         socket.set_reuse_address(options.reuse_address)?;
         #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
@@ -35,14 +36,17 @@ impl TcpListener {
         let backlog = options.backlog;
         scope.report(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
         Ok(TcpListener {
-            socket: mio::net::TcpListener::from_std(socket.into()),
+            socket: body::into_listener(socket),
             origin: Origin::MadeHere,
         })
     }
 
     /// Takes over a listening socket. Supervisors pass blocking ones, on which accept(2) would block
     /// the loop. On one that does not listen accept(2) would fail for ever.
-    pub(crate) fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
+    pub(crate) fn adopt(
+        poller: &Poller,
+        listener: std::net::TcpListener,
+    ) -> io::Result<TcpListener> {
         if !is_listening(&listener)? {
             let message = "the socket does not listen: call listen(2) before it is adopted";
             return Err(io::Error::new(ErrorKind::InvalidInput, message));
@@ -50,7 +54,7 @@ impl TcpListener {
         listener.set_nonblocking(true)?;
         SockRef::from(&listener).set_tcp_nodelay(true)?;
         Ok(TcpListener {
-            socket: mio::net::TcpListener::from_std(listener),
+            socket: body::adopt_listener(poller, listener)?,
             origin: Origin::Adopted,
         })
     }
@@ -73,8 +77,8 @@ impl TcpListener {
 
     /// listen(2) again, which changes the backlog of a socket that listens already.
     pub(crate) fn set_backlog(&self, backlog: u32, scope: CallScope<'_>) -> io::Result<()> {
-        let listener = SockRef::from(&self.socket);
-        scope.report(|| Call::Listen { backlog }, listener.listen(clamp(backlog)))
+        let result = body::listen(&self.socket, clamp(backlog));
+        scope.report(|| Call::Listen { backlog }, result)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -82,7 +86,7 @@ impl TcpListener {
     }
 
     pub(crate) fn accept_queue(&self) -> Option<AcceptQueue> {
-        sock_diag::accept_queue(SockRef::from(&self.socket))
+        body::accept_queue(&self.socket)
     }
 
     /// The accept queues of many listeners, in one question (two if there are IPv6 listeners). The
@@ -90,7 +94,7 @@ impl TcpListener {
     pub(crate) fn accept_queues<'a>(
         listeners: impl Iterator<Item = &'a TcpListener>,
     ) -> Vec<Option<AcceptQueue>> {
-        sock_diag::accept_queues(listeners.map(|listener| SockRef::from(&listener.socket)))
+        body::accept_queues(listeners.map(|listener| &listener.socket))
     }
 
     pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
@@ -113,7 +117,7 @@ fn clamp(backlog: u32) -> i32 {
 }
 
 /// The limit that Linux clamps a backlog to (net.core.somaxconn, listen(2)).
-pub(crate) fn backlog_limit() -> Option<u32> {
+pub(super) fn backlog_limit() -> Option<u32> {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()?
         .trim()
@@ -122,7 +126,7 @@ pub(crate) fn backlog_limit() -> Option<u32> {
 }
 
 /// The counters of /proc/net/netstat (proc_pid_net(5)) for this network namespace.
-pub(crate) fn overflows() -> Option<Overflows> {
+pub(super) fn overflows() -> Option<Overflows> {
     let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
     let mut lines = text
         .lines()

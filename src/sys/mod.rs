@@ -2,19 +2,27 @@
 //!
 //! No code above it knows what a poller or a socket is made of.
 
+#[cfg(not(feature = "sim"))]
+mod body;
+#[cfg(feature = "sim")]
+mod either;
 mod listener;
 mod poller;
+#[cfg(feature = "sim")]
+pub(crate) mod sim;
 mod sock_diag;
 mod stream;
 
-pub(crate) use listener::{TcpListener, backlog_limit, overflows};
+pub(crate) use body::Waker;
+pub(crate) use listener::TcpListener;
 pub(crate) use mio::Interest;
 pub(crate) use mio::event::Source as EventSource;
 pub(crate) use poller::{Polled, Poller};
 pub(crate) use stream::TcpStream;
 
 use crate::observe::{Call, CallScope};
-use socket2::{Domain, Protocol, Socket, Type};
+#[cfg(feature = "sim")]
+use either as body;
 use std::io;
 use std::net::SocketAddr;
 
@@ -28,12 +36,12 @@ enum Origin {
 }
 
 /// socket(2). The socket is nonblocking before anything else is done with it.
-fn new_socket(address: SocketAddr, scope: CallScope<'_>) -> io::Result<Socket> {
-    let result = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    );
+fn new_socket(
+    poller: &Poller,
+    address: SocketAddr,
+    scope: CallScope<'_>,
+) -> io::Result<body::Socket> {
+    let result = body::socket(poller, address);
     scope.notify(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
     let socket = result?;
     socket.set_nonblocking(true)?;

@@ -1,10 +1,13 @@
 //! The poller: edge-triggered epoll on Linux, kqueue on the BSDs and macOS.
 
-use super::{EventSource, Interest, Origin, TcpListener, TcpStream};
+#[cfg(feature = "sim")]
+use super::sim::Process;
+use super::{EventSource, Interest, Origin, TcpListener, TcpStream, Waker, body, listener};
 use crate::id::{Id, WAKER};
+use crate::observe::Overflows;
 use crate::readiness::Readiness;
 use mio::event::Event;
-use mio::{Events, Poll, Waker};
+use mio::{Events, Poll};
 use std::io;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,6 +17,9 @@ use std::time::Duration;
 pub(crate) struct Poller {
     poll: Poll,
     events: Events,
+    /// The simulated process that this poller belongs to.
+    #[cfg(feature = "sim")]
+    pub(super) process: Option<Process>,
 }
 
 /// One event of the poller.
@@ -28,7 +34,17 @@ impl Poller {
         Ok(Poller {
             poll: Poll::new()?,
             events: Events::with_capacity(events_per_turn),
+            #[cfg(feature = "sim")]
+            process: None,
         })
+    }
+
+    /// The poller of a simulated process. Its descriptor is a true one, which is never readable.
+    #[cfg(feature = "sim")]
+    pub(crate) fn simulated(process: Process) -> io::Result<Poller> {
+        let mut poller = Poller::new(1)?;
+        poller.process = Some(process);
+        Ok(poller)
     }
 
     #[cfg(unix)]
@@ -37,12 +53,16 @@ impl Poller {
     }
 
     pub(crate) fn waker(&self) -> io::Result<Waker> {
-        Waker::new(self.poll.registry(), WAKER)
+        body::waker(self, self.poll.registry(), WAKER)
     }
 
     /// Sleeps until a source is ready or the time is up. A signal (EINTR) counts as no event: mio does
     /// not retry, and the time left must be worked out again anyway.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        #[cfg(feature = "sim")]
+        if let Some(process) = &mut self.process {
+            return process.wait(limit);
+        }
         match self.poll.poll(&mut self.events, limit) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
@@ -53,28 +73,66 @@ impl Poller {
     }
 
     pub(crate) fn events(&self) -> impl Iterator<Item = Polled> + '_ {
-        self.events.iter().map(|event| match event.token() {
+        let kernel = self.events.iter().map(|event| match event.token() {
             WAKER => Polled::Message,
             token => Polled::Ready(Id::from_token(token), readiness(event)),
-        })
+        });
+        #[cfg(feature = "sim")]
+        let kernel = kernel.chain(self.process.iter().flat_map(|process| {
+            process.events().map(|event| match event.is_wake() {
+                true => Polled::Message,
+                false => Polled::Ready(Id::from_token(event.token()), event.readiness()),
+            })
+        }));
+        kernel
+    }
+
+    /// The counters of dropped connection requests.
+    pub(crate) fn overflows(&self) -> Option<Overflows> {
+        #[cfg(feature = "sim")]
+        if let Some(process) = &self.process {
+            return Some(process.overflows());
+        }
+        listener::overflows()
+    }
+
+    /// The limit that the system clamps a backlog to.
+    pub(crate) fn backlog_limit(&self) -> Option<u32> {
+        #[cfg(feature = "sim")]
+        if self.process.is_some() {
+            return None;
+        }
+        listener::backlog_limit()
     }
 
     pub(crate) fn add_listener(&self, listener: &mut TcpListener, id: Id) -> io::Result<()> {
-        self.add(&mut listener.socket, Interest::READABLE, id)
+        self.register(&mut listener.socket, Interest::READABLE, id)
     }
 
     /// Does not ask for write readiness, because a new socket is writable and that event would wake
     /// the loop for nothing.
     pub(crate) fn add_stream(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.add(&mut stream.socket, input(), id)
+        self.register(&mut stream.socket, input(), id)
     }
 
     /// Asks for write readiness, which reports the result of a connection attempt (connect(2)).
     pub(crate) fn add_connecting(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.add(&mut stream.socket, input() | Interest::WRITABLE, id)
+        self.register(&mut stream.socket, input() | Interest::WRITABLE, id)
     }
 
+    /// Registers a foreign source. It is the kernel's, so it has no place in a simulation.
     pub(crate) fn add(
+        &self,
+        source: &mut impl EventSource,
+        interest: Interest,
+        id: Id,
+    ) -> io::Result<()> {
+        #[cfg(feature = "sim")]
+        body::check_kernel(self)?;
+        self.register(source, interest, id)
+    }
+
+    fn register(
         &self,
         source: &mut impl EventSource,
         interest: Interest,

@@ -1,23 +1,21 @@
 //! A connection's socket.
 
-use super::{Origin, Poller, new_socket, sock_diag};
+use super::{Origin, Poller, body, new_socket};
 use crate::config::ConnectOptions;
 use crate::errno::is_in_progress;
 use crate::observe::{Call, CallScope};
-use socket2::{SockRef, Socket};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::time::Duration;
 
 #[derive(Debug)]
 pub(crate) struct TcpStream {
-    pub(super) socket: mio::net::TcpStream,
+    pub(super) socket: body::Stream,
     origin: Origin,
 }
 
 impl TcpStream {
     /// A socket that accept(2) or socket(2) returned to this reactor.
-    pub(super) fn made_here(socket: mio::net::TcpStream) -> TcpStream {
+    pub(super) fn made_here(socket: body::Stream) -> TcpStream {
         let origin = Origin::MadeHere;
         TcpStream { socket, origin }
     }
@@ -25,11 +23,12 @@ impl TcpStream {
     /// socket → [bind →] connect. The attempt has begun when this returns; write readiness reports its
     /// result.
     pub(crate) fn connect(
+        poller: &Poller,
         address: SocketAddr,
         options: &ConnectOptions,
         scope: CallScope<'_>,
     ) -> io::Result<TcpStream> {
-        let socket = new_socket(address, scope)?;
+        let socket = new_socket(poller, address, scope)?;
         socket.set_tcp_nodelay(options.no_delay)?;
         if let Some(local) = options.local {
             scope.report(|| Call::Bind { address: local }, bind_local(&socket, local))?;
@@ -39,17 +38,15 @@ impl TcpStream {
             Err(error) if is_in_progress(&error) => {}
             result => result?,
         }
-        Ok(TcpStream::made_here(mio::net::TcpStream::from_std(
-            socket.into(),
-        )))
+        Ok(TcpStream::made_here(body::into_stream(socket)))
     }
 
     /// Takes over a connected socket.
-    pub(crate) fn adopt(stream: std::net::TcpStream) -> io::Result<TcpStream> {
+    pub(crate) fn adopt(poller: &Poller, stream: std::net::TcpStream) -> io::Result<TcpStream> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         Ok(TcpStream {
-            socket: mio::net::TcpStream::from_std(stream),
+            socket: body::adopt_stream(poller, stream)?,
             origin: Origin::Adopted,
         })
     }
@@ -131,12 +128,12 @@ impl TcpStream {
     /// of descriptors, or sock_diag(7) is not allowed. It takes seven system calls.
     #[expect(dead_code, reason = "the end of a lingering connection is to ask it")]
     pub(crate) fn unsent(&self) -> Option<u32> {
-        sock_diag::unsent(SockRef::from(&self.socket))
+        body::unsent(&self.socket)
     }
 
     /// Makes the following close a reset: SO_LINGER with a time of zero (socket(7)).
     pub(crate) fn reset_on_close(&self) {
-        if let Err(error) = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)) {
+        if let Err(error) = body::reset_on_close(&self.socket) {
             log::debug!("SO_LINGER: {error}");
         }
     }
@@ -150,7 +147,7 @@ impl TcpStream {
 
 /// bind(2) of the local address. With port 0 the kernel chooses one, and says that the address is in
 /// use if no port is left.
-fn bind_local(socket: &Socket, local: SocketAddr) -> io::Result<()> {
+fn bind_local(socket: &body::Socket, local: SocketAddr) -> io::Result<()> {
     socket
         .bind(&local.into())
         .map_err(|error| match error.kind() {

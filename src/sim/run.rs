@@ -1,0 +1,273 @@
+//! A simulation, and how it runs: one thing moves at a time.
+
+use super::member::Member;
+use super::peer::{Listening, Peer, SharedPeer, State};
+use crate::config::Config;
+use crate::reactor::Reactor;
+use crate::sys::sim::{Choice, Decisions, Process, Route, SharedWorld, World};
+use crate::time::Tick;
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// So many things may happen at one moment. Beyond it, something spins.
+const STEPS_AT_ONE_TIME: usize = 10_000_000;
+
+/// A simulated network, and what runs in it. Cloning gives another handle of the same simulation.
+#[derive(Clone)]
+pub struct Sim {
+    pub(super) world: SharedWorld,
+    pub(super) members: Rc<RefCell<Vec<Member>>>,
+    pub(super) peers: Rc<RefCell<Vec<SharedPeer>>>,
+}
+
+/// What can move.
+#[derive(Clone, Copy, Debug)]
+enum Mover {
+    Flight(usize),
+    Read(usize),
+    Write(usize),
+    Reactor(usize),
+}
+
+/// Making a simulation, and what it consists of.
+impl Sim {
+    /// A simulation whose network decides at random, with this seed. The same seed decides the same.
+    pub fn new(seed: u64) -> Sim {
+        Sim::with(Decisions::random(seed))
+    }
+
+    /// A simulation of a network without surprises: what is sent arrives at once and whole, as on
+    /// loopback.
+    pub fn plain() -> Sim {
+        Sim::with(Decisions::Plain)
+    }
+
+    pub(super) fn with(decisions: Decisions) -> Sim {
+        Sim {
+            world: Rc::new(RefCell::new(World::new(decisions))),
+            members: Rc::default(),
+            peers: Rc::default(),
+        }
+    }
+
+    /// An ordinary reactor on this network. Several can talk to each other.
+    ///
+    /// The simulation gives it turns; do not call [`run`](Reactor::run) on it. What it holds ends when
+    /// the test drops it. `watch`, `adopt_stream` and `adopt_listener` return `Unsupported`, because
+    /// they take sources of the kernel. Its descriptor ([`as_fd`](std::os::fd::AsFd)) is never readable.
+    ///
+    /// # Errors
+    /// As for [`Reactor::new`].
+    pub fn reactor(&self, config: Config) -> io::Result<Rc<RefCell<Reactor>>> {
+        let process = Process::new(&self.world, config.events_per_turn);
+        let number = process.number();
+        let reactor = Rc::new(RefCell::new(Reactor::simulated(config, process)?));
+        self.members
+            .borrow_mut()
+            .push(Member::new(&reactor, number));
+        Ok(reactor)
+    }
+
+    /// A peer that connects to an address. Its [`ending`](Peer::ending) says if that fails.
+    pub fn connect(&self, address: SocketAddr) -> Peer {
+        let peer = Rc::new(RefCell::new(State::connect(&self.world, address)));
+        self.peers.borrow_mut().push(Rc::clone(&peer));
+        Peer(peer)
+    }
+
+    /// A listening socket for the test. It queues `backlog` + 1 connections, as Linux does.
+    ///
+    /// # Errors
+    /// `AddrInUse`.
+    pub fn listen(&self, address: SocketAddr, backlog: u32) -> io::Result<Listening> {
+        Listening::new(&self.world, &self.peers, address, backlog)
+    }
+}
+
+/// The network's limits and faults.
+impl Sim {
+    /// How often a choice differs from the plainest: from 0, never, to 255, nearly always. Only for a
+    /// simulation that decides at random.
+    pub fn set_rate(&self, choice: Choice, rate: u8) {
+        self.world.borrow_mut().chooser.set_rate(choice, rate);
+    }
+
+    /// Bytes that a socket holds for sending, and for reading, before it is full. Default 65,536 each.
+    pub fn set_buffers(&self, send: usize, receive: usize) {
+        let mut world = self.world.borrow_mut();
+        world.limits.send_buffer = send;
+        world.limits.receive_buffer = receive;
+    }
+
+    /// How many descriptors a process may have open: then socket(2) and accept(2) fail with EMFILE.
+    pub fn set_descriptors(&self, limit: usize) {
+        self.world.borrow_mut().limits.descriptors = limit;
+    }
+
+    /// The automatic ports: when all are taken, connect(2) fails with EADDRNOTAVAIL.
+    pub fn set_ports(&self, ports: RangeInclusive<u16>) {
+        self.world.borrow_mut().limits.ports = ports;
+    }
+
+    /// Connecting to this address fails at once: EHOSTUNREACH.
+    pub fn set_unreachable(&self, ip: IpAddr) {
+        self.world
+            .borrow_mut()
+            .routes
+            .insert(ip, Route::Unreachable);
+    }
+
+    /// Nothing at this address answers, so connecting fails after 135 s: ETIMEDOUT.
+    pub fn set_silent(&self, ip: IpAddr) {
+        self.world.borrow_mut().routes.insert(ip, Route::Silent);
+    }
+
+    /// A number below `options` that the simulation decides, as it decides everything else.
+    pub fn choose(&self, options: usize) -> usize {
+        self.world.borrow_mut().choose(Choice::Test, options)
+    }
+
+    /// The time since the simulation's start.
+    pub fn now(&self) -> Duration {
+        self.world.borrow().now().since(Tick::default())
+    }
+}
+
+/// Running.
+impl Sim {
+    /// Runs until the condition is true, and fails at once if nothing is left to happen before.
+    ///
+    /// # Panics
+    /// If nothing is left to happen, and says what everyone waits for. Also if something spins: ten
+    /// million steps and the time stands still.
+    #[track_caller]
+    pub fn run_until(&self, mut condition: impl FnMut() -> bool) {
+        let mut steps = Steps::default();
+        while !condition() {
+            if !self.step(None) {
+                panic!("nothing is left to happen; {}", self.describe());
+            }
+            steps.count(self);
+        }
+    }
+
+    /// Runs for this time, and then the time has passed, even if nothing happened.
+    ///
+    /// # Panics
+    /// If something spins.
+    #[track_caller]
+    pub fn run_for(&self, time: Duration) {
+        let until = self.world.borrow().now().after(time);
+        let mut steps = Steps::default();
+        while self.step(Some(until)) {
+            steps.count(self);
+        }
+        self.world.borrow_mut().advance(until);
+    }
+
+    /// Runs until nothing is left to happen, timers included.
+    ///
+    /// # Panics
+    /// If something spins.
+    #[track_caller]
+    pub fn run_to_rest(&self) {
+        let mut steps = Steps::default();
+        while self.step(None) {
+            steps.count(self);
+        }
+    }
+
+    /// One thing moves, or the time jumps to the next thing that is due by then. False if there is
+    /// neither.
+    fn step(&self, until: Option<Tick>) -> bool {
+        let movers = self.movers();
+        if movers.is_empty() {
+            let next = self.next_time();
+            let next = next.filter(|&next| until.is_none_or(|until| next <= until));
+            return next
+                .inspect(|&next| self.world.borrow_mut().advance(next))
+                .is_some();
+        }
+        let chosen = self.world.borrow_mut().choose(Choice::Next, movers.len());
+        self.do_move(movers[chosen]);
+        true
+    }
+
+    /// Everything that can move now. The network comes first, then the peers, and then the reactors.
+    fn movers(&self) -> Vec<Mover> {
+        let flights = self.world.borrow().in_flight();
+        let mut movers: Vec<Mover> = (0..flights).map(Mover::Flight).collect();
+        for (index, peer) in self.peers.borrow().iter().enumerate() {
+            let peer = peer.borrow();
+            movers.extend(peer.may_read().then_some(Mover::Read(index)));
+            movers.extend(peer.may_write().then_some(Mover::Write(index)));
+        }
+        let now = self.world.borrow().now();
+        for (index, member) in self.members.borrow().iter().enumerate() {
+            if member.running().is_some() {
+                let due = member.next_turn().is_some_and(|next| next <= now);
+                if due || self.world.borrow_mut().is_ready(member.process) {
+                    movers.push(Mover::Reactor(index));
+                }
+            }
+        }
+        movers
+    }
+
+    fn do_move(&self, mover: Mover) {
+        match mover {
+            Mover::Flight(index) => {
+                self.world.borrow_mut().deliver(index);
+            }
+            Mover::Read(index) => self.peers.borrow()[index].borrow_mut().read(),
+            Mover::Write(index) => self.peers.borrow()[index].borrow_mut().write(),
+            Mover::Reactor(index) => {
+                let member = self.members.borrow()[index].clone();
+                if let Some(reactor) = member.running() {
+                    let turn = reactor.borrow_mut().turn(Some(Duration::ZERO));
+                    turn.expect("a simulated poller does not fail");
+                }
+            }
+        }
+    }
+
+    fn next_time(&self) -> Option<Tick> {
+        let members = self.members.borrow();
+        let turns = members.iter().filter_map(Member::next_turn);
+        turns.chain(self.world.borrow().next_timer()).min()
+    }
+}
+
+/// Counts what happens while the time stands still.
+#[derive(Default)]
+struct Steps {
+    time: Tick,
+    count: usize,
+}
+
+impl Steps {
+    #[track_caller]
+    fn count(&mut self, sim: &Sim) {
+        let now = sim.world.borrow().now();
+        self.count += 1;
+        if now != self.time {
+            (self.time, self.count) = (now, 0);
+        }
+        assert!(
+            self.count < STEPS_AT_ONE_TIME,
+            "{STEPS_AT_ONE_TIME} steps, and the time stands still: something spins; {}",
+            sim.describe()
+        );
+    }
+}
+
+impl fmt::Debug for Sim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sim({})", self.describe())
+    }
+}

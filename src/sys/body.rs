@@ -1,0 +1,64 @@
+//! What the sockets and the waker are made of: the kernel's. With the feature `sim`, `either.rs` is
+//! compiled instead of this file.
+
+use super::{Poller, sock_diag};
+use crate::observe::AcceptQueue;
+use mio::{Registry, Token};
+use socket2::{Domain, Protocol, SockRef, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub(crate) use mio::Waker;
+pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
+pub(super) use socket2::Socket;
+
+pub(super) fn waker(_: &Poller, registry: &Registry, token: Token) -> io::Result<Waker> {
+    Waker::new(registry, token)
+}
+
+/// socket(2).
+pub(super) fn socket(_: &Poller, address: SocketAddr) -> io::Result<Socket> {
+    let domain = Domain::for_address(address);
+    Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+}
+
+pub(super) fn into_listener(socket: Socket) -> Listener {
+    Listener::from_std(socket.into())
+}
+
+pub(super) fn into_stream(socket: Socket) -> Stream {
+    Stream::from_std(socket.into())
+}
+
+pub(super) fn adopt_listener(_: &Poller, listener: std::net::TcpListener) -> io::Result<Listener> {
+    Ok(Listener::from_std(listener))
+}
+
+pub(super) fn adopt_stream(_: &Poller, stream: std::net::TcpStream) -> io::Result<Stream> {
+    Ok(Stream::from_std(stream))
+}
+
+/// listen(2) on a socket that listens already.
+pub(super) fn listen(listener: &Listener, backlog: i32) -> io::Result<()> {
+    SockRef::from(listener).listen(backlog)
+}
+
+pub(super) fn accept_queue(listener: &Listener) -> Option<AcceptQueue> {
+    sock_diag::accept_queue(SockRef::from(listener))
+}
+
+pub(super) fn accept_queues<'a>(
+    listeners: impl Iterator<Item = &'a Listener>,
+) -> Vec<Option<AcceptQueue>> {
+    sock_diag::accept_queues(listeners.map(SockRef::from))
+}
+
+pub(super) fn unsent(stream: &Stream) -> Option<u32> {
+    sock_diag::unsent(SockRef::from(stream))
+}
+
+/// SO_LINGER with a time of zero (socket(7)).
+pub(super) fn reset_on_close(stream: &Stream) -> io::Result<()> {
+    SockRef::from(stream).set_linger(Some(Duration::ZERO))
+}

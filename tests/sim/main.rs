@@ -1,0 +1,5 @@
+//! The simulation: what a reactor, its handlers and their peers see in it.
+#![cfg(feature = "sim")]
+
+mod kernel;
+mod running;

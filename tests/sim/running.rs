@@ -1,0 +1,247 @@
+//! Running a simulation: time, rest, several reactors, and the same run again.
+
+use doorkeeper::sim::{Ending, Sim};
+use doorkeeper::{Closed, Config, Context, Handler, Reactor, Reason, TimerKey};
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+pub fn address() -> SocketAddr {
+    "10.0.0.1:7".parse().unwrap()
+}
+
+pub struct Echo;
+
+impl Handler for Echo {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(cx.write(input))
+    }
+}
+
+pub fn echo_server(sim: &Sim, config: Config) -> Rc<RefCell<Reactor>> {
+    let server = sim.reactor(config).unwrap();
+    server
+        .borrow_mut()
+        .listen(address(), |_| Some(Echo))
+        .unwrap();
+    server
+}
+
+/// What ended, and when.
+#[derive(Clone, Default)]
+pub struct Ends(pub Rc<RefCell<Vec<(Reason, u64, u64)>>>);
+
+pub struct Records<H>(pub H, pub Ends);
+
+impl<H: Handler> Handler for Records<H> {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.0.on_open(cx)
+    }
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.0.on_data(cx, input)
+    }
+    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+        let entry = (closed.reason, closed.received, closed.sent);
+        self.1.0.borrow_mut().push(entry);
+    }
+}
+
+#[test]
+fn an_echo_is_whole_and_in_order_on_every_network() {
+    let text: Vec<u8> = (0..40_000_u32).map(|at| (at % 251) as u8).collect();
+    for seed in 0..100 {
+        let sim = Sim::new(seed);
+        sim.set_buffers(3000, 5000);
+        let _server = echo_server(&sim, Config::default());
+        let peer = sim.connect(address());
+        peer.send(&text);
+        peer.half_close();
+        sim.run_until(|| peer.ending().is_some());
+        assert_eq!(peer.ending(), Some(Ending::Fin), "seed {seed}");
+        assert!(peer.received() == text, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_hour_of_idle_timeouts_passes_at_once() {
+    let sim = Sim::new(3);
+    let mut config = Config::default();
+    config.idle_timeout = Some(Duration::from_secs(600));
+    let server = echo_server(&sim, config);
+    for round in 1..=6 {
+        let peer = sim.connect(address());
+        peer.send(b"x");
+        sim.run_until(|| peer.ending().is_some());
+        assert_eq!(sim.now(), Duration::from_secs(600 * round));
+        assert_eq!(peer.ended_at(), Some(sim.now()));
+        assert_eq!(peer.received(), b"x");
+    }
+    assert_eq!(server.borrow().stats().closed(Reason::IdleTimeout), 6);
+}
+
+#[test]
+fn a_run_that_cannot_go_on_fails_at_once_and_says_what_waits() {
+    let sim = Sim::new(1);
+    let _server = echo_server(&sim, Config::default());
+    let peer = sim.connect(address());
+    peer.send(b"abc");
+    let run = catch_unwind(AssertUnwindSafe(|| {
+        sim.run_until(|| peer.received() == b"abcd")
+    }));
+    let message = *run.unwrap_err().downcast::<String>().unwrap();
+    for part in [
+        "nothing is left to happen",
+        "listener 0.0 is accepting, 0 in its accept queue",
+        "is open; 3 bytes received, 0 of them not consumed; 3 sent, 0 not taken",
+        "no deadline",
+        "waits for input; it received 3 bytes: \"abc\"",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+}
+
+#[test]
+fn the_time_passes_even_if_nothing_happens() {
+    let sim = Sim::plain();
+    sim.run_for(Duration::from_secs(5));
+    assert_eq!(sim.now(), Duration::from_secs(5));
+    sim.run_to_rest();
+    assert_eq!(sim.now(), Duration::from_secs(5));
+}
+
+struct Ticking(Rc<RefCell<Vec<Duration>>>, Sim);
+
+impl Handler for Ticking {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.set_timer(TimerKey(1), Duration::from_millis(1500));
+        Ok(())
+    }
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        self.0.borrow_mut().push(self.1.now());
+        if self.0.borrow().len() < 3 {
+            cx.set_timer(key, Duration::from_millis(1500));
+        }
+        Ok(())
+    }
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+}
+
+#[test]
+fn timers_come_at_their_time() {
+    let sim = Sim::plain();
+    let server = sim.reactor(Config::default()).unwrap();
+    let ticks = Rc::new(RefCell::new(Vec::new()));
+    let (seen, inner) = (Rc::clone(&ticks), sim.clone());
+    let service = move |_| Some(Ticking(Rc::clone(&seen), inner.clone()));
+    server.borrow_mut().listen(address(), service).unwrap();
+    sim.connect(address());
+    sim.run_to_rest();
+    let expected = [1500, 3000, 4500].map(Duration::from_millis);
+    assert_eq!(*ticks.borrow(), expected);
+}
+
+#[test]
+fn two_reactors_talk_to_each_other() {
+    struct Client(Rc<RefCell<Vec<u8>>>);
+    impl Handler for Client {
+        fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            assert_eq!(cx.write(b"hello"), 5);
+            cx.half_close();
+            Ok(())
+        }
+        fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().extend(input);
+            Ok(input.len())
+        }
+    }
+    for seed in 0..200 {
+        let sim = Sim::new(seed);
+        let server = echo_server(&sim, Config::default());
+        let client = sim.reactor(Config::default()).unwrap();
+        let answer = Rc::new(RefCell::new(Vec::new()));
+        let handler = Records(Client(Rc::clone(&answer)), Ends::default());
+        let ends = handler.1.clone();
+        client.borrow_mut().connect(address(), handler).unwrap();
+        sim.run_until(|| !ends.0.borrow().is_empty());
+        assert_eq!(*answer.borrow(), b"hello");
+        assert_eq!(*ends.0.borrow(), [(Reason::Finished, 5, 5)], "seed {seed}");
+        assert_eq!(server.borrow().stats().accepted, 1);
+    }
+}
+
+#[test]
+fn another_thread_stops_the_loop_and_posts_to_it() {
+    let sim = Sim::new(1);
+    let server = echo_server(&sim, Config::default());
+    sim.run_to_rest();
+    let (handle, posted) = (
+        server.borrow().handle(),
+        std::sync::Arc::new(std::sync::Mutex::new(0)),
+    );
+    let counter = std::sync::Arc::clone(&posted);
+    std::thread::spawn(move || {
+        let work = move |_: &mut Reactor| *counter.lock().unwrap() += 1;
+        assert!(handle.post(work).is_ok());
+        handle.stop().unwrap();
+    })
+    .join()
+    .unwrap();
+    sim.run_until(|| server.borrow().is_done());
+    assert_eq!(*posted.lock().unwrap(), 1);
+}
+
+#[test]
+fn a_seed_is_one_run() {
+    let run = |seed| {
+        let sim = Sim::new(seed);
+        let server = echo_server(&sim, Config::default());
+        let peers: Vec<_> = (0..5).map(|_| sim.connect(address())).collect();
+        for peer in &peers {
+            peer.send(&[7; 3000]);
+            peer.half_close();
+        }
+        sim.run_to_rest();
+        let stats = server.borrow().stats();
+        (stats.turns, stats.events)
+    };
+    assert_eq!(run(5), run(5));
+    assert!((0..20).any(|seed| run(seed) != run(5)));
+}
+
+#[test]
+fn shutdown_serves_the_accept_queue_and_ends() {
+    for seed in 0..50 {
+        let sim = Sim::new(seed);
+        let server = echo_server(&sim, Config::default());
+        sim.run_to_rest();
+        let peer = sim.connect(address());
+        peer.send(b"last");
+        peer.half_close();
+        sim.run_until(|| peer.is_connected());
+        server.borrow_mut().shutdown(Duration::from_secs(10));
+        sim.run_until(|| server.borrow().is_done());
+        sim.run_until(|| peer.ending().is_some());
+        assert_eq!(peer.received(), b"last", "seed {seed}");
+        let late = sim.connect(address());
+        sim.run_until(|| late.ending().is_some());
+        assert!(!late.is_connected());
+    }
+}
+
+#[test]
+fn a_dropped_reactor_resets_what_it_holds() {
+    let sim = Sim::plain();
+    let server = echo_server(&sim, Config::default());
+    let peer = sim.connect(address());
+    sim.run_to_rest();
+    let queued = sim.connect(address());
+    drop(server);
+    sim.run_to_rest();
+    let reset = Some(Ending::Error(io::ErrorKind::ConnectionReset));
+    assert_eq!((peer.ending(), queued.ending()), (Some(Ending::Fin), reset));
+}
