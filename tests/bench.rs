@@ -401,6 +401,26 @@ fn what_makes_no_sense_is_wrong_usage() {
             "--connections times --pipeline must be at most 16777216",
         ),
         (
+            "--send x",
+            "--send goes with one of --expect, --expect-bytes and --until",
+        ),
+        (
+            "--expect x",
+            "--send goes with one of --expect, --expect-bytes and --until",
+        ),
+        (
+            "--send x --expect y --until z",
+            "--send goes with one of --expect, --expect-bytes and --until",
+        ),
+        (
+            "--send x --until y --size 5",
+            "--size, --lines and --mode are for echoes",
+        ),
+        (
+            "--send x\\q --until y",
+            "--send x\\q: after a backslash stands r, n, t, 0, a backslash",
+        ),
+        (
             "--mode idle --rate 5",
             "--rate and --pipeline are for --mode echo",
         ),
@@ -686,6 +706,132 @@ fn a_load_that_was_stopped_reports_its_own_delay() {
     let report = results(&std::iter::once(first).chain(lines).collect::<Vec<_>>());
     assert!(child.wait().unwrap().success());
     assert!(number(&report, "/most_late_ns") > 80e6, "{report}");
+}
+
+/// Answers each line with these bytes.
+fn answers_lines(answer: &'static [u8]) -> SocketAddr {
+    let (address, _) = server(move |stream| {
+        let lines = BufReader::new(stream.try_clone().unwrap()).split(b'\n');
+        for line in lines.map_while(Result::ok) {
+            if line != b"PING\r" || (&stream).write_all(answer).is_err() {
+                return;
+            }
+        }
+    });
+    address
+}
+
+/// `bench ADDRESS --send 'PING\r\n' ARGS`.
+fn exchange(address: SocketAddr, args: &[&str]) -> Output {
+    let mut command = command(address, "--connections 3 --pipeline 2 --json");
+    command.args(["--send", "PING\\r\\n"]).args(args);
+    command.output().unwrap()
+}
+
+#[test]
+fn any_request_and_its_answer_can_be_loaded() {
+    let address = answers_lines(b"+PONG\r\n");
+    for args in [
+        ["--expect", "+PONG\\r\\n"],
+        ["--expect-bytes", "7"],
+        ["--until", "\\r\\n"],
+        ["--until", "\\x0a"],
+    ] {
+        let output = exchange(address, &args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{args:?}: {text}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report = results(&text.lines().map(str::to_string).collect::<Vec<_>>());
+        let requests = number(&report, "/requests");
+        assert!(requests > 50.0 && report["mode"] == "exchange", "{report}");
+        // Seven bytes each, but for those under way at either end.
+        let bytes = number(&report, "/bytes_per_second") * number(&report, "/seconds");
+        assert!((bytes / 7.0 - requests).abs() <= 7.0, "{report}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_as_expected_is_noticed() {
+    for (answer, args, problem) in [
+        (
+            &b"-ERR\r\n"[..],
+            ["--expect", "+PONG\\r\\n"],
+            "other bytes came back than were expected: 3",
+        ),
+        (
+            b"+PONG\r\n+PONG\r\n+PONG\r\n",
+            ["--expect", "+PONG\\r\\n"],
+            "more answers came back than were asked for: 3",
+        ),
+        (
+            b"123456789012345678901234567890",
+            ["--expect-bytes", "7"],
+            "more answers came back than were asked for: 3",
+        ),
+        (
+            b"a\nb\nc\n",
+            ["--until", "\\n"],
+            "more answers came back than were asked for: 3",
+        ),
+    ] {
+        let output = exchange(answers_lines(answer), &args);
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(problem), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn redis_can_be_loaded() {
+    if !have("redis-server") {
+        return;
+    }
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let mut redis = Command::new("timeout");
+    let mut redis = redis
+        .args(["--kill-after=1", "60", "redis-server", "--save", ""])
+        .args(["--bind", "127.0.0.1", "--port", &address.port().to_string()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = exchange(address, &["--expect", "+PONG\\r\\n"]);
+    kill_process(Pid::from_child(&redis), Signal::TERM).unwrap();
+    redis.wait().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+}
+
+#[test]
+fn a_number_of_requests_ends_the_measurement() {
+    let (address, _) = server(|stream| echo(stream, |_, _| {}));
+    let report = report(address, "--connections 2 --requests 100 --duration 1h");
+    let requests = number(&report, "/requests");
+    assert!((100.0..200.0).contains(&requests), "{report}");
+    assert!(number(&report, "/seconds") < 60.0, "{report}");
+}
+
+#[test]
+fn connecting_can_be_spread_over_a_time() {
+    let (address, seen) = server(|stream| echo(stream, |_, _| {}));
+    let mut child = command(address, "--connections 10 --ramp 1s")
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    seen.recv_timeout(PATIENCE).unwrap();
+    let first = Instant::now();
+    for _ in 1..10 {
+        seen.recv_timeout(PATIENCE).unwrap();
+    }
+    let took = first.elapsed();
+    assert!(took > Duration::from_millis(500), "{took:?}");
+    assert!(child.wait().unwrap().success());
 }
 
 /// A poller's sleep is rounded up to a millisecond, and what it oversleeps is no latency of the

@@ -30,13 +30,21 @@ Options:
   --size BYTES            size of a request [64]
   --lines                 each request is a line of that size, newline included,
                           for servers that answer lines
+  --send TEXT             each request is TEXT, and its answer is no echo but one
+                          of the next three; in a TEXT, \\r, \\n, \\t, \\0, \\\\ and
+                          \\xHH stand for bytes
+  --expect TEXT           an answer is exactly TEXT
+  --expect-bytes N        an answer is N bytes
+  --until TEXT            an answer is all bytes up to and with TEXT
   --pipeline N            requests that a connection sends before the first echo
                           [1]
   --rate N                requests a second, of all connections together
   --flooders N            additional connections that echo 64 KiB at a time [0]
   --mutes N               additional connections that send and never read [0]
+  --ramp DUR              spread the connecting over this time [0s]
   --warm-up DUR           time before the measurement [1s]
   --duration DUR          time of the measurement [5s]
+  --requests N            end the measurement after N answers
   --source-addresses LIST connect from these local addresses in turn, as in
                           127.0.0.2,127.0.0.3; each has its own ports
   --json                  print one object when the measurement begins, one when
@@ -91,6 +99,20 @@ impl Mode {
     }
 }
 
+/// A request that is no echo, and its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Exchange {
+    pub(crate) send: Vec<u8>,
+    pub(crate) answer: Expected,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Expected {
+    Text(Vec<u8>),
+    Bytes(usize),
+    Until(Vec<u8>),
+}
+
 /// The options of `bench`.
 #[derive(Clone, Debug)]
 pub(crate) struct Bench {
@@ -103,6 +125,10 @@ pub(crate) struct Bench {
     pub(crate) pipeline: usize,
     /// Requests a second.
     pub(crate) rate: Option<u32>,
+    /// Limit of the measured answers.
+    pub(crate) requests: Option<u64>,
+    pub(crate) exchange: Option<Exchange>,
+    pub(crate) ramp: Duration,
     pub(crate) flooders: usize,
     pub(crate) mutes: usize,
     pub(crate) warm_up: Duration,
@@ -122,6 +148,9 @@ impl Default for Bench {
             lines: false,
             pipeline: 1,
             rate: None,
+            requests: None,
+            exchange: None,
+            ramp: Duration::ZERO,
             flooders: 0,
             mutes: 0,
             warm_up: Duration::from_secs(1),
@@ -135,7 +164,7 @@ impl Default for Bench {
 
 pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut bench = Bench::default();
-    let mut size = None;
+    let (mut size, mut send, mut expected) = (None, None, Vec::new());
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
         match arg {
             Arg::Short('h') | Arg::Long("help") => return show(parser, HELP),
@@ -143,6 +172,16 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("connections") => bench.connections = number(parser, "--connections", 1)?,
             Arg::Long("size") => size = Some(number_up_to(parser, "--size", SIZE_MAX)? as usize),
             Arg::Long("lines") => bench.lines = true,
+            Arg::Long("send") => send = Some(bytes(parser, "--send")?),
+            Arg::Long("expect") => expected.push(Expected::Text(bytes(parser, "--expect")?)),
+            Arg::Long("until") => expected.push(Expected::Until(bytes(parser, "--until")?)),
+            Arg::Long("expect-bytes") => {
+                expected.push(Expected::Bytes(
+                    number_up_to(parser, "--expect-bytes", SIZE_MAX)? as usize,
+                ))
+            }
+            Arg::Long("requests") => bench.requests = Some(number(parser, "--requests", 1)?),
+            Arg::Long("ramp") => bench.ramp = period(parser, "--ramp")?,
             Arg::Long("pipeline") => {
                 bench.pipeline = number_up_to(parser, "--pipeline", PIPELINE_MAX)? as usize
             }
@@ -163,12 +202,21 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             }
         }
     }
+    bench.exchange = exchange(send, expected)?;
+    if bench.exchange.is_some() && (size.is_some() || bench.lines || bench.mode != Mode::Echo) {
+        return Err(Failure::usage(
+            "--size, --lines and --mode are for echoes, and --send sends something else",
+        ));
+    }
     if bench.mode == Mode::Read && (size.is_some() || bench.lines) {
         return Err(Failure::usage(
             "--size and --lines describe requests, and --mode read sends none",
         ));
     }
-    bench.size = size.unwrap_or(bench.size);
+    bench.size = match &bench.exchange {
+        Some(exchange) => exchange.send.len(),
+        None => size.unwrap_or(bench.size),
+    };
     bench.check()?;
     Ok(Command::Bench(Box::new(bench)))
 }
@@ -183,6 +231,55 @@ fn period(parser: &mut Parser, option: &str) -> Result<Duration, Failure> {
         )));
     }
     Ok(period)
+}
+
+fn exchange(
+    send: Option<Vec<u8>>,
+    mut expected: Vec<Expected>,
+) -> Result<Option<Exchange>, Failure> {
+    match (send, expected.pop(), expected.is_empty()) {
+        (None, None, _) => Ok(None),
+        (Some(send), Some(answer), true) => Ok(Some(Exchange { send, answer })),
+        _ => Err(Failure::usage(
+            "--send goes with one of --expect, --expect-bytes and --until",
+        )),
+    }
+}
+
+/// Bytes of a text with escapes; at least one.
+fn bytes(parser: &mut Parser, option: &str) -> Result<Vec<u8>, Failure> {
+    let word = value(parser)?;
+    match unescape(&word) {
+        Some(bytes) if !bytes.is_empty() => Ok(bytes),
+        Some(_) => Err(Failure::usage(format_args!("{option}: must not be empty"))),
+        None => Err(Failure::usage(format_args!(
+            "{option} {word}: after a backslash stands r, n, t, 0, a backslash, or x and two digits"
+        ))),
+    }
+}
+
+fn unescape(word: &str) -> Option<Vec<u8>> {
+    let (mut bytes, mut rest) = (Vec::new(), word);
+    while let Some((before, after)) = rest.split_once('\\') {
+        bytes.extend_from_slice(before.as_bytes());
+        let length = if after.starts_with('x') { 3 } else { 1 };
+        let (escape, next) = (after.get(..length)?, after.get(length..)?);
+        bytes.push(match escape {
+            "r" => b'\r',
+            "n" => b'\n',
+            "t" => b'\t',
+            "0" => 0,
+            "\\" => b'\\',
+            _ => {
+                let digits = escape.strip_prefix('x')?;
+                let is_hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+                u8::from_str_radix(digits, 16).ok().filter(|_| is_hex)?
+            }
+        });
+        rest = next;
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Some(bytes)
 }
 
 fn mode(word: &str) -> Result<Mode, Failure> {
@@ -206,6 +303,21 @@ fn sources(list: &str) -> Result<Vec<IpAddr>, Failure> {
 }
 
 impl Bench {
+    /// Connections of every kind.
+    pub(crate) fn all_connections(&self) -> usize {
+        [self.connections, self.flooders, self.mutes]
+            .into_iter()
+            .fold(0, usize::saturating_add)
+    }
+
+    /// What the measured connections do, in one word.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.exchange {
+            Some(_) => "exchange",
+            None => self.mode.name(),
+        }
+    }
+
     fn check(&self) -> Result<(), Failure> {
         let fault = if self.target.is_empty() {
             "HOST:PORT is missing, as in `doorkeeper bench 127.0.0.1:7007`"
@@ -223,5 +335,24 @@ impl Bench {
             return Ok(());
         };
         Err(Failure::usage(fault))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn escapes_are_bytes() {
+        let bytes = |word: &str| unescape(word);
+        assert_eq!(bytes("PING\\r\\n").unwrap(), b"PING\r\n");
+        assert_eq!(
+            bytes("\\x00\\xffé\\\\n\\t\\0").unwrap(),
+            b"\x00\xff\xc3\xa9\\n\t\0"
+        );
+        assert_eq!(bytes("plain").unwrap(), b"plain");
+        for wrong in ["\\", "\\q", "\\x1", "\\xzz", "\\x+f", "a\\xé"] {
+            assert_eq!(bytes(wrong), None, "{wrong}");
+        }
     }
 }

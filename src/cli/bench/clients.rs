@@ -1,5 +1,6 @@
 //! The connections that load a server.
 
+use super::answer::{Answer, Reading, WRONG_BYTES};
 use super::counters::{Backlog, Counters};
 use super::pattern::Pattern;
 use doorkeeper::{Closed, ConnectOptions, Context, Handler, Reason, TimerKey};
@@ -9,13 +10,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-const WRONG_BYTES: &str = "other bytes came back than were sent";
-
 /// The requests of all connections of one kind.
 #[derive(Debug)]
 pub(crate) struct Requests {
     pub(crate) counters: Rc<Counters>,
     pub(crate) pattern: Pattern,
+    pub(crate) answer: Answer,
     /// Bytes of a request.
     pub(crate) size: usize,
     /// Limit of the requests of one connection that are sent and not answered.
@@ -69,7 +69,7 @@ pub(crate) struct Pinger {
     /// The offset of its first byte in the pattern.
     origin: u64,
     sent: u64,
-    received: u64,
+    reading: Reading,
     timing: Timing,
     last_answer: Option<Instant>,
     settled: bool,
@@ -105,7 +105,7 @@ impl Pinger {
             number,
             origin: requests.pattern.origin(number),
             sent: 0,
-            received: 0,
+            reading: Reading::default(),
             timing,
             last_answer: None,
             settled: false,
@@ -113,7 +113,7 @@ impl Pinger {
     }
 
     fn answered(&self) -> u64 {
-        self.received / self.requests.size as u64
+        self.reading.answers
     }
 
     /// Requests that are sent or due, and have no answer.
@@ -238,16 +238,21 @@ impl Handler for Pinger {
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         let Requests {
-            counters, pattern, ..
+            counters,
+            pattern,
+            answer,
+            size,
+            ..
         } = &*self.requests;
-        if self.received + input.len() as u64 > self.sent
-            || !pattern.matches(self.origin + self.received, input)
-        {
-            return Err(io::Error::other(WRONG_BYTES));
-        }
-        counters.received(input.len());
         let before = self.answered();
-        self.received += input.len() as u64;
+        let (request, begun) = (
+            (pattern, self.origin, *size),
+            self.sent.div_ceil(*size as u64),
+        );
+        self.reading
+            .read(answer, request, begun, self.sent, input)
+            .map_err(io::Error::other)?;
+        counters.received(input.len());
         if self.answered() > before {
             let now = Instant::now();
             self.record(before, now);

@@ -1,5 +1,6 @@
 //! `doorkeeper bench`: a load, made of the client half of the reactor.
 
+mod answer;
 pub(crate) mod args;
 mod clients;
 mod counters;
@@ -9,7 +10,8 @@ mod probe;
 mod report;
 
 use super::{Failure, descriptors, output, print, signals};
-use args::{Bench, Mode};
+use answer::{Answer, Delimiter};
+use args::{Bench, Expected, Mode};
 use clients::{Mute, Pinger, Reconnector, Requests, Schedule, Target};
 use counters::Counters;
 use doorkeeper::{Config, ConnectOptions, Handler, Reactor};
@@ -27,6 +29,9 @@ use std::time::{Duration, Instant};
 /// Limit of the connections that are being established at once: fewer than the limit of most accept
 /// queues.
 const CONNECTING_MAX: usize = 128;
+
+/// Longest turn while connections are made: --ramp makes more of them as time passes.
+const CONNECT_TURN: Duration = Duration::from_millis(10);
 
 /// Bytes of a flooder's request.
 const FLOOD_BYTES: usize = 64 * 1024;
@@ -74,9 +79,7 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
 }
 
 fn check_descriptors(options: &Bench) -> Result<usize, Failure> {
-    let wanted = [options.connections, options.flooders, options.mutes]
-        .into_iter()
-        .fold(0, usize::saturating_add);
+    let wanted = options.all_connections();
     let allowed = descriptors::connections(descriptors::raise(), descriptors::open());
     if wanted > allowed {
         return Err(Failure::failed(format_args!(
@@ -93,10 +96,18 @@ fn measured_requests(options: &Bench) -> Requests {
         connections,
         ..
     } = *options;
-    let pattern = if options.lines {
-        Pattern::of_lines(size)
-    } else {
-        Pattern::of_noise()
+    let pattern = match &options.exchange {
+        Some(exchange) => Pattern::of_text(&exchange.send),
+        None if options.lines => Pattern::of_lines(size),
+        None => Pattern::of_noise(),
+    };
+    let answer = match &options.exchange {
+        None => Answer::Echo,
+        Some(exchange) => match &exchange.answer {
+            Expected::Text(text) => Answer::Text(Pattern::of_text(text), text.len()),
+            Expected::Bytes(size) => Answer::Bytes(*size),
+            Expected::Until(bytes) => Answer::Until(Delimiter::new(bytes.clone())),
+        },
     };
     let most = if options.mode == Mode::Idle {
         1
@@ -107,6 +118,7 @@ fn measured_requests(options: &Bench) -> Requests {
     Requests {
         counters: Counters::new(),
         pattern,
+        answer,
         size,
         pipeline,
         most,
@@ -118,6 +130,7 @@ fn flood_requests() -> Requests {
     Requests {
         counters: Counters::new(),
         pattern: Pattern::of_noise(),
+        answer: Answer::Echo,
         size: FLOOD_BYTES,
         pipeline: 1,
         most: u64::MAX,
@@ -199,8 +212,8 @@ impl Load<'_> {
     /// Establishes every connection. It fails if no measured connection is left.
     fn connect_all(&mut self, start: Instant) -> Result<(), Failure> {
         while !self.planned.is_empty() || self.connecting() > 0 {
-            self.connect_some()?;
-            self.turn(Duration::from_millis(100))?;
+            self.connect_some(start)?;
+            self.turn(CONNECT_TURN)?;
             self.check_interrupted()?;
             self.show("connecting", start);
         }
@@ -243,9 +256,25 @@ impl Load<'_> {
         self.measured.counters.failed.get() >= self.options.connections
     }
 
-    /// Starts the next planned connections, within the limit.
-    fn connect_some(&mut self) -> Result<(), Failure> {
-        while self.connecting() < CONNECTING_MAX {
+    fn is_done(&self) -> bool {
+        let requests = self.measured.counters.requests.get();
+        self.options.requests.is_some_and(|most| requests >= most)
+    }
+
+    /// How many connections are still to be made at this time, if --ramp spreads them evenly.
+    fn left_at(&self, elapsed: Duration) -> usize {
+        let all = self.options.all_connections();
+        if elapsed >= self.options.ramp {
+            return 0;
+        }
+        let part = elapsed.as_secs_f64() / self.options.ramp.as_secs_f64();
+        all - (all as f64 * part) as usize
+    }
+
+    /// Starts the next planned connections, within the limits.
+    fn connect_some(&mut self, start: Instant) -> Result<(), Failure> {
+        let left = self.left_at(start.elapsed());
+        while self.connecting() < CONNECTING_MAX && self.planned.len() > left {
             let Some(planned) = self.planned.pop() else {
                 break;
             };
@@ -309,14 +338,14 @@ impl Load<'_> {
             .map_err(|error| Failure::failed(format_args!("cannot connect to {address}: {error}")))
     }
 
-    /// Runs the loop for this time, until an interruption, or until every measured connection has
-    /// failed.
+    /// Runs the loop for this time, until an interruption, until every measured connection has
+    /// failed, or until as many requests are answered as were asked for.
     fn run_for(&mut self, time: Duration, phase: &str) -> Result<(), Failure> {
         let begin = Instant::now();
         let end = begin + time;
         loop {
             let now = Instant::now();
-            if now >= end || self.is_lost() || self.interrupted.get() {
+            if now >= end || self.is_lost() || self.is_done() || self.interrupted.get() {
                 return Ok(());
             }
             self.show(phase, begin);

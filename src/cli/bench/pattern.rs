@@ -56,6 +56,11 @@ impl Pattern {
         Pattern::new(&lines(size), size)
     }
 
+    /// Every connection begins at the begin of the text.
+    pub(crate) fn of_text(text: &[u8]) -> Pattern {
+        Pattern::new(text, 0)
+    }
+
     fn new(text: &[u8], step: usize) -> Pattern {
         let repeated: Vec<u8> = text
             .iter()

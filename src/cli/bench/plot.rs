@@ -80,7 +80,7 @@ fn picture(report: &Report) -> Result<String, Box<dyn Error>> {
     root.fill(&WHITE)?;
     let title = format!(
         "{}: {} connections, {:.0} requests a second",
-        report.options.mode.name(),
+        report.options.name(),
         report.options.connections,
         report.per_second(report.measured.requests.get())
     );

@@ -72,12 +72,18 @@ impl Report {
                 "connections without an answer during the measurement: {}",
                 self.measured.mute.get()
             ));
-        } else if self.options.rate.is_none() && unanswered > 0 {
+        } else if self.options.rate.is_none() && unanswered > 0 && !self.is_cut_short() {
             faults.push(format!(
                 "requests without an answer during the whole measurement: {unanswered}"
             ));
         }
         faults
+    }
+
+    /// Whether --requests ended the measurement. It may then be shorter than one latency.
+    fn is_cut_short(&self) -> bool {
+        let requests = self.measured.requests.get();
+        self.options.requests.is_some_and(|most| requests >= most)
     }
 
     /// The failures of all connections, measured or not.
@@ -129,7 +135,7 @@ impl Report {
         spread.insert("mean".to_string(), json!(latencies.mean()));
         json!({
             "target": self.address.to_string(),
-            "mode": options.mode.name(),
+            "mode": options.name(),
             "connections": options.connections,
             "size": options.size,
             "lines": options.lines,
@@ -180,7 +186,7 @@ impl Report {
         };
         format!(
             "{} on {}: {} connections{requests}\nconnected in {:.3} s, measured for {:.3} s",
-            options.mode.name(),
+            options.name(),
             self.address,
             options.connections,
             self.connected.as_secs_f64(),
