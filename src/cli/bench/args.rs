@@ -30,7 +30,7 @@ Options:
   --size BYTES            size of a request [64]
   --lines                 each request is a line of that size, newline included,
                           for servers that answer lines
-  --send TEXT             each request is TEXT, and its answer is not an echo but
+  --send TEXT             each request is TEXT, and its answer is no echo, but
                           one of the next three; in a TEXT, \\r, \\n, \\t, \\0,
                           \\\\ and \\xHH stand for bytes
   --expect TEXT           an answer is exactly TEXT
