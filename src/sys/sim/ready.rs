@@ -3,21 +3,12 @@
 
 use super::chooser::Choice;
 use super::errno::Errno;
-use super::socket::{SocketId, flags};
+use super::socket::{Registration, SocketId, flags};
 use super::world::World;
 use crate::id::WAKER;
 use crate::readiness::Readiness;
 use mio::Token;
 use std::sync::atomic::Ordering;
-
-/// What a poller was asked to report of a socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Registration {
-    token: usize,
-    mask: u32,
-    /// It is on the ready list.
-    queued: bool,
-}
 
 /// One event, as epoll_wait(2) returns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //! them the marks that poll, read and write look at.
 
 use super::errno::Errno;
-use super::ready::Registration;
 use crate::time::Tick;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -46,6 +45,15 @@ pub(super) enum Remote {
     Ended,
     /// It is gone, and a reset from it is on its way.
     Reset,
+}
+
+/// What a poller was asked to report of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Registration {
+    pub(super) token: usize,
+    pub(super) mask: u32,
+    /// It is on the ready list.
+    pub(super) queued: bool,
 }
 
 #[derive(Debug)]
