@@ -203,7 +203,7 @@ fn an_echo_given_to_another_is_noticed() {
 }
 
 #[test]
-fn a_server_that_closes_or_is_not_there_is_told_of() {
+fn a_server_that_closes_or_refuses_fails_the_run() {
     let (address, _) = server(drop);
     let text = fault(address, "--connections 3");
     assert!(
@@ -261,7 +261,7 @@ fn where_nothing_was_answered_there_are_no_latencies() {
 }
 
 #[test]
-fn a_server_that_never_answers_is_told_of() {
+fn a_server_that_never_answers_fails_the_run() {
     let (address, _) = server(|mut stream| drop(std::io::copy(&mut stream, &mut std::io::sink())));
     for args in [
         "--connections 3",
@@ -292,7 +292,7 @@ fn a_server_that_never_answers_is_told_of() {
     );
 }
 
-/// They connect again all the time, so that there is always somebody between two connections.
+/// They reconnect all the time, so that at every moment some are not connected.
 #[test]
 fn counting_begins_however_many_connect_again_and_again() {
     let program = Program::serve(&["echo=127.0.0.1:0"]);
@@ -304,7 +304,7 @@ fn counting_begins_however_many_connect_again_and_again() {
 }
 
 #[test]
-fn the_first_address_where_somebody_listens_is_loaded() {
+fn the_first_address_that_accepts_is_loaded() {
     let program = Program::serve(&["echo=127.0.0.1:0"]);
     let address = program.address("echo");
     let report = report(format!("localhost:{}", address.port()), "--connections 2");
@@ -436,7 +436,7 @@ fn what_makes_no_sense_is_wrong_usage() {
 }
 
 #[test]
-fn failures_of_one_kind_are_added_up_whoever_met_them() {
+fn failures_of_one_kind_are_added_up_over_all_connections() {
     // Both flooders are wronged, and two of the three others: one goes on, or there would be
     // nothing left to measure.
     let wronged = Arc::new(AtomicUsize::new(0));

@@ -546,14 +546,14 @@ fn an_ipv6_zone_is_known_by_its_name() {
 
 /// `ss -K` ends a connection on this machine. The peer has not reset it.
 #[test]
-fn a_connection_that_is_killed_on_this_machine_is_told_as_that() {
+fn a_connection_that_is_killed_on_this_machine_is_reported_as_that() {
     if !have("unshare") || !have("ip") || !have("ss") {
         return;
     }
     let setup = "ip link set lo up && exec \"$0\" \"$@\"";
     let wrapper = ["unshare", "--map-root-user", "--net", "sh", "-ec", setup];
     if !alone(
-        "a_connection_that_is_killed_on_this_machine_is_told_as_that",
+        "a_connection_that_is_killed_on_this_machine_is_reported_as_that",
         &wrapper,
     ) {
         return;
@@ -661,7 +661,7 @@ fn each_way_to_fail_has_its_own_word_and_names_the_address() {
 }
 
 #[test]
-fn no_way_there_is_told_and_each_address_of_a_name_is_tried() {
+fn an_unreachable_address_is_reported_and_each_address_of_a_name_is_tried() {
     if !have("unshare") || !have("ip") {
         return;
     }
@@ -686,7 +686,7 @@ fn no_way_there_is_told_and_each_address_of_a_name_is_tried() {
         &setup,
     ];
     if alone(
-        "no_way_there_is_told_and_each_address_of_a_name_is_tried",
+        "an_unreachable_address_is_reported_and_each_address_of_a_name_is_tried",
         &wrapper,
     ) {
         let message = complaint(&connect(&["nowhere:9"], b""), 1);
@@ -743,7 +743,7 @@ fn the_local_address_and_the_family_can_be_chosen() {
 }
 
 #[test]
-fn wrong_words_are_told_what_would_be_right() {
+fn wrong_usage_names_what_would_be_right() {
     for (args, words) in [
         (&[][..], "HOST:PORT is missing"),
         (&["127.0.0.1"], "has no port; it must be HOST:PORT"),

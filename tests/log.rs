@@ -51,7 +51,7 @@ fn lines(start: &str) -> Vec<String> {
 }
 
 #[test]
-fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
+fn errors_are_logged_once_a_second_on_one_line_and_a_clamped_backlog_once() {
     log::set_logger(&LOG).unwrap();
     log::set_max_level(LevelFilter::Debug);
     let mut reactor = Reactor::new(Config::default()).unwrap();
@@ -97,16 +97,16 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
         }
     }
     let seconds = start.elapsed().as_secs() as usize + 1;
-    let told = lines("WARN connection");
+    let logged = lines("WARN connection");
     assert!(
-        (1..=seconds).contains(&told.len()),
+        (1..=seconds).contains(&logged.len()),
         "{} lines in {seconds} s",
-        told.len()
+        logged.len()
     );
     assert!(
-        told[0].ends_with(r"handler error (no such command: x\r\nINFO all is well\u{1b}[2J)"),
+        logged[0].ends_with(r"handler error (no such command: x\r\nINFO all is well\u{1b}[2J)"),
         "{}",
-        told[0]
+        logged[0]
     );
     assert_eq!(
         lines("DEBUG connection")
@@ -122,10 +122,10 @@ fn trouble_is_told_once_a_second_on_one_line_and_a_clamped_backlog_once() {
             .iter()
             .all(|line| !line.contains(char::is_control))
     );
-    who_holds_the_loop_is_named();
+    a_callback_that_holds_the_loop_is_named();
 }
 
-/// Sleeps when told to.
+/// Sleeps on demand.
 struct Sleepy;
 
 impl Handler for Sleepy {
@@ -139,7 +139,7 @@ impl Handler for Sleepy {
     }
 }
 
-fn who_holds_the_loop_is_named() {
+fn a_callback_that_holds_the_loop_is_named() {
     let config = set(|config: &mut Config| {
         config.stall_warning = Some(Duration::from_millis(50));
     });
@@ -158,7 +158,7 @@ fn who_holds_the_loop_is_named() {
     while reactor.stats().bytes_received < 13 {
         reactor.turn(Some(PATIENCE)).unwrap();
     }
-    let told: Vec<String> = lines("WARN")
+    let logged: Vec<String> = lines("WARN")
         .into_iter()
         .filter(|line| line.contains("held the loop"))
         .collect();
@@ -167,7 +167,7 @@ fn who_holds_the_loop_is_named() {
         streams[0].local_addr().unwrap()
     );
     assert!(
-        matches!(&told[..], [line] if line.starts_with(&start) && line.ends_with("; 2 others waited")),
-        "{told:?}"
+        matches!(&logged[..], [line] if line.starts_with(&start) && line.ends_with("; 2 others waited")),
+        "{logged:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Clients that others wrote, against the built program: each gets what it should.
+//! Other clients against the built program: each gets what it should.
 
 mod common;
 
@@ -109,7 +109,7 @@ fn pipes(echo: SocketAddr) -> Vec<(&'static str, Vec<String>)> {
 }
 
 #[test]
-fn every_netcat_and_its_kin_gets_its_echo() {
+fn every_netcat_and_similar_tool_gets_its_echo() {
     let program = program();
     // 100,000 bytes that telnet would take for nothing else, in lines.
     let input: Vec<u8> = (0..100_000)
@@ -138,7 +138,7 @@ fn every_netcat_and_its_kin_gets_its_echo() {
 }
 
 #[test]
-fn every_netcat_and_its_kin_is_told_the_time() {
+fn every_netcat_and_similar_tool_gets_the_time() {
     let program = program();
     for (tool, command) in pipes(program.address("daytime")) {
         if have(tool) {

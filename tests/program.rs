@@ -1,4 +1,4 @@
-//! The built program: its options, its words to people, its signals, its exit status.
+//! The built program: its options, its messages, its signals, its exit status.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn doorkeeper(args: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What it says on stderr with this status, and nothing on stdout.
+/// Its line on stderr, with this status and nothing on stdout.
 fn refusal(args: &[&str], status: i32) -> String {
     let output = doorkeeper(args);
     let message = String::from_utf8(output.stderr).unwrap();
@@ -44,7 +44,7 @@ fn stderr(mut program: Program) -> String {
     text
 }
 
-/// Blocks until a line of the log has this in it.
+/// Reads the log until a line has these words.
 fn await_log(program: &mut Program, words: &str) {
     let (mut seen, mut byte) = (Vec::new(), [0]);
     let log = program.stderr.as_mut().unwrap();
@@ -89,7 +89,7 @@ fn help_and_version_are_for_people_and_succeed() {
 }
 
 #[test]
-fn wrong_usage_is_told_in_one_line_with_status_2() {
+fn wrong_usage_is_one_line_on_stderr_and_status_2() {
     for (args, words) in [
         (&[][..], &["command is missing", "doorkeeper serve"][..]),
         (&["sevre"], &["unknown command `sevre`", "--help"]),
@@ -206,7 +206,7 @@ fn wrong_usage_is_told_in_one_line_with_status_2() {
 }
 
 #[test]
-fn what_the_system_refuses_is_told_in_one_line_with_status_1() {
+fn an_error_of_the_system_is_one_line_on_stderr_and_status_1() {
     for (args, words) in [
         (
             &["serve", "echo=192.0.2.1:7007"][..],
@@ -440,7 +440,7 @@ fn a_port_that_only_time_wait_holds_is_explained() {
 }
 
 #[test]
-fn the_log_tells_by_its_level_of_listeners_connections_and_turns() {
+fn the_log_level_selects_listeners_connections_and_turns() {
     for (level, words, silent) in [
         ("error", &[][..], &["INFO", "DEBUG", "TRACE"][..]),
         (

@@ -102,8 +102,8 @@ fn lines_for_the_journal_begin_with_their_level() {
         let mut line = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        assert!(child.wait().unwrap().success());
         let log = std::io::read_to_string(reader).unwrap();
         let first = log.lines().next().unwrap();
         if is_journal {

@@ -86,12 +86,12 @@ fn daytime_is_one_line_as_asctime_writes_it() {
     let program = Program::serve(&["daytime=:0", "--utc"]);
     let line =
         String::from_utf8(read_all(&mut client(program.address("daytime"))).unwrap()).unwrap();
-    let told = jiff_free_parse(&line);
+    let sent = jiff_free_parse(&line);
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap()
         .as_secs();
-    assert!(now.abs_diff(told) < 60, "{line:?}");
+    assert!(now.abs_diff(sent) < 60, "{line:?}");
 }
 
 /// Seconds since 1970 of a line such as `Tue Nov 24 02:42:17 2026\r\n`, read by place and not by
@@ -135,8 +135,8 @@ fn time_is_four_bytes_in_network_order_since_1900() {
     let before = seconds_since_1900();
     let answer = read_all(&mut client(program.address("time"))).unwrap();
     let after = seconds_since_1900();
-    let told = u64::from(u32::from_be_bytes(answer.try_into().unwrap()));
-    assert!((before..=after).contains(&((before & !0xffff_ffff) | told)));
+    let sent = u64::from(u32::from_be_bytes(answer.try_into().unwrap()));
+    assert!((before..=after).contains(&((before & !0xffff_ffff) | sent)));
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn standard_output_that_nobody_reads_is_no_reason_not_to_serve() {
     server.end();
 }
 
-/// Ctrl-S stops a terminal: whoever writes to it waits.
+/// Ctrl-S stops a terminal: a write to it blocks.
 #[test]
 fn a_stopped_terminal_stalls_nobody() {
     if !have("script") {

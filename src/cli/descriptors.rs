@@ -2,8 +2,8 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors beside the inherited ones and those of listeners and connections: the poller, its waker,
-/// the signals' pipe, those of the log, and a few that libraries open for a moment.
+/// Descriptors beside the inherited ones and those of listeners and connections: the poller, its
+/// waker, the signals' pipe, those of the log, and a few that libraries open for a moment.
 const RESERVED: u64 = 29;
 
 /// The number of connections where the limit on open files is infinite.
@@ -38,8 +38,8 @@ pub(crate) fn open() -> usize {
     })
 }
 
-/// The number of connections that fit beside the descriptors that are taken, inherited ones and those
-/// of listeners; at least one.
+/// The number of connections that fit beside the descriptors that are taken, inherited ones and
+/// those of listeners; at least one.
 pub(crate) fn connections(limit: Option<u64>, taken: usize) -> usize {
     let limit = limit.unwrap_or(WITHOUT_LIMIT);
     let left = limit.saturating_sub(RESERVED + taken as u64);

@@ -106,7 +106,8 @@ impl Shared {
         }
     }
 
-    /// Waits a moment for more lines, because it costs as much to wake the thread for one as for many.
+    /// Waits a moment for more lines, because it costs as much to wake the thread for one as for
+    /// many.
     fn gather<'s>(&'s self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         let begin = Instant::now();
         loop {

@@ -72,8 +72,8 @@ const SIZE_MAX: u32 = 1 << 30;
 /// Limit of the size of a line, because at least eight different lines are kept in memory.
 const LINE_MAX: usize = 1 << 20;
 
-/// Limit of the requests of all connections that are sent and not answered, because the time of each
-/// is kept in memory.
+/// Limit of the requests of all connections that are sent and not answered, because the time of
+/// each is kept in memory.
 const UNANSWERED_MAX: usize = 1 << 24;
 
 /// What a measured connection does.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// An hour, in nanoseconds: the longest latency that is told apart.
+/// The longest latency that is recorded exactly: an hour, in nanoseconds.
 const LATENCY_MAX_NS: u64 = 3_600_000_000_000;
 
 /// The requests of a connection with a rate that have no answer when it ends, and those that are

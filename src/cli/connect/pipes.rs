@@ -51,7 +51,7 @@ impl Input {
     }
 }
 
-/// Whether standard input has bytes that nobody has read.
+/// Whether standard input has unread bytes.
 fn has_input() -> bool {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(&stdin, PollFlags::IN)];

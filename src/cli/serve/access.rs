@@ -26,7 +26,7 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// `None`: nobody asks for the records.
+    /// `None` if the log does not show the records.
     pub(super) fn new(kind: Kind) -> Option<Access> {
         log::log_enabled!(target: ACCESS, log::Level::Debug).then(|| Access {
             service: kind.name(),

@@ -1,5 +1,5 @@
-//! Sockets that systemd passes (sd_listen_fds(3)): LISTEN_FDS is their number, from descriptor 3 on,
-//! LISTEN_PID the process that they are for, and LISTEN_FDNAMES their names.
+//! Sockets that systemd passes (sd_listen_fds(3)): LISTEN_FDS is their number, from descriptor 3
+//! on, LISTEN_PID the process that they are for, and LISTEN_FDNAMES their names.
 
 use super::super::Failure;
 use super::args::{Kind, Place};

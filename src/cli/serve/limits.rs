@@ -23,7 +23,7 @@ thread_local! {
     static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
 }
 
-/// Where connections come from, as far as a limit tells apart: an IPv4 address, or the /64 of an
+/// What --max-per-source counts as one source: an IPv4 address, or the /64 of an
 /// IPv6 address, because a host usually has a whole /64 (RFC 6177).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Source {

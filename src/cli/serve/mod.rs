@@ -20,7 +20,7 @@ use notify::{Manager, watchdog_interval};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How often the service manager hears of the connections, if their number changes.
+/// How often STATUS is sent to the service manager, if it has changed.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
@@ -52,7 +52,8 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells the service manager, from the loop, that the loop turns and what it does.
+/// Sends WATCHDOG and STATUS to the service manager from a timer of the loop, so a loop that does
+/// not turn sends none.
 fn watch_manager(reactor: &mut Reactor, manager: Option<Rc<Manager>>) -> Result<(), Failure> {
     let Some(manager) = manager else {
         return Ok(());
@@ -85,7 +86,9 @@ fn status(reactor: &Reactor) -> String {
 /// Prints where the listeners listen. A reader that does not read is no reason not to serve.
 fn announce(announcement: &str) -> Result<(), Failure> {
     if !output::print_with_patience(announcement)? {
-        log::warn!("standard output is blocked: nobody reads the addresses of the listeners");
+        log::warn!(
+            "standard output is blocked: its reader does not read the addresses of the listeners"
+        );
     }
     Ok(())
 }

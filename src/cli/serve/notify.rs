@@ -1,4 +1,4 @@
-//! What the program tells the service manager (sd_notify(3)), without its library: datagrams of
+//! Messages to the service manager (sd_notify(3)), without libsystemd: datagrams of
 //! lines `NAME=VALUE` to the socket that NOTIFY_SOCKET names.
 
 use rustix::time::{ClockId, clock_gettime};
@@ -56,7 +56,7 @@ pub(super) fn reloading() -> String {
     format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")
 }
 
-/// Half of the time within which the manager wants to hear of the program, or else restarts it
+/// Half of the time after which the manager restarts a program that sends no WATCHDOG=1
 /// (WATCHDOG_USEC, for the process of WATCHDOG_PID); `None` if it does not.
 pub(super) fn watchdog_interval() -> Option<Duration> {
     let variable = |name: &str| std::env::var(name).ok();
