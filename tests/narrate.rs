@@ -594,6 +594,44 @@ fn the_table_puts_what_waits_first() {
     assert!(row(&mute) < row(&busy), "{table}");
 }
 
+/// Each row has its service, and there are totals of services and of peers.
+#[test]
+fn the_table_has_services_and_totals() {
+    let args = ["echo=127.0.0.1:0", "discard=127.0.0.1:0"];
+    let mut program = Program::start(&[], &args, "info", 2);
+    let (echoes, discard) = (program.address("echo"), program.address("discard"));
+    let mut streams = [client(echoes), client(echoes), client(discard)];
+    for stream in &mut streams[..2] {
+        assert_eq!(echo(stream, b"hello"), b"hello");
+    }
+    streams[2].write_all(b"1234567").unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap());
+    let mut table = String::new();
+    // The third has no answer that says that it was accepted, and a table a second is the most.
+    while !table.contains("7 received") {
+        kill_process(Pid::from_child(&program.child), Signal::USR1).unwrap();
+        table.clear();
+        while !table.contains(" connected, ") {
+            assert!(log.read_line(&mut table).unwrap() > 0, "{table}");
+        }
+    }
+    let line = |words: &[&str]| {
+        let has_all = |line: &&str| words.iter().all(|word| line.contains(word));
+        let found = table.lines().find(has_all);
+        found.unwrap_or_else(|| panic!("{words:?}: {table}"))
+    };
+    line(&["service  echo", " 2 connections", "10 received, 10 sent"]);
+    line(&["service  discard", " 1 connections", "7 received, 0 sent"]);
+    line(&[
+        "peer     127.0.0.1",
+        " 3 connections",
+        "17 received, 10 sent",
+    ]);
+    line(&["listener 0.0", "echo", &echoes.to_string()]);
+    let row = line(&[&format!("{} ", streams[2].local_addr().unwrap()), "open"]);
+    assert!(row.contains(" discard "), "{row}");
+}
+
 /// Every line is an object, whatever it is about, and says which connection it is about.
 #[test]
 fn the_json_of_a_story_is_json() {

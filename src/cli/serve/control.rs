@@ -2,9 +2,9 @@
 
 use super::super::signals;
 use super::args::Serve;
-use super::listeners::{Sources, log_quotes};
+use super::listeners::{Listening, Sources, log_quotes};
 use super::notify::{Manager, reloading};
-use super::table;
+use super::table::{self, Services};
 use doorkeeper::Reactor;
 use doorkeeper::services::Quotes;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -25,18 +25,25 @@ pub(super) struct Control {
     sources: Sources,
     manager: Option<Rc<Manager>>,
     is_shutting_down: bool,
+    services: Services,
     /// When the last table was logged.
     table: Option<Instant>,
 }
 
 impl Control {
-    pub(super) fn new(options: &Serve, sources: Sources, manager: Option<Rc<Manager>>) -> Control {
+    pub(super) fn new(
+        options: &Serve,
+        sources: Sources,
+        listening: &Listening,
+        manager: Option<Rc<Manager>>,
+    ) -> Control {
         Control {
             patience: options.shutdown_timeout,
             quotes_path: options.quotes.clone(),
             sources,
             manager,
             is_shutting_down: false,
+            services: Services::new(&listening.kinds),
             table: None,
         }
     }
@@ -106,7 +113,7 @@ impl Control {
         let now = Instant::now();
         if self.table.is_none_or(|last| now - last >= TABLE_INTERVAL) {
             self.table = Some(now);
-            table::log(&reactor.snapshot());
+            table::log(reactor, &self.services);
         }
     }
 }

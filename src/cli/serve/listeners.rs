@@ -55,8 +55,14 @@ pub(super) fn log_quotes(path: &Path, quotes: &Quotes) {
     }
 }
 
-/// The lines for standard output, and the listeners with their addresses.
-pub(super) type Listening = (String, Vec<(Id, SocketAddr)>);
+/// The listeners, once they are open.
+#[derive(Default)]
+pub(super) struct Listening {
+    /// The lines for standard output.
+    pub(super) announcement: String,
+    pub(super) ids: Vec<(Id, SocketAddr)>,
+    pub(super) kinds: Vec<(SocketAddr, Kind)>,
+}
 
 /// Opens every listener. If one fails, the reactor is dropped with all of them.
 pub(super) fn listen_all(
@@ -65,7 +71,7 @@ pub(super) fn listen_all(
     options: &ListenOptions,
     sources: &Sources,
 ) -> Result<Listening, Failure> {
-    let (mut announcement, mut listeners) = (String::new(), Vec::new());
+    let mut listening = Listening::default();
     for (kind, origin) in origins {
         let address = match &origin {
             Origin::Address(address) => Some(*address),
@@ -85,14 +91,15 @@ pub(super) fn listen_all(
         let (id, bound) =
             bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
         // Writing to a String does not fail.
-        let _ = writeln!(announcement, "listening {} {bound}", kind.name());
+        let _ = writeln!(listening.announcement, "listening {} {bound}", kind.name());
         log::info!("{} on {bound} is listener {id}", kind.name());
         if let Some(access) = access {
             access.listener.get_or_init(|| bound);
         }
-        listeners.push((id, bound));
+        listening.ids.push((id, bound));
+        listening.kinds.push((bound, kind));
     }
-    Ok((announcement, listeners))
+    Ok(listening)
 }
 
 /// A listener that is being opened.

@@ -37,17 +37,17 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     let max_connections = options.config.max_connections;
     limits::set(&reactor, max_connections, options.max_per_source);
     let mut observers = options.observation.start(&mut reactor)?;
-    let (announcement, listeners) = listen_all(&mut reactor, origins, &options.listen, &sources)?;
+    let listening = listen_all(&mut reactor, origins, &options.listen, &sources)?;
     let manager = Manager::from_environment().map(Rc::new);
-    Control::new(&options, sources, manager.clone())
+    Control::new(&options, sources, &listening, manager.clone())
         .watch(&mut reactor)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     watch_manager(&mut reactor, manager.clone())?;
-    announce(&announcement)?;
+    announce(&listening.announcement)?;
     if let Some(manager) = &manager {
         manager.send("READY=1");
     }
-    observe::run(&mut reactor, &mut observers, &listeners, None)?;
+    observe::run(&mut reactor, &mut observers, &listening.ids, None)?;
     log_totals(&reactor);
     Ok(())
 }
