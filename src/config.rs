@@ -1,7 +1,9 @@
 //! Every limit of the reactor. The unit is in the name or in the type.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The limits of a [`Reactor`](crate::Reactor). They hold for the whole life of the reactor.
@@ -122,6 +124,21 @@ impl Config {
     }
 }
 
+/// # Errors
+/// `InvalidInput`, which names the value and its bounds.
+fn in_range<T>(name: &str, value: T, range: RangeInclusive<T>) -> io::Result<()>
+where
+    T: PartialOrd + fmt::Debug,
+{
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = range.into_inner();
+    Err(invalid(&format!(
+        "{name} is {value:?}; it must be from {least:?} to {most:?}"
+    )))
+}
+
 fn invalid(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
@@ -169,6 +186,41 @@ pub struct ListenOptions {
     ///
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub no_delay: bool,
+    /// Keepalive probes (`SO_KEEPALIVE`, [socket(7)]) on the accepted connections. They find a peer
+    /// that is gone without a FIN or a reset, for example because it lost its power, although no
+    /// data is sent. The connection then closes with
+    /// [`Reason::TimedOut`](crate::Reason::TimedOut). `None`, the default, sends no probes.
+    ///
+    /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
+    pub keepalive: Option<Keepalive>,
+    /// `TCP_USER_TIMEOUT` ([tcp(7)], RFC 5482) on the accepted connections: the time that sent data
+    /// may stay unacknowledged, and output may wait for a peer whose window is closed. When it is
+    /// over, the connection closes with [`Reason::TimedOut`](crate::Reason::TimedOut). With
+    /// [`keepalive`](ListenOptions::keepalive) it takes the place of
+    /// [`Keepalive::probes`](Keepalive::probes). Whole milliseconds, from 1 ms to 2³¹ − 1 ms (24
+    /// days). `None`, the default, leaves the time to the kernel (on Linux about 15 minutes,
+    /// `tcp_retries2`). Linux and Android only; ignored elsewhere.
+    ///
+    /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
+    pub user_timeout: Option<Duration>,
+    /// `SO_SNDBUF` ([socket(7)]) on the accepted connections: how much output the kernel holds for
+    /// one. Linux clamps it to `net.core.wmem_max`, doubles it to allow for its own overhead, and
+    /// makes it 4,608 bytes at least; it then no longer adapts the size to the connection. From 1 to
+    /// 2³¹ − 1. `None`, the default, leaves the size to the kernel (on Linux up to 4 MiB,
+    /// `tcp_wmem`).
+    ///
+    /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF` ([socket(7)]) on the accepted connections: how much input the kernel holds for
+    /// one, and so the largest window that it offers. It is set before listen(2), as [tcp(7)]
+    /// demands, so that the window scale follows it. Linux clamps it to `net.core.rmem_max`, doubles
+    /// it to allow for its own overhead, and makes it 2,304 bytes at least; it then no longer adapts
+    /// the size to the connection. From 1 to 2³¹ − 1. `None`, the default, leaves the size to the
+    /// kernel (on Linux up to 6 MiB, `tcp_rmem`).
+    ///
+    /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
+    /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
+    pub receive_buffer_bytes: Option<usize>,
 }
 
 impl Default for ListenOptions {
@@ -179,6 +231,10 @@ impl Default for ListenOptions {
             reuse_port: false,
             ipv6_only: true,
             no_delay: true,
+            keepalive: None,
+            user_timeout: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
         }
     }
 }
@@ -197,6 +253,17 @@ pub struct ConnectOptions {
     pub local: Option<SocketAddr>,
     /// `TCP_NODELAY`, as in [`ListenOptions::no_delay`]. Default on.
     pub no_delay: bool,
+    /// Keepalive probes, as in [`ListenOptions::keepalive`]. `None`, the default, sends none.
+    pub keepalive: Option<Keepalive>,
+    /// `TCP_USER_TIMEOUT`, as in [`ListenOptions::user_timeout`]. On Linux it also limits the time
+    /// to be established. `None`, the default, leaves the time to the kernel.
+    pub user_timeout: Option<Duration>,
+    /// `SO_SNDBUF`, as in [`ListenOptions::send_buffer_bytes`]. `None`, the default, leaves the size
+    /// to the kernel.
+    pub send_buffer_bytes: Option<usize>,
+    /// `SO_RCVBUF`, as in [`ListenOptions::receive_buffer_bytes`]. It is set before connect(2).
+    /// `None`, the default, leaves the size to the kernel.
+    pub receive_buffer_bytes: Option<usize>,
 }
 
 impl Default for ConnectOptions {
@@ -205,6 +272,105 @@ impl Default for ConnectOptions {
             timeout: None,
             local: None,
             no_delay: true,
+            keepalive: None,
+            user_timeout: None,
+            send_buffer_bytes: None,
+            receive_buffer_bytes: None,
         }
+    }
+}
+
+/// When the kernel probes whether an idle peer is still there ([tcp(7)]; RFC 9293, section 3.8.4).
+///
+/// A peer that answers none of the probes is given up after `idle` + `probes` × `interval`: after two
+/// minutes by default.
+///
+/// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// The time without a byte from the peer after which the first probe is sent (`TCP_KEEPIDLE`).
+    /// From 1 s to 32,767 s; a fraction of a second is rounded up. Default 60 s.
+    pub idle: Duration,
+    /// The time between two probes (`TCP_KEEPINTVL`), within the same bounds. Default 10 s. Ignored
+    /// on OpenBSD and other systems without this option; so is `probes`.
+    pub interval: Duration,
+    /// The number of unanswered probes after which the connection ends (`TCP_KEEPCNT`), from 1 to
+    /// 127. Default 6.
+    pub probes: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Keepalive {
+        Keepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            probes: 6,
+        }
+    }
+}
+
+/// What the options of both kinds say of a connection's socket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketOptions {
+    pub(crate) no_delay: bool,
+    pub(crate) keepalive: Option<Keepalive>,
+    pub(crate) user_timeout: Option<Duration>,
+    pub(crate) send_buffer_bytes: Option<usize>,
+    pub(crate) receive_buffer_bytes: Option<usize>,
+}
+
+impl From<&ListenOptions> for SocketOptions {
+    fn from(options: &ListenOptions) -> SocketOptions {
+        SocketOptions {
+            no_delay: options.no_delay,
+            keepalive: options.keepalive,
+            user_timeout: options.user_timeout,
+            send_buffer_bytes: options.send_buffer_bytes,
+            receive_buffer_bytes: options.receive_buffer_bytes,
+        }
+    }
+}
+
+impl From<&ConnectOptions> for SocketOptions {
+    fn from(options: &ConnectOptions) -> SocketOptions {
+        SocketOptions {
+            no_delay: options.no_delay,
+            keepalive: options.keepalive,
+            user_timeout: options.user_timeout,
+            send_buffer_bytes: options.send_buffer_bytes,
+            receive_buffer_bytes: options.receive_buffer_bytes,
+        }
+    }
+}
+
+impl SocketOptions {
+    /// Refuses values that the kernel refuses (include/net/tcp.h), or that do not fit its integers.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        let (second, longest) = (Duration::from_secs(1), Duration::from_secs(32_767));
+        if let Some(Keepalive {
+            idle,
+            interval,
+            probes,
+        }) = self.keepalive
+        {
+            in_range("keepalive.idle", idle, second..=longest)?;
+            in_range("keepalive.interval", interval, second..=longest)?;
+            in_range("keepalive.probes", probes, 1..=127)?;
+        }
+        let (shortest, longest) = (
+            Duration::from_millis(1),
+            Duration::from_millis(i32::MAX as u64),
+        );
+        if let Some(time) = self.user_timeout {
+            in_range("user_timeout", time, shortest..=longest)?;
+        }
+        let sizes = [
+            ("send_buffer_bytes", self.send_buffer_bytes),
+            ("receive_buffer_bytes", self.receive_buffer_bytes),
+        ];
+        for (name, size) in sizes {
+            in_range(name, size.unwrap_or(1), 1..=i32::MAX as usize)?;
+        }
+        Ok(())
     }
 }

@@ -84,7 +84,7 @@ mod sys;
 mod time;
 
 pub use closed::{Closed, Reason};
-pub use config::{Config, ConnectOptions, ListenOptions};
+pub use config::{Config, ConnectOptions, Keepalive, ListenOptions};
 pub use handler::{Context, Handler, Service};
 pub use id::Id;
 /// The poller library, in the version whose sources [`Reactor::watch`] takes.

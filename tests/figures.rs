@@ -149,6 +149,8 @@ fn a_connection_costs_one_call_for_the_poller() {
         "{calls:?}"
     );
     assert_eq!(calls.get("epoll_ctl"), Some(&100), "{calls:?}");
+    // Its options are inherited from the listener.
+    assert_eq!(calls.get("setsockopt"), None, "{calls:?}");
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::time::{Tick, TimerKey};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 /// The rest of the loop, as a callback reaches it. Every method only queues ids and bytes.
@@ -37,6 +39,11 @@ pub(crate) struct Attempt {
 /// What a context asks of its connection's socket.
 pub(crate) trait LocalAddr {
     fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// `None` for a connection in memory.
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// How the handler asked for an end, if it did. It writes nothing more after that.
@@ -113,6 +120,13 @@ impl Context<'_> {
             Err(io::ErrorKind::NotConnected.into()),
             LocalAddr::local_addr,
         )
+    }
+
+    /// The socket, as [`Reactor::socket`](crate::Reactor::socket) lends it. `None` if no socket was
+    /// created.
+    #[cfg(unix)]
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.and_then(LocalAddr::descriptor)
     }
 
     /// The time of this turn, on the monotonic clock. It does not advance during the turn.

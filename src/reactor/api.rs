@@ -72,7 +72,8 @@ impl Reactor {
     /// what to what.
     ///
     /// # Errors
-    /// Those of socket(2), bind(2), listen(2) and the poller: `AddrInUse`, `AddrNotAvailable`,
+    /// `InvalidInput` if an option is beyond its bounds, naming both; those of socket(2),
+    /// setsockopt(2), bind(2), listen(2) and the poller: `AddrInUse`, `AddrNotAvailable`,
     /// `PermissionDenied` and others.
     pub fn listen_with(
         &mut self,
@@ -145,7 +146,8 @@ impl Reactor {
         self.connect_with(address, &ConnectOptions::default(), handler)
     }
 
-    /// Connects to an address, with a time limit or a local address of its own.
+    /// Connects to an address, with a time limit, a local address or socket options of its own. If one
+    /// is beyond its bounds, `on_close` hears of it, as of every other failure.
     ///
     /// # Errors
     /// As for [`connect`](Reactor::connect).
@@ -264,6 +266,23 @@ impl Reactor {
             Some(Source::Connection(connection)) => connection.socket.local_addr(),
             Some(Source::Outgoing(outgoing)) => outgoing.local_addr(),
             _ => Err(not_found(id, "open")),
+        }
+    }
+
+    /// The socket of a listener or a connection, for options that the reactor does not know:
+    /// `socket2::SockRef::from(&socket)` and `rustix::net::sockopt` take it. `None` if the id names
+    /// neither, and before the first turn of an outgoing connection.
+    ///
+    /// It is for options only. The reactor does not learn of what other code reads, writes or shuts
+    /// down, and the loop waits in a call if the socket is made blocking. A duplicate of the descriptor
+    /// keeps the connection open when the reactor closes its own, and its events still wake the loop.
+    #[cfg(unix)]
+    pub fn socket(&self, id: Id) -> Option<BorrowedFd<'_>> {
+        match self.sources.get(id)? {
+            Source::Listener(listener) => listener.socket.as_fd(),
+            Source::Connection(connection) => connection.socket.as_fd(),
+            Source::Outgoing(outgoing) => outgoing.as_fd(),
+            _ => None,
         }
     }
 

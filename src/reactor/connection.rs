@@ -17,6 +17,11 @@ impl LocalAddr for TcpStream {
     fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
         self.local_addr()
     }
+
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.as_fd()
+    }
 }
 
 impl Endpoint for TcpStream {

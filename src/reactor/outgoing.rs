@@ -13,6 +13,8 @@ use crate::sys::TcpStream;
 use crate::time::Tick;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// An outgoing connection that is not established: a handler, and perhaps a socket, but no machine.
@@ -40,6 +42,11 @@ impl Outgoing {
     pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         let socket = self.socket.as_ref();
         socket.map_or(Err(ErrorKind::NotConnected.into()), TcpStream::local_addr)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().and_then(TcpStream::as_fd)
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {

@@ -7,8 +7,11 @@ use mio::{Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+pub(super) use super::options::set_options;
 pub(crate) use mio::Waker;
 pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
 pub(super) use socket2::Socket;
@@ -37,6 +40,11 @@ pub(super) fn adopt_listener(_: &Poller, listener: std::net::TcpListener) -> io:
 
 pub(super) fn adopt_stream(_: &Poller, stream: std::net::TcpStream) -> io::Result<Stream> {
     Ok(Stream::from_std(stream))
+}
+
+#[cfg(unix)]
+pub(super) fn as_fd(socket: &impl AsFd) -> Option<BorrowedFd<'_>> {
+    Some(socket.as_fd())
 }
 
 /// listen(2) on a socket that listens already.

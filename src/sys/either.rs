@@ -2,11 +2,14 @@
 //! `body.rs` with the feature `sim`, and has the same names.
 
 use super::{EventSource, Interest, Poller, sim, sock_diag};
+use crate::config::SocketOptions;
 use crate::observe::AcceptQueue;
 use mio::{Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 #[derive(Debug)]
@@ -55,10 +58,6 @@ impl Socket {
         self.kernel(|socket| socket.set_nonblocking(on))
     }
 
-    pub(super) fn set_tcp_nodelay(&self, on: bool) -> io::Result<()> {
-        self.kernel(|socket| socket.set_tcp_nodelay(on))
-    }
-
     pub(super) fn set_only_v6(&self, on: bool) -> io::Result<()> {
         self.kernel(|socket| socket.set_only_v6(on))
     }
@@ -68,6 +67,14 @@ impl Socket {
             Socket::Kernel(socket) => call(socket),
             Socket::Sim(_) => Ok(()),
         }
+    }
+}
+
+/// Without an effect in the simulation, too.
+pub(super) fn set_options(socket: &Socket, options: SocketOptions) -> io::Result<()> {
+    match socket {
+        Socket::Kernel(socket) => super::options::set_options(socket, options),
+        Socket::Sim(_) => options.check(),
     }
 }
 
@@ -203,9 +210,30 @@ impl Write for &Stream {
     }
 }
 
-/// Registers either with its poller.
+/// The kernel's descriptor.
+#[cfg(unix)]
+pub(super) fn as_fd<T: Descriptor>(socket: &T) -> Option<BorrowedFd<'_>> {
+    socket.descriptor()
+}
+
+#[cfg(unix)]
+pub(super) trait Descriptor {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+}
+
+/// Either has a descriptor, and is registered with its poller.
 macro_rules! source {
     ($name:ident) => {
+        #[cfg(unix)]
+        impl Descriptor for $name {
+            fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+                match self {
+                    $name::Kernel(socket) => Some(socket.as_fd()),
+                    $name::Sim(_) => None,
+                }
+            }
+        }
+
         impl EventSource for $name {
             fn register(
                 &mut self,

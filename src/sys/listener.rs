@@ -7,6 +7,8 @@ use crate::observe::{AcceptQueue, Call, CallScope, Overflows};
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 
 #[derive(Debug)]
 pub(crate) struct TcpListener {
@@ -15,8 +17,8 @@ pub(crate) struct TcpListener {
 }
 
 impl TcpListener {
-    /// socket → bind → listen. A new socket option for accepted connections belongs here if they
-    /// inherit it from the listener, as they do TCP_NODELAY on Linux: that saves a call for each.
+    /// socket → bind → listen. Accepted connections inherit the options of the listener, which saves
+    /// calls for each, and the sizes of buffers count only if they are set before listen(2) (tcp(7)).
     pub(crate) fn bind(
         poller: &Poller,
         address: SocketAddr,
@@ -31,7 +33,7 @@ impl TcpListener {
         if address.is_ipv6() {
             socket.set_only_v6(options.ipv6_only)?;
         }
-        socket.set_tcp_nodelay(options.no_delay)?;
+        body::set_options(&socket, options.into())?;
         scope.report(|| Call::Bind { address }, socket.bind(&address.into()))?;
         let backlog = options.backlog;
         scope.report(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
@@ -79,6 +81,11 @@ impl TcpListener {
     pub(crate) fn set_backlog(&self, backlog: u32, scope: CallScope<'_>) -> io::Result<()> {
         let result = body::listen(&self.socket, clamp(backlog));
         scope.report(|| Call::Listen { backlog }, result)
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        body::as_fd(&self.socket)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {

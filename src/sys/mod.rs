@@ -7,6 +7,7 @@ mod body;
 #[cfg(feature = "sim")]
 mod either;
 mod listener;
+mod options;
 mod poller;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;

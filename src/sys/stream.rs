@@ -6,6 +6,8 @@ use crate::errno::is_in_progress;
 use crate::observe::{Call, CallScope};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
+#[cfg(unix)]
+use std::os::fd::BorrowedFd;
 
 #[derive(Debug)]
 pub(crate) struct TcpStream {
@@ -29,7 +31,7 @@ impl TcpStream {
         scope: CallScope<'_>,
     ) -> io::Result<TcpStream> {
         let socket = new_socket(poller, address, scope)?;
-        socket.set_tcp_nodelay(options.no_delay)?;
+        body::set_options(&socket, options.into())?;
         if let Some(local) = options.local {
             scope.report(|| Call::Bind { address: local }, bind_local(&socket, local))?;
         }
@@ -62,6 +64,11 @@ impl TcpStream {
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        body::as_fd(&self.socket)
     }
 
     pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {

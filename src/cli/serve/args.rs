@@ -6,7 +6,7 @@ use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
 use super::super::values::{duration, number, path, resolve, text, value};
-use doorkeeper::{Config, ListenOptions};
+use doorkeeper::{Config, Keepalive, ListenOptions};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -60,6 +60,8 @@ Options:
 const HELP_END: &str = "
 A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
 Each listener prints one line, `listening SERVICE ADDRESS`, to standard output.
+The kernel probes idle clients (TCP keepalive): a connection whose client is
+gone without a FIN closes after two minutes.
 SIGUSR1 logs a table of every listener and connection, most loaded first, at
 most once a second. SIGHUP reads the file of --quotes and the system's time zone
 again; the zone is also read once a minute. SIGUSR2 does nothing.
@@ -95,10 +97,12 @@ impl Default for Serve {
         let mut config = Config::default();
         config.stall_warning = Some(Duration::from_millis(100));
         config.idle_timeout = Some(IDLE_TIMEOUT);
+        let mut listen = ListenOptions::default();
+        listen.keepalive = Some(Keepalive::default());
         Serve {
             listeners: Vec::new(),
             config,
-            listen: ListenOptions::default(),
+            listen,
             max_connections: None,
             max_per_source: None,
             shutdown_timeout: Duration::from_secs(5),
