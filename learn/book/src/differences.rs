@@ -15,7 +15,7 @@ const HEAD: &str = "\
 Each step with what it changes of the one before. `cargo run -q -p book -- differences` has made this page, and a test keeps it true.
 ";
 
-/// What it must be.
+/// The text of the page, from the steps as they are.
 pub fn text() -> Result<String, String> {
     let steps = steps();
     let mut page = HEAD.to_string();
@@ -69,7 +69,7 @@ fn section(before: &Path, after: &Path) -> Result<String, String> {
     ))
 }
 
-/// diff(1), without the names of the files. The first line differs always, and says what the heading says.
+/// diff(1), without the names of the files. The first line of a step always differs.
 fn difference(before: &Path, after: &Path) -> Result<Vec<String>, String> {
     let mut diff = Command::new("diff");
     let output = diff.arg("--unified=2").args([before, after]).output();

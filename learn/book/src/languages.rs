@@ -2,18 +2,18 @@
 
 use crate::blocks;
 
-/// What of a chapter does not depend on the language.
+/// The parts of a chapter that do not depend on the language.
 #[derive(Debug, PartialEq)]
 pub struct Skeleton {
     /// How deep each heading is.
     headings: Vec<usize>,
     /// The fenced blocks, whole.
     blocks: Vec<(String, Vec<String>)>,
-    /// What stands between single backquotes, sorted: another language may have another order.
+    /// The texts between single backquotes, each once, sorted: another language may have another order.
     code: Vec<String>,
-    /// Where links lead, sorted. Links to other chapters stay within the language.
+    /// The targets of links, each once, sorted. Links to other chapters stay within the language.
     links: Vec<String>,
-    /// The numbers of the text, sorted.
+    /// The numbers of the text, each once, sorted.
     numbers: Vec<String>,
 }
 
@@ -23,6 +23,7 @@ pub fn skeleton(text: &str) -> Skeleton {
     let headings = prose.iter().filter(|line| line.starts_with('#'));
     let sorted = |mut words: Vec<String>| {
         words.sort();
+        words.dedup();
         words
     };
     let whole = prose.join("\n");

@@ -1,7 +1,7 @@
-//! What keeps the chapters true: code in them comes from the files that are built, outputs from the commands that are run.
+//! The chapters are kept true here: their code comes from the files that are built, their outputs from the commands that are run.
 //!
 //! A fenced block says where it comes from. "rust steps/s03_drain_accept.rs: fn accept_all" is the item of that file which begins with
-//! these words. "console" is a command, after "$ ", and what it prints; "console varies" the same, with numbers that differ from run to
+//! these words. "console" is a command, after "$ ", and its output; "console varies" the same, with numbers that differ from run to
 //! run. All other blocks are left alone.
 
 pub mod differences;
@@ -33,7 +33,7 @@ pub fn chapters(folder: &Path) -> Vec<PathBuf> {
 /// A fenced block.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Block {
-    /// What follows the opening fence.
+    /// The text after the opening fence.
     pub info: String,
     /// The lines between the fences.
     pub lines: Vec<String>,
@@ -72,7 +72,7 @@ pub fn rewrite(
     Ok(out.join("\n") + "\n")
 }
 
-/// What a block of code must be; `None` if it is not from a file.
+/// The code that a block must have; `None` if it is not from a file.
 pub fn code(block: &Block, folder: &Path) -> Option<Result<Vec<String>, String>> {
     let (_, source) = block.info.split_once(' ')?;
     let (file, start) = source.split_once(": ")?;

@@ -5,7 +5,7 @@ use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What every chapter has, in this order, from 05 on.
+/// The sections of every chapter from 05 on.
 const SECTIONS: [&str; 6] = [
     "See it first",
     "Why",
@@ -23,7 +23,7 @@ fn texts() -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Compares each block with what it must be.
+/// Compares each block with the lines that it must have.
 fn compare(must_be: impl Fn(&Block) -> Option<Result<Vec<String>, String>>) -> usize {
     let mut compared = 0;
     for (file, text) in texts() {

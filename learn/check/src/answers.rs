@@ -15,7 +15,7 @@ pub struct Question {
     pub chapter: u8,
     /// The question.
     pub asks: &'static str,
-    /// What to think of.
+    /// A hint.
     pub hint: &'static str,
     judge: fn(&str) -> Result<Verdict, Error>,
 }

@@ -18,7 +18,7 @@ const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const ANSWER: usize = 72;
 
-/// What the kernel says of a socket.
+/// A socket, as the kernel sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Socket {
     /// As in include/net/tcp_states.h: 1 is ESTABLISHED, 3 SYN_RECV, 8 CLOSE_WAIT, 10 LISTEN.

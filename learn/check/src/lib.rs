@@ -1,5 +1,5 @@
 //! Checks for the programs of the chapters, and for any other that prints its port: each runs the program as a black box, and
-//! says what it saw.
+//! says in a sentence what it saw.
 
 pub mod answers;
 pub mod checks;
@@ -7,4 +7,5 @@ pub mod diag;
 pub mod peer;
 pub mod proc;
 pub mod program;
+pub mod receipt;
 pub mod trace;

@@ -3,16 +3,16 @@
 use check::answers::{QUESTIONS, Question};
 use check::checks::{CHECKS, Check, FIRST, Verdict};
 use check::program::Subject;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 Usage: check NN PROGRAM [ARGUMENT]...     run the check of chapter NN on a program
        check NN ANSWER                    the same of an answer, in chapters 02 to 04
-       check NN                           what the check of chapter NN asks
+       check NN                           the question of chapter NN
        check --all PROGRAM [ARGUMENT]...  run all checks, and show how far it is
-       check --hint NN                    what to think of
+       check --hint NN                    a hint
 
 PROGRAM is any server that echoes, and prints a line that ends with its port.
 s01 to s12 are the steps, once they are built.
@@ -51,7 +51,7 @@ fn usage() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// What a chapter has for its exercise.
+/// The exercise of a chapter.
 enum Chapter {
     Check(&'static Check),
     Question(&'static Question),
@@ -87,23 +87,31 @@ fn hint(number: &str) -> ExitCode {
 
 /// The name of a step stands for its program, which is built beside this one.
 fn subject(mut words: Vec<OsString>) -> Subject {
-    if let Some(step) = step(&words[0]) {
-        words[0] = step.into_os_string();
+    match step(&words[0]) {
+        Some(step) => words[0] = step.into_os_string(),
+        None if is_step(&words[0]) => {
+            eprintln!("step {} is not built: cargo build", words[0].display())
+        }
+        None => {}
     }
     Subject { words, loud: true }
 }
 
-fn step(word: &OsString) -> Option<PathBuf> {
-    let word = word
-        .to_str()
-        .filter(|word| word.len() == 3 && word.starts_with('s'))?;
+/// `s01` to `s12`.
+fn is_step(word: &OsStr) -> bool {
+    let number = word.to_str().and_then(|word| word.strip_prefix('s'));
+    number.is_some_and(|number| number.len() == 2 && number.parse::<u8>().is_ok())
+}
+
+fn step(word: &OsStr) -> Option<PathBuf> {
+    let prefix = format!("{}_", word.to_str().filter(|_| is_step(word))?);
     let folder = std::env::current_exe().ok()?.parent()?.to_path_buf();
     let files = std::fs::read_dir(folder).ok()?.flatten();
-    let is_step = |path: &PathBuf| {
+    let is_program = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with(&format!("{word}_")) && path.extension().is_none()
+        name.starts_with(&prefix) && path.extension().is_none()
     };
-    files.map(|file| file.path()).find(is_step)
+    files.map(|file| file.path()).find(is_program)
 }
 
 fn one(chapter: u8, verdict: &Verdict) -> ExitCode {

@@ -1,10 +1,10 @@
-//! A client of the program under check. It sends a pattern, and knows what must come back.
+//! A client of the program under check. It sends a pattern, and expects it back.
 
 use crate::diag;
+use crate::receipt::{Failure, Receipt, Stop};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::ioctl_fionread;
 use socket2::{Domain, SockRef, Socket, Type};
-use std::fmt;
 use std::io::ErrorKind::WouldBlock;
 use std::io::{Error, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -31,104 +31,6 @@ pub struct Peer {
     pub received: u64,
     /// Why nothing more will come, if so.
     over: Option<Stop>,
-}
-
-/// Why an exchange is over.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Stop {
-    /// All that was awaited has come.
-    Complete,
-    /// Nothing happened for [`PATIENCE`].
-    Silence,
-    /// The program has ended the stream.
-    Closed,
-    /// The connection is broken.
-    Broken(String),
-    /// A byte has come back that was not sent at this place.
-    Wrong,
-}
-
-/// What came back.
-#[derive(Clone, Debug)]
-pub struct Receipt {
-    /// Bytes that came back since the connection began.
-    pub got: u64,
-    /// Bytes that had to.
-    pub wanted: u64,
-    /// Why it ended there.
-    pub stop: Stop,
-}
-
-impl fmt::Display for Receipt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} bytes came back", self.got, self.wanted)?;
-        match &self.stop {
-            Stop::Complete => Ok(()),
-            Stop::Silence => write!(f, ", then nothing for {} s", PATIENCE.as_secs()),
-            Stop::Closed => write!(f, ", then the end of the stream"),
-            Stop::Broken(error) => write!(f, ", then {error}"),
-            Stop::Wrong => write!(f, " as they were sent; the next one was another"),
-        }
-    }
-}
-
-impl Receipt {
-    /// Everything has come back, and nothing else is known to have happened.
-    pub fn complete(self) -> Result<(), Failure> {
-        match self.stop {
-            Stop::Complete => Ok(()),
-            _ => Err(self.failure()),
-        }
-    }
-
-    /// Everything has come back, and then the end of the stream.
-    pub fn complete_and_closed(self) -> Result<(), Failure> {
-        match self.stop {
-            Stop::Closed if self.got == self.wanted => Ok(()),
-            _ => Err(self.failure()),
-        }
-    }
-
-    fn failure(self) -> Failure {
-        Failure {
-            seen: self.to_string(),
-            broken: matches!(self.stop, Stop::Closed | Stop::Broken(_)),
-        }
-    }
-}
-
-/// What a check saw that must not be.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// A sentence for the reader.
-    pub seen: String,
-    /// A connection broke, so the program may have ended.
-    pub broken: bool,
-}
-
-impl Failure {
-    /// The same, after what led to it.
-    pub fn after(mut self, what: impl fmt::Display) -> Failure {
-        self.seen = format!("{what}: {}", self.seen);
-        self
-    }
-
-    /// A connection broke.
-    pub fn broken(seen: impl fmt::Display) -> Failure {
-        Failure {
-            seen: seen.to_string(),
-            broken: true,
-        }
-    }
-}
-
-impl From<String> for Failure {
-    fn from(seen: String) -> Failure {
-        Failure {
-            seen,
-            broken: false,
-        }
-    }
 }
 
 /// The byte at this place of the pattern. Its period is longer than any test, so that lost and doubled bytes show.
@@ -166,7 +68,7 @@ impl Peer {
             .map_err(told)?;
         let stream = TcpStream::from(socket);
         stream.set_nonblocking(true).map_err(told)?;
-        // What is sent must leave at once: a held-back byte is not the program's fault.
+        // Bytes must leave at once: a byte that this side holds back is not the program's fault.
         stream.set_nodelay(true).map_err(told)?;
         Ok(Peer {
             port: stream.local_addr().map_err(told)?.port(),
@@ -193,7 +95,7 @@ impl Peer {
                 Ok(count) => self.sent += count as u64,
                 Err(error) if error.kind() == WouldBlock => break,
                 Err(error) => {
-                    // What has come before the break can still be read.
+                    // Bytes that came before the break can still be read.
                     self.over.get_or_insert(Stop::Broken(error.to_string()));
                     break;
                 }
@@ -202,7 +104,7 @@ impl Peer {
         self.sent > before
     }
 
-    /// Takes what has come, up to `total`. True if something has.
+    /// Takes the bytes that have come, up to `total`. True if there are any.
     pub fn pull(&mut self, total: u64) -> bool {
         let before = self.received;
         let mut buffer = vec![0; CHUNK];

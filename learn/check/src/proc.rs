@@ -1,4 +1,4 @@
-//! What proc(5) says of processes. Linux alone has it.
+//! Processes, as proc(5) shows them. Linux alone has it.
 
 use crate::diag;
 use rustix::process::Pid;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// The process that listens on this port, among `root` and what it has started.
+/// The process that listens on this port, among `root` and its descendants.
 pub fn listening_process(root: Pid, port: u16) -> Option<Pid> {
     let link = format!("socket:[{}]", diag::listener(port)?.inode);
     let holds = |process: &Pid| {
@@ -19,7 +19,7 @@ pub fn listening_process(root: Pid, port: u16) -> Option<Pid> {
     descendants(root).into_iter().rev().find(holds)
 }
 
-/// The process, and what it has started, and so on.
+/// The process and its descendants.
 pub fn descendants(root: Pid) -> Vec<Pid> {
     let mut found = vec![root];
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -89,7 +89,7 @@ fn printed_port(stdout: ChildStdout) -> mpsc::Receiver<u16> {
     std::thread::spawn(move || {
         for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
             if let Some(port) = last_number(&String::from_utf8_lossy(&line)) {
-                // Nobody waits for a second one.
+                // Only the first one is awaited.
                 let _ = sender.send(port);
             }
         }
@@ -127,7 +127,7 @@ impl Program {
         }
     }
 
-    /// What to add to a failure: that the program has ended, if it has.
+    /// An addition to a failure: that the program has ended, if it has.
     pub fn obituary(&mut self) -> String {
         // The connection breaks a moment before the process can be waited for.
         let ended = |program: &mut Program| match program.child.try_wait() {
@@ -186,11 +186,11 @@ impl Program {
     }
 
     fn signal(&self, signal: Signal) {
-        // A process that has ended is found out by what it does not answer.
+        // A process that has ended shows by the answers that do not come.
         let _ = rustix::process::kill_process(self.server, signal);
     }
 
-    /// Ends the process, and waits for what was started.
+    /// Ends the process and its descendants.
     pub fn end(&mut self) {
         self.ended = true;
         for process in proc::descendants(Pid::from_child(&self.child)) {

@@ -16,7 +16,7 @@ pub struct Trace {
 pub struct Line<'a> {
     /// The name of the call; of a signal its own, as in SIGCONT.
     pub name: &'a str,
-    /// What it returned, if the line says so and it is a number.
+    /// Its return value, if the line has one and it is a number.
     pub result: Option<i64>,
     text: &'a str,
 }
@@ -34,7 +34,7 @@ impl Trace {
         })
     }
 
-    /// What comes before the words of the program.
+    /// The words before those of the program.
     pub fn wrapper(&self) -> Vec<OsString> {
         // -yy shows each descriptor of a connection with the addresses of both ends.
         let words = ["strace", "-f", "-yy", "-s", "0", "-o"].map(OsString::from);

@@ -1,4 +1,4 @@
-//! The program `check`: what it says, how it exits, and that nothing stays behind.
+//! The program `check`: its output, its exit status, and that nothing stays behind.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -169,7 +169,7 @@ fn what_was_started_is_ended() {
     }
 }
 
-/// A zombie has ended; that nobody has waited for it yet is not the check's affair.
+/// A zombie has ended. Its parent has not waited for it yet, which is not the check's affair.
 fn is_alive(id: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
     ["State:\tR", "State:\tS", "State:\tD", "State:\tT"]

@@ -11,7 +11,7 @@ fn other(file: &str) -> PathBuf {
         .join(file)
 }
 
-/// The chapters whose checks a program passes, and what was seen where it does not.
+/// The chapters whose checks a program passes, and the sentences of the others.
 fn passed(subject: &Subject) -> (Vec<u8>, Vec<String>) {
     let mut passed = Vec::new();
     let mut seen = Vec::new();
@@ -33,7 +33,7 @@ fn c_on_level_triggered_epoll() {
     compiler.arg(&program).arg(other("echo_epoll.c"));
     assert!(compiler.status().expect("a C compiler").success());
     let (passed, seen) = passed(&Subject::quiet([program]));
-    // It loses what the kernel does not take, spins without descriptors, and knows neither names nor deadlines.
+    // It loses the bytes that the kernel does not take, spins without descriptors, and knows neither names nor deadlines.
     assert_eq!(passed, [5, 6, 7, 12, 13], "{seen:#?}");
     let starved = seen.iter().find(|text| text.starts_with("11")).unwrap();
     assert!(starved.contains("% of a processor"), "{starved}");

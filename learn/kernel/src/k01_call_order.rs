@@ -29,7 +29,7 @@ pub fn observe() -> Result<Vec<String>> {
 
     let (mut accepted, _) = listener.accept()?;
     calls.push(server("accept() = a new socket"));
-    // It is another socket with the listener's address: what tells connections apart is the peer's.
+    // It is another socket with the listener's address: the peer's address tells connections apart.
     assert_eq!(accepted.local_addr()?.as_socket(), address.as_socket());
     assert_eq!(
         accepted.peer_addr()?.as_socket(),

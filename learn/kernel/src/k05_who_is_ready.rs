@@ -1,4 +1,4 @@
-//! A client needs nobody to accept it. A poller names the socket that is ready.
+//! A client is connected before it is accepted. A poller names the socket that is ready.
 
 use crate::setting::{Setting, events};
 use check::diag;

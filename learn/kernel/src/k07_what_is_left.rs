@@ -1,4 +1,4 @@
-//! What a read leaves has no event of its own. A reset is reported once.
+//! Bytes that a read leaves have no event of their own. A reset is reported once.
 
 use crate::setting::{Setting, events};
 use rustix::io::ioctl_fionread;

@@ -1,4 +1,4 @@
-//! A write takes what there is room for. An event says when there is room again, and that is not at once.
+//! A write takes as many bytes as there is room for. An event says when there is room again, which is not at once.
 
 use crate::setting::{Setting, events};
 use mio::{Interest, Token};

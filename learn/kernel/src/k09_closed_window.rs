@@ -1,4 +1,4 @@
-//! Whoever does not read is not sent to: the window closes, and the sender's buffer fills.
+//! A peer that does not read closes its window, and the sender's buffer fills.
 
 use crate::setting::Setting;
 use check::diag;

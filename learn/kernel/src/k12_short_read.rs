@@ -1,4 +1,4 @@
-//! A short read has emptied the socket. What comes later has an event, EAGAIN or not. The end of the stream can come with data.
+//! A short read has emptied the socket. A later arrival has an event, EAGAIN or not. The end of the stream can come with data.
 
 use crate::setting::{Setting, events};
 use rustix::io::ioctl_fionread;

@@ -1,4 +1,4 @@
-//! `kernel NN`: the observation of chapter NN. It says what the kernel did, and panics if that is not what the chapter says.
+//! `kernel NN`: the observation of chapter NN. It tells the kernel's behaviour, and panics if the chapter says otherwise.
 
 mod k01_call_order;
 mod k02_connect_returns;

@@ -1,4 +1,4 @@
-//! What the observations share: a listener, clients, and a poller that says what it reports.
+//! Shared by the observations: a listener, clients, and a poller with its reports.
 
 use mio::event::{Event, Source};
 use mio::net::{TcpListener, TcpStream};
@@ -71,7 +71,7 @@ impl Setting {
     }
 }
 
-/// What an event says.
+/// One event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Seen {
     pub number: usize,

@@ -1,8 +1,9 @@
 //! The exercise of chapter 01: a first program of one's own.
 
 use super::{Check, look_at};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 
 pub const CHECK: Check = Check {
     chapter: 1,

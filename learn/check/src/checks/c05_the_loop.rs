@@ -1,8 +1,9 @@
-//! A client that is silent holds up nobody.
+//! A client that is silent does not hold up others.
 
 use super::{Check, bystander, look_at, still_served};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 
 pub const CHECK: Check = Check {
     chapter: 5,

@@ -1,8 +1,9 @@
 //! Clients that arrive together are all accepted.
 
 use super::{Check, look_at, unserved};
-use crate::peer::{Failure, PATIENCE, Peer, count_served};
+use crate::peer::{PATIENCE, Peer, count_served};
 use crate::program::Program;
+use crate::receipt::Failure;
 
 pub const CHECK: Check = Check {
     chapter: 6,

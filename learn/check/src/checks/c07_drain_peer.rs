@@ -1,8 +1,9 @@
 //! Everything that a peer has sent is read, and a peer that breaks its connection breaks no other.
 
 use super::{Check, bystander, greet, look_at, still_served};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 
 pub const CHECK: Check = Check {
     chapter: 7,

@@ -1,8 +1,9 @@
 //! Output that the kernel does not take at once is sent later.
 
 use super::{Check, bystander, look_at, still_served};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 use std::time::Duration;
 
 pub const CHECK: Check = Check {

@@ -1,8 +1,9 @@
 //! A peer that never reads costs a bounded amount of memory.
 
 use super::{Check, bystander, greet, look_at, still_served};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 use std::time::Duration;
 
 pub const CHECK: Check = Check {

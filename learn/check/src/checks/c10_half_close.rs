@@ -1,8 +1,9 @@
 //! A peer that has ended its side still gets its answer, whole.
 
 use super::{Check, bystander, greet, look_at, still_served};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 
 pub const CHECK: Check = Check {
     chapter: 10,
@@ -21,8 +22,7 @@ const MOST: u64 = 32 << 20;
 fn look(program: &mut Program) -> Result<String, Failure> {
     let mut bystander = bystander(program)?;
     for size in [2, 4096, 4097] {
-        let mut peer = Peer::connect_from_afar(program.port)?;
-        half_closed(&mut peer, size)?;
+        data_and_end_together(program, size)?;
     }
     let mut seen = String::new();
     for _ in 0..2 {
@@ -39,6 +39,19 @@ fn look(program: &mut Program) -> Result<String, Failure> {
     half_closed(&mut peer, 8 << 20)?;
     still_served(&mut bystander, "after that")?;
     Ok(format!("{seen}: all came back, then the end"))
+}
+
+/// The program finds the bytes and the end at the same time.
+fn data_and_end_together(program: &Program, size: u64) -> Result<(), Failure> {
+    let mut peer = Peer::connect(program.port)?;
+    greet(&mut peer)?;
+    program.stop();
+    let total = peer.sent + size;
+    peer.push(total);
+    peer.half_close();
+    program.go_on();
+    half_closed(&mut peer, total)
+        .map_err(|failure| failure.after("the last bytes and the end came together"))
 }
 
 fn half_closed(peer: &mut Peer, size: u64) -> Result<(), Failure> {

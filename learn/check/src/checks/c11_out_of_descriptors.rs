@@ -1,8 +1,9 @@
-//! Without a free descriptor a program waits, uses no processor, and serves everyone in the end.
+//! Without a free descriptor a program waits, uses no processor, and serves all clients in the end.
 
 use super::{Check, bystander, look_at, still_served, unserved};
-use crate::peer::{Failure, PATIENCE, Peer, count_served, wait_for_any};
+use crate::peer::{PATIENCE, Peer, count_served, wait_for_any};
 use crate::program::Program;
+use crate::receipt::Failure;
 use std::time::Duration;
 
 pub const CHECK: Check = Check {

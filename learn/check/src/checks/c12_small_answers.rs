@@ -1,8 +1,9 @@
 //! A small message costs one read and one write.
 
 use super::{Check, NO_STRACE, Verdict, look_at, unserved};
-use crate::peer::{Failure, PATIENCE, Peer, count_served};
+use crate::peer::{PATIENCE, Peer, count_served};
 use crate::program::{Program, Subject};
+use crate::receipt::Failure;
 use crate::trace::{Line, Trace};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -10,8 +11,8 @@ use std::collections::BTreeMap;
 pub const CHECK: Check = Check {
     chapter: 12,
     title: "a small message costs one read and one write, and no other system call",
-    hint: "A read that gives less than it was asked for has emptied the socket: the next one would only say EAGAIN. What \
-           comes later has an event of its own. One exception is the end of the stream: if the event says that the peer has \
+    hint: "A read that gives less than it was asked for has emptied the socket: the next one would only say EAGAIN. Bytes \
+           that come later have an event of their own. One exception is the end of the stream: if the event says that the peer has \
            ended (EPOLLRDHUP), read until read returns 0.",
     run,
 };
@@ -22,7 +23,7 @@ const ROUNDS: u64 = 25;
 const PING: u64 = 64;
 const FLOOD: u64 = 32_768;
 
-/// System calls on its connection for each message. A read that finds nothing makes it three. What it costs to open a connection
+/// System calls on its connection for each message. A read that finds nothing makes it three. The cost of opening a connection
 /// is in it, spread over the messages.
 const LIMIT: f64 = 2.6;
 

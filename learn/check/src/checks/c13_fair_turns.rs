@@ -1,15 +1,16 @@
 //! A flooder does not hold up a small message.
 
 use super::{Check, NO_STRACE, Verdict, greet, look_at};
-use crate::peer::{Failure, PATIENCE, Peer};
+use crate::peer::{PATIENCE, Peer};
 use crate::program::{Program, Subject};
+use crate::receipt::Failure;
 use crate::trace::{Line, Trace};
 use std::time::Instant;
 
 pub const CHECK: Check = Check {
     chapter: 13,
     title: "a small message waits for at most two turns of a flooder",
-    hint: "Reading until EAGAIN takes as long as the peer likes. Give each connection a bounded turn, say one read. Whoever has \
+    hint: "Reading until EAGAIN takes as long as the peer likes. Give each connection a bounded turn, say one read. A connection that has \
            more goes to the end of a queue, and the program does not sleep while anyone is in it.",
     run,
 };
@@ -64,7 +65,7 @@ fn flood_until_answered(flooder: &mut Peer, pinger: &mut Peer) -> Result<(), Fai
     }
 }
 
-/// Counts what the program read from the flooder between going on and answering.
+/// Counts the flooder's bytes that the program read between going on and answering.
 fn judge(trace: &str, flooder: &Peer, pinger: &Peer) -> Result<String, Failure> {
     let lines: Vec<Line<'_>> = trace.lines().filter_map(Line::parse).collect();
     let is_start = |line: &Line<'_>| line.name == "SIGCONT";

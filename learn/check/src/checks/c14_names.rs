@@ -1,8 +1,9 @@
-//! The name of a connection that has gone is nobody's name.
+//! The name of a connection that is gone names nothing.
 
 use super::{Check, look_at};
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::Program;
+use crate::receipt::Failure;
 use std::time::Duration;
 
 pub const CHECK: Check = Check {
@@ -14,7 +15,7 @@ pub const CHECK: Check = Check {
     run: |subject| look_at(subject.start(), look),
 };
 
-/// Newcomers: one of them is given what the closed connection has left.
+/// One of them gets the slot, or the descriptor, of the closed connection.
 const NEWCOMERS: usize = 3;
 
 fn look(program: &mut Program) -> Result<String, Failure> {

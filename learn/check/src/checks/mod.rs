@@ -13,16 +13,17 @@ mod c13_fair_turns;
 mod c14_names;
 mod c15_deadlines;
 
-use crate::peer::{Failure, Peer};
+use crate::peer::Peer;
 use crate::program::{Program, Subject};
+use crate::receipt::Failure;
 use std::fmt;
 
-/// What a check says of a program.
+/// The verdict on a program, with what was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// It does what the chapter asks; with what was seen.
+    /// It has the behaviour that the chapter asks for.
     Pass(String),
-    /// It does not; with what was seen.
+    /// It does not have it.
     Fail(String),
     /// Something that the check needs is missing.
     Unchecked(String),
@@ -43,9 +44,9 @@ impl fmt::Display for Verdict {
 pub struct Check {
     /// The number of its chapter.
     pub chapter: u8,
-    /// What it asks.
+    /// The behaviour that it asks for.
     pub title: &'static str,
-    /// What to think of when it fails.
+    /// A hint for a program that fails.
     pub hint: &'static str,
     run: fn(&Subject) -> Verdict,
 }
@@ -91,7 +92,7 @@ fn look_at(
     }
 }
 
-/// What is said where strace is missing.
+/// The reason where strace is missing.
 const NO_STRACE: &str = "strace is missing, so system calls cannot be counted";
 
 /// Some clients were not served.
