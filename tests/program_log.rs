@@ -126,7 +126,7 @@ fn a_failure_is_json_where_the_log_is() {
     let mut command = Command::new(PROGRAM);
     let output = command
         .args(["serve", "echo=192.0.2.1:7", "--log=json"])
-        .env("RUST_LOG", "error")
+        .env("RUST_LOG", "off")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));

@@ -218,6 +218,38 @@ fn the_manager_hears_of_each_state() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// WATCHDOG_PID names another process: its watchdog is not ours.
+#[test]
+fn the_watchdog_of_another_process_is_not_answered() {
+    let path = common::temporary("watchdog");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(["serve", "echo=127.0.0.1:0"])
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "200000")
+        .env("WATCHDOG_PID", "1")
+        .stdout(Stdio::piped());
+    let (manager, mut server) = (Manager(socket), Server::start(command));
+    let (_, address) = server.listening();
+    let mut stream = client(address);
+    assert_eq!(echo(&mut stream, b"hello"), b"hello");
+    // The status comes once a second, and a watchdog's answer would come before it.
+    let mut seen = Vec::new();
+    while !seen
+        .iter()
+        .any(|message: &String| message.starts_with("STATUS=1 open"))
+    {
+        seen.push(manager.next());
+    }
+    assert!(
+        !seen.iter().any(|message| message.contains("WATCHDOG")),
+        "{seen:?}"
+    );
+    std::fs::remove_file(path).unwrap();
+}
+
 /// The name of an abstract socket begins with an at sign.
 #[test]
 fn an_abstract_socket_is_understood() {

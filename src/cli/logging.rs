@@ -63,7 +63,15 @@ pub(crate) fn start(form: Form) {
 /// Reports the failure that ends the program. Programs that read the log as JSON get it as JSON.
 pub(crate) fn fatal(message: &str) {
     if FORM.get() == Some(&Form::Json) {
-        log::error!("{message}");
+        // Not a record, which RUST_LOG could leave out.
+        let time = timestamp();
+        let fields = [
+            ("time", Text(&time)),
+            ("level", Text("error")),
+            ("target", Text("doorkeeper")),
+            ("message", Text(message)),
+        ];
+        output::error_line(&Object(&fields).to_line());
     } else {
         output::error_line(&format!("doorkeeper: {}", one_line(message)));
     }
@@ -90,9 +98,13 @@ fn priority(level: Level) -> u8 {
     }
 }
 
+fn timestamp() -> String {
+    Timestamp::now().strftime("%FT%T%.3fZ").to_string()
+}
+
 fn write(out: &mut Formatter, record: &Record<'_>, form: Form, in_journal: bool) -> io::Result<()> {
     let (level, target, message) = (record.level(), record.target(), record.args().to_string());
-    let time = Timestamp::now().strftime("%FT%T%.3fZ").to_string();
+    let time = timestamp();
     if in_journal {
         write!(out, "<{}>", priority(level))?;
     }

@@ -73,6 +73,7 @@ pub(crate) fn print_with_patience(text: &str) -> Result<bool, Failure> {
     let writer = stdout().map_err(Failure::thread)?;
     writer.write_text(text);
     let is_written = writer.flush();
+    writer.close();
     match writer.take_error() {
         Some(error) => Err(Failure::stdout(&error)),
         None => Ok(is_written),

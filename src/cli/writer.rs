@@ -59,6 +59,8 @@ struct State {
     is_urgent: bool,
     /// The thread waits for lines.
     is_waiting: bool,
+    /// No more lines will come.
+    is_closed: bool,
     /// The thread has met the deadline before it wrote everything.
     is_cut: bool,
     /// The first error, until it is taken.
@@ -79,7 +81,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for lines and takes them. `None`: the program ends, and the queue is empty.
+    /// Waits for lines and takes them. `None`: no more will come, and the queue is empty.
     fn take(&self) -> Option<Batch> {
         let mut state = self.lock();
         state.is_writing = false;
@@ -94,7 +96,7 @@ impl Shared {
                     left_out: std::mem::take(&mut state.left_out),
                 });
             }
-            if state.deadline.is_some() {
+            if state.deadline.is_some() || state.is_closed {
                 return None;
             }
             state.is_waiting = true;
@@ -218,6 +220,7 @@ impl Writer {
             is_writing: false,
             is_urgent: false,
             is_waiting: false,
+            is_closed: false,
             is_cut: false,
             error: None,
             deadline: None,
@@ -281,6 +284,12 @@ impl Writer {
         self.0.lock().deadline = Some(deadline);
         self.0.changed.notify_all();
         self.wait_until(deadline)
+    }
+
+    /// Ends the thread once everything is written. It does not wait.
+    pub(crate) fn close(&self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_all();
     }
 
     fn wait_until(&self, deadline: Instant) -> bool {
