@@ -34,11 +34,17 @@
 //! reports events that have no cause, and lets any side move first. Which of these happens follows from
 //! the seed. The same seed is the same run.
 
+mod conversation;
+mod explore;
 mod member;
 mod peer;
+mod quiet;
 mod report;
 mod run;
+mod story;
 
 pub use crate::sys::sim::Choice;
+pub use conversation::{Conversation, conversation};
+pub use explore::{Explored, explore, seeds};
 pub use peer::{Ending, Listening, Peer};
 pub use run::Sim;

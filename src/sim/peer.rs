@@ -1,5 +1,6 @@
 //! The other end of a connection, in a test's hands.
 
+use super::story::shown;
 use crate::sys::sim::{Process, SharedWorld, Socket};
 use crate::time::Tick;
 use std::cell::RefCell;
@@ -73,7 +74,14 @@ impl State {
         peer
     }
 
+    fn tell(&self, line: &str) {
+        let address = self.address;
+        let mut world = self.world.borrow_mut();
+        world.tell(|| format!("peer of {address}  {line}"));
+    }
+
     fn end(&mut self, ending: Ending) {
+        self.tell(&format!("sees {ending:?}"));
         let now = self.world.borrow().now();
         self.ending.get_or_insert((ending, now));
         if ending != Ending::Fin {
@@ -122,6 +130,7 @@ impl State {
             Ok(0) => self.end(Ending::Fin),
             Ok(count) => {
                 self.received.extend(&buffer[..count]);
+                self.tell(&format!("read {count} {}", shown(&buffer[..count])));
                 self.wants = self.wants.map(|wants| wants - count);
             }
             Err(error) if is_temporary(&error) => {}
@@ -136,7 +145,10 @@ impl State {
         };
         if !self.outbox.is_empty() {
             match stream.write(self.outbox.make_contiguous()) {
-                Ok(count) => drop(self.outbox.drain(..count)),
+                Ok(count) => {
+                    let bytes: Vec<u8> = self.outbox.drain(..count).collect();
+                    self.tell(&format!("wrote {count} {}", shown(&bytes)));
+                }
                 Err(error) if is_temporary(&error) => {}
                 Err(error) => self.end(Ending::Error(error.kind())),
             }
@@ -145,8 +157,14 @@ impl State {
         match std::mem::replace(&mut self.after, After::Nothing) {
             After::Nothing => {}
             // After a reset there is nothing to end (ENOTCONN).
-            After::HalfClose => drop(stream.shutdown_write()),
-            After::Close => self.socket = None,
+            After::HalfClose => {
+                drop(stream.shutdown_write());
+                self.tell("ended its output (FIN)");
+            }
+            After::Close => {
+                self.tell("closes");
+                self.socket = None;
+            }
         }
     }
 
@@ -212,6 +230,7 @@ impl Peer {
     /// Resets the connection now. What is not sent is lost, and so may be what is in flight.
     pub fn reset(&self) {
         let mut state = self.0.borrow_mut();
+        state.tell("resets");
         state.outbox.clear();
         let socket = state.socket.take();
         if let Some(socket) = &socket {

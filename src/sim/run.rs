@@ -2,11 +2,13 @@
 
 use super::member::Member;
 use super::peer::{Listening, Peer, SharedPeer, State};
+use super::quiet;
+use super::story::{self, Teller};
 use crate::config::Config;
 use crate::reactor::Reactor;
 use crate::sys::sim::{Choice, Decisions, Process, Route, SharedWorld, World};
 use crate::time::Tick;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +25,7 @@ pub struct Sim {
     pub(super) world: SharedWorld,
     pub(super) members: Rc<RefCell<Vec<Member>>>,
     pub(super) peers: Rc<RefCell<Vec<SharedPeer>>>,
+    panics_allowed: Rc<Cell<bool>>,
 }
 
 /// What can move.
@@ -52,6 +55,7 @@ impl Sim {
             world: Rc::new(RefCell::new(World::new(decisions))),
             members: Rc::default(),
             peers: Rc::default(),
+            panics_allowed: Rc::default(),
         }
     }
 
@@ -66,11 +70,25 @@ impl Sim {
     pub fn reactor(&self, config: Config) -> io::Result<Rc<RefCell<Reactor>>> {
         let process = Process::new(&self.world, config.events_per_turn);
         let number = process.number();
-        let reactor = Rc::new(RefCell::new(Reactor::simulated(config, process)?));
-        self.members
-            .borrow_mut()
-            .push(Member::new(&reactor, number));
+        let mut reactor = Reactor::simulated(self.with_bytes(config), process)?;
+        if self.world.borrow().story.is_some() {
+            reactor.observe(Box::new(Teller {
+                world: Rc::clone(&self.world),
+                reactor: self.members.borrow().len(),
+            }));
+        }
+        let reactor = Rc::new(RefCell::new(reactor));
+        let member = Member::new(&reactor, number);
+        self.members.borrow_mut().push(member);
         Ok(reactor)
+    }
+
+    /// A story shows the first bytes of each read and write.
+    fn with_bytes(&self, mut config: Config) -> Config {
+        if self.world.borrow().story.is_some() {
+            config.observed_bytes = config.observed_bytes.max(story::SHOWN);
+        }
+        config
     }
 
     /// A peer that connects to an address. Its [`ending`](Peer::ending) says if that fails.
@@ -127,6 +145,11 @@ impl Sim {
         self.world.borrow_mut().routes.insert(ip, Route::Silent);
     }
 
+    /// Lets callbacks panic. Without this a run fails when one does, although the reactor survives it.
+    pub fn allow_panics(&self) {
+        self.panics_allowed.set(true);
+    }
+
     /// A number below `options` that the simulation decides, as it decides everything else.
     pub fn choose(&self, options: usize) -> usize {
         self.world.borrow_mut().choose(Choice::Test, options)
@@ -147,13 +170,22 @@ impl Sim {
     /// million steps and the time stands still.
     #[track_caller]
     pub fn run_until(&self, mut condition: impl FnMut() -> bool) {
+        if !self.can_reach(&mut condition) {
+            panic!("nothing is left to happen; {}", self.describe());
+        }
+    }
+
+    /// Runs until the condition is true. False if nothing is left to happen before.
+    #[track_caller]
+    pub(super) fn can_reach(&self, mut condition: impl FnMut() -> bool) -> bool {
         let mut steps = Steps::default();
         while !condition() {
             if !self.step(None) {
-                panic!("nothing is left to happen; {}", self.describe());
+                return false;
             }
             steps.count(self);
         }
+        true
     }
 
     /// Runs for this time, and then the time has passed, even if nothing happened.
@@ -180,6 +212,23 @@ impl Sim {
         while self.step(None) {
             steps.count(self);
         }
+    }
+
+    /// Runs until nothing moves unless time passes.
+    ///
+    /// # Panics
+    /// If something spins.
+    #[track_caller]
+    pub fn run_now(&self) {
+        let now = self.world.borrow().now();
+        let mut steps = Steps::default();
+        while self.step(Some(now)) {
+            steps.count(self);
+        }
+    }
+
+    pub(super) fn tell(&self, line: &str) {
+        self.world.borrow_mut().tell(|| line.to_string());
     }
 
     /// One thing moves, or the time jumps to the next thing that is due by then. False if there is
@@ -231,8 +280,16 @@ impl Sim {
                 if let Some(reactor) = member.running() {
                     let turn = reactor.borrow_mut().turn(Some(Duration::ZERO));
                     turn.expect("a simulated poller does not fail");
+                    self.check_panics(&reactor.borrow());
                 }
             }
+        }
+    }
+
+    /// A reactor survives the panics of its handlers, but a test of one must fail.
+    fn check_panics(&self, reactor: &Reactor) {
+        if reactor.stats().panics > 0 && !self.panics_allowed.get() {
+            panic!("a callback panicked: {}", quiet::last());
         }
     }
 

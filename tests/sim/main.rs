@@ -1,5 +1,6 @@
 //! The simulation: what a reactor, its handlers and their peers see in it.
 #![cfg(feature = "sim")]
 
+mod conversation;
 mod kernel;
 mod running;

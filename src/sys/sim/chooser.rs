@@ -3,6 +3,9 @@
 //! Everything that the network may decide is a number below a bound, and 0 is the plainest: bytes
 //! arrive whole and at once, calls take all they can, nothing is reported without a cause.
 
+use std::collections::BTreeMap;
+use std::fmt;
+
 /// What is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -33,19 +36,64 @@ pub enum Choice {
     Test,
 }
 
+/// One decision that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) choice: Choice,
+    /// How many there were to choose from.
+    pub(crate) options: usize,
+    pub(crate) chosen: usize,
+    /// Its number among those of its kind.
+    pub(crate) number: usize,
+}
+
+/// Prints what it deviates by, in words.
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (chosen, options) = (self.chosen, self.options);
+        let fewer = options - chosen;
+        match self.choice {
+            Choice::Next => write!(f, "{} others wait while another one moves", chosen),
+            Choice::Split => write!(f, "only {fewer} of {options} bytes arrive now"),
+            Choice::ShortRead => write!(f, "a read returns {fewer} of {options} bytes"),
+            Choice::ShortWrite => write!(f, "a write takes {fewer} of {options} bytes"),
+            Choice::Overtake => {
+                let all = options - 1;
+                write!(f, "the reset overtakes {chosen} of {all} bytes")
+            }
+            Choice::Order => write!(f, "events come in another order"),
+            Choice::SpuriousEvent => write!(f, "an event comes without a cause"),
+            Choice::StaleEvent => write!(f, "an event comes for a closed socket"),
+            Choice::Interrupt => write!(f, "a signal interrupts (EINTR)"),
+            Choice::AcceptError => write!(f, "accept fails"),
+            Choice::Listener => write!(f, "another listener of the port is taken"),
+            Choice::Test => write!(f, "the test chooses {chosen} of {options}"),
+        }
+    }
+}
+
+/// How many kinds of choices there are.
+pub(crate) const CHOICES: usize = 12;
+
 /// Where decisions come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Decisions {
     /// Always 0, and what is sent arrives within the call that sends it, as on loopback.
     Plain,
     /// At random: each kind of choice has its rate, in 1/256.
-    Random { state: u64, rates: [u8; 12] },
+    Random { state: u64, rates: [u8; CHOICES] },
+    /// These: the kind of a decision and its number among those of its kind, and what is chosen. All
+    /// others are 0. Only the kinds that are asked for count.
+    Given {
+        deviations: BTreeMap<(usize, usize), usize>,
+        asked: [bool; CHOICES],
+    },
 }
 
 impl Decisions {
     /// At random, with rates at which most runs see a few of each.
     pub(crate) fn random(seed: u64) -> Decisions {
-        let mut rates = [0; 12];
+        let mut rates = [0; CHOICES];
         for (choice, rate) in [
             (Choice::Next, 128),
             (Choice::Split, 96),
@@ -69,11 +117,18 @@ impl Decisions {
 #[derive(Debug)]
 pub(crate) struct Chooser {
     decisions: Decisions,
+    /// All that was decided between two or more.
+    pub(crate) made: Vec<Made>,
+    counts: [usize; CHOICES],
 }
 
 impl Chooser {
     pub(crate) fn new(decisions: Decisions) -> Chooser {
-        Chooser { decisions }
+        Chooser {
+            decisions,
+            made: Vec::new(),
+            counts: [0; CHOICES],
+        }
     }
 
     pub(crate) fn set_rate(&mut self, choice: Choice, rate: u8) {
@@ -87,19 +142,33 @@ impl Chooser {
         matches!(self.decisions, Decisions::Plain)
     }
 
-    /// A number below `options`.
-    pub(crate) fn choose(&mut self, choice: Choice, options: usize) -> usize {
+    /// A number below `options`, as one decision.
+    pub(crate) fn choose(&mut self, choice: Choice, options: usize) -> Made {
+        let mut made = Made {
+            choice,
+            options,
+            chosen: 0,
+            number: self.counts[choice as usize],
+        };
+        if options < 2 {
+            return made;
+        }
         match &mut self.decisions {
-            Decisions::Random { state, rates } if options > 1 => {
-                let rate = u64::from(rates[choice as usize]);
-                if next(state) % 256 < rate {
-                    (next(state) % options as u64) as usize
-                } else {
-                    0
+            Decisions::Plain => return made,
+            Decisions::Random { state, rates } => {
+                if next(state) % 256 < u64::from(rates[choice as usize]) {
+                    made.chosen = (next(state) % options as u64) as usize;
                 }
             }
-            _ => 0,
+            Decisions::Given { asked, .. } if !asked[choice as usize] => return made,
+            Decisions::Given { deviations, .. } => {
+                let given = deviations.get(&(choice as usize, made.number));
+                made.chosen = given.map_or(0, |&chosen| chosen.min(options - 1));
+            }
         }
+        self.made.push(made);
+        self.counts[choice as usize] += 1;
+        made
     }
 }
 

@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(super) overflows: Overflows,
     pub(crate) chooser: Chooser,
+    /// What happened, line by line, if it is told.
+    pub(crate) story: Option<Vec<String>>,
     /// Tests break a rule to see that the comparison with the kernel finds it.
     #[cfg(test)]
     pub(super) broken: Option<Rule>,
@@ -137,6 +139,7 @@ impl World {
             limits: Limits::default(),
             overflows: Overflows::default(),
             chooser: Chooser::new(decisions),
+            story: None,
             #[cfg(test)]
             broken: None,
         }
@@ -185,7 +188,19 @@ impl World {
     }
 
     pub(crate) fn choose(&mut self, choice: Choice, options: usize) -> usize {
-        self.chooser.choose(choice, options)
+        let made = self.chooser.choose(choice, options);
+        if made.chosen > 0 {
+            self.tell(|| format!("    ({made})"));
+        }
+        made.chosen
+    }
+
+    /// Adds a line to the story, if one is told.
+    pub(crate) fn tell(&mut self, line: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            let time = self.time.get().since(Tick::default());
+            story.push(format!("{:>8.3} s  {}", time.as_secs_f64(), line()));
+        }
     }
 
     /// Removes a socket that no program holds, with its timer, its port and its pair of addresses.

@@ -1,0 +1,354 @@
+//! A protocol in one line, checked over what a network and a peer may do to it.
+
+use super::explore::{explore_tests, seeds};
+use super::peer::{Ending, Peer};
+use super::run::Sim;
+use super::story::shown;
+use crate::config::Config;
+use crate::handler::Handler;
+use crate::reactor::Reactor;
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+/// How many random networks a conversation is also checked on.
+const SEEDS: u64 = 100;
+/// Input of at most this length is split in every way, longer input at every place and at all places.
+const ALL_SPLITS: usize = 10;
+
+const HALF_CLOSES: &str = "half-closes";
+
+/// A step of the peer.
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Vec<u8>),
+    Expect(Vec<u8>),
+    HalfClose,
+    ExpectEnd,
+}
+
+impl<F> fmt::Debug for Conversation<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.steps).finish()
+    }
+}
+
+/// What a peer says to a handler, and what it must answer. Made by [`conversation`].
+#[must_use = "nothing is checked before `check`"]
+pub struct Conversation<F> {
+    make: Rc<F>,
+    steps: Vec<Step>,
+    config: Config,
+    pipelined: bool,
+    longest_answer: usize,
+}
+
+/// Begins a conversation with a handler. The closure makes one for each connection.
+///
+/// ```
+/// use doorkeeper::{Context, Handler, sim};
+/// use std::io;
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+///         Ok(cx.write(input))
+///     }
+/// }
+///
+/// sim::conversation(|| Echo).send(b"hello").expect(b"hello").half_close().expect_end().check();
+/// ```
+pub fn conversation<H: Handler, F: Fn() -> H + 'static>(make: F) -> Conversation<F> {
+    Conversation {
+        make: Rc::new(make),
+        steps: Vec::new(),
+        config: Config::default(),
+        pipelined: true,
+        longest_answer: 0,
+    }
+}
+
+impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
+    /// The peer sends these bytes.
+    pub fn send(mut self, bytes: &[u8]) -> Self {
+        self.steps.push(Step::Send(bytes.to_vec()));
+        self
+    }
+
+    /// The peer waits until it has received these bytes, and no others. One answer of the handler is one
+    /// call: a handler whose output has room for the longest must not lose any.
+    pub fn expect(mut self, bytes: &[u8]) -> Self {
+        self.longest_answer = self.longest_answer.max(bytes.len());
+        match self.steps.last_mut() {
+            Some(Step::Expect(before)) => before.extend(bytes),
+            _ => self.steps.push(Step::Expect(bytes.to_vec())),
+        }
+        self
+    }
+
+    /// The peer ends its output.
+    pub fn half_close(mut self) -> Self {
+        self.steps.push(Step::HalfClose);
+        self
+    }
+
+    /// The peer waits for the end of the handler's output, in order (FIN).
+    pub fn expect_end(mut self) -> Self {
+        self.steps.push(Step::ExpectEnd);
+        self
+    }
+
+    /// The reactor's limits. Default `Config::default()`.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The peer always waits for an answer before it goes on. Without this it may also send all its
+    /// input at once, as any TCP peer may.
+    pub fn in_turn(mut self) -> Self {
+        self.pipelined = false;
+        self
+    }
+
+    /// Checks the conversation:
+    ///
+    /// - with the input split in every way (above ten bytes: at every place, and at all places);
+    /// - with a socket that takes 1, 2, 3 … bytes of the output at a time;
+    /// - with all input sent at once to a handler whose output has room for one answer, by a peer that
+    ///   reads only at the end;
+    /// - with the peer's half-close, close and reset after each byte of the input: the connection must
+    ///   end, and after a half-close the answers to all that was sent must arrive;
+    /// - on a hundred random networks.
+    ///
+    /// # Panics
+    /// If a check fails, as [`explore`](super::explore) does, with the story of the shortest failure.
+    #[track_caller]
+    pub fn check(self) {
+        explore_tests(|sim| self.vary(sim));
+        seeds(0..SEEDS, |sim| self.talk(sim, false));
+    }
+
+    /// One variation, which the simulation chooses.
+    fn vary(&self, sim: &Sim) {
+        let early = self.input_length() + 1;
+        match sim.choose(if self.pipelined { 7 } else { 6 }) {
+            0 => self.talk(sim, false),
+            1 => {
+                sim.tell("the peer's input arrives in parts");
+                self.talk(sim, true);
+            }
+            2 => {
+                let takes = 1 + sim.choose(self.output_length().clamp(1, 64));
+                sim.tell(&format!("the socket takes {takes} bytes at a time"));
+                sim.set_buffers(takes, 65_536);
+                self.talk(sim, false);
+            }
+            3 => self.end_early(sim, sim.choose(early), HALF_CLOSES, Peer::half_close),
+            4 => self.end_early(sim, sim.choose(early), "closes", Peer::close),
+            5 => self.end_early(sim, sim.choose(early), "resets", Peer::reset),
+            _ => self.read_late(sim),
+        }
+    }
+
+    /// The whole conversation.
+    fn talk(&self, sim: &Sim, split: bool) {
+        let (server, peer) = self.begin(sim, self.config.clone());
+        let mut expected = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Send(bytes) if split => send_split(sim, &peer, bytes),
+                Step::Send(bytes) => peer.send(bytes),
+                Step::Expect(bytes) => {
+                    expected.extend(bytes);
+                    expect(sim, &peer, &expected);
+                }
+                Step::HalfClose => peer.half_close(),
+                Step::ExpectEnd => expect_end(sim, &peer, &expected),
+            }
+        }
+        sim.run_now();
+        check_output(&peer, &expected);
+        peer.close();
+        check_closed(sim, &server);
+    }
+
+    /// The peer goes after a part of its input. After a half-close it still gets the answers to what it
+    /// sent.
+    fn end_early(&self, sim: &Sim, after: usize, how: &str, end: impl Fn(&Peer)) {
+        let waits = sim.choose(2) == 0;
+        if !waits {
+            sim.tell("the socket takes 1 byte at a time, and the end follows the input at once");
+            sim.set_buffers(1, 65_536);
+        }
+        let (server, peer) = self.begin(sim, self.config.clone());
+        let (mut left, mut expected) = (after, Vec::new());
+        let mut steps = self.steps.iter();
+        while left > 0 {
+            match steps.next() {
+                Some(Step::Send(bytes)) => {
+                    let part = bytes.len().min(left);
+                    peer.send(&bytes[..part]);
+                    left -= part;
+                    if part < bytes.len() {
+                        steps = [].iter();
+                    }
+                }
+                Some(Step::Expect(bytes)) => {
+                    expected.extend(bytes);
+                    expect(sim, &peer, &expected);
+                }
+                Some(Step::HalfClose | Step::ExpectEnd) | None => break,
+            }
+        }
+        if waits {
+            sim.run_now();
+        }
+        sim.tell(&format!("the peer {how} after {after} bytes of input"));
+        end(&peer);
+        check_closed(sim, &server);
+        if how == HALF_CLOSES {
+            for step in steps {
+                match step {
+                    Step::Expect(bytes) => expected.extend(bytes),
+                    _ => break,
+                }
+            }
+        }
+        let received = peer.received();
+        assert!(
+            received.starts_with(&expected),
+            "the peer {how} after {after} bytes of input: expected {}, received {}",
+            shown(&expected),
+            shown(&received)
+        );
+    }
+
+    /// All input at once, little room for output, and a peer that reads only when nothing moves.
+    fn read_late(&self, sim: &Sim) {
+        sim.tell("the peer sends everything at once, and reads when nothing moves any more");
+        sim.set_buffers(4, 4);
+        let mut config = self.config.clone();
+        config.output_max_bytes = config.output_max_bytes.min(self.longest_answer.max(1));
+        let (server, peer) = self.begin(sim, config);
+        peer.stop_reading();
+        let mut expected = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Send(bytes) => peer.send(bytes),
+                Step::Expect(bytes) => expected.extend(bytes),
+                Step::HalfClose => peer.half_close(),
+                Step::ExpectEnd => {}
+            }
+        }
+        sim.run_now();
+        peer.read_all();
+        expect(sim, &peer, &expected);
+        sim.run_now();
+        check_output(&peer, &expected);
+        peer.close();
+        check_closed(sim, &server);
+    }
+
+    fn begin(&self, sim: &Sim, config: Config) -> (Rc<RefCell<Reactor>>, Peer) {
+        let address = SocketAddr::from(([10, 0, 0, 1], 7));
+        let reactor = sim
+            .reactor(config)
+            .expect("the limits of the config are valid");
+        let make = Rc::clone(&self.make);
+        let listener = reactor.borrow_mut().listen(address, move |_| Some(make()));
+        listener.expect("a simulation begins without a listener");
+        (reactor, sim.connect(address))
+    }
+
+    fn input_length(&self) -> usize {
+        let sent = self.steps.iter().map(|step| match step {
+            Step::Send(bytes) => bytes.len(),
+            _ => 0,
+        });
+        sent.sum()
+    }
+
+    fn output_length(&self) -> usize {
+        let answers = self.steps.iter().map(|step| match step {
+            Step::Expect(bytes) => bytes.len(),
+            _ => 0,
+        });
+        answers.sum()
+    }
+}
+
+/// Between two parts everything that can happen does.
+fn send_split(sim: &Sim, peer: &Peer, bytes: &[u8]) {
+    let mut rest = bytes;
+    for length in parts(sim, bytes.len()) {
+        let (part, more) = rest.split_at(length);
+        peer.send(part);
+        sim.run_now();
+        rest = more;
+    }
+    peer.send(rest);
+}
+
+/// The lengths of the parts before the last one. A short input is split in every way.
+fn parts(sim: &Sim, length: usize) -> Vec<usize> {
+    if length > ALL_SPLITS {
+        return match sim.choose(length) {
+            0 => vec![1; length - 1],
+            at => vec![at],
+        };
+    }
+    let (mut parts, mut from) = (Vec::new(), 0);
+    for at in 1..length {
+        if sim.choose(2) == 0 {
+            parts.push(at - from);
+            from = at;
+        }
+    }
+    parts
+}
+
+#[track_caller]
+fn expect(sim: &Sim, peer: &Peer, expected: &[u8]) {
+    let arrived = || peer.received().len() >= expected.len() || peer.ending().is_some();
+    if !sim.can_reach(arrived) {
+        let received = peer.received();
+        panic!(
+            "expected {}, received {}, and nothing is left to happen; {}",
+            shown(expected),
+            shown(&received),
+            sim.describe()
+        );
+    }
+    check_output(peer, expected);
+}
+
+#[track_caller]
+fn check_output(peer: &Peer, expected: &[u8]) {
+    let received = peer.received();
+    assert!(
+        received == expected,
+        "expected {}, received {}{}",
+        shown(expected),
+        shown(&received),
+        peer.ending()
+            .map_or(String::new(), |ending| format!(", then {ending:?}"))
+    );
+}
+
+#[track_caller]
+fn expect_end(sim: &Sim, peer: &Peer, expected: &[u8]) {
+    sim.run_until(|| peer.ending().is_some());
+    assert_eq!(peer.ending(), Some(Ending::Fin), "how the output ended");
+    check_output(peer, expected);
+}
+
+/// The peer is gone, so the connection must end, by itself or by a timeout.
+#[track_caller]
+fn check_closed(sim: &Sim, server: &Rc<RefCell<Reactor>>) {
+    sim.run_to_rest();
+    let open = server.borrow().stats().open;
+    assert_eq!(open, 0, "the peer is gone, and the connection stays open");
+}

@@ -1,0 +1,337 @@
+//! Many runs of one test: every combination of choices, or choices at random. A failure is made as
+//! short as it gets, and told.
+
+use super::quiet;
+use super::run::Sim;
+use crate::sys::sim::{CHOICES, Choice, Decisions, Made, asked_run};
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// A decision that differs from the plainest: its kind, its number in the kind, and what was chosen.
+type Deviation = (usize, usize, usize);
+type Deviations = Vec<Deviation>;
+
+/// The most runs that shortening a failure takes.
+const SHRINK_RUNS: usize = 2000;
+
+/// How far [`explore`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Explored {
+    /// How many runs there were.
+    pub runs: usize,
+    /// Whether these were all there are.
+    pub all: bool,
+}
+
+/// Which choices a run asks for, and the letter that says so in `DOORKEEPER_SIM`.
+#[derive(Clone, Copy)]
+struct Asked {
+    letter: char,
+    kinds: [bool; CHOICES],
+}
+
+/// What [`explore`] goes through. Signals, accept's errors and events without a cause could come at
+/// every step, so they are left to [`seeds`].
+fn explored() -> Asked {
+    let mut kinds = [false; CHOICES];
+    for choice in [
+        Choice::Next,
+        Choice::Split,
+        Choice::ShortRead,
+        Choice::ShortWrite,
+        Choice::Overtake,
+        Choice::Order,
+        Choice::Listener,
+        Choice::Test,
+    ] {
+        kinds[choice as usize] = true;
+    }
+    Asked { letter: 'e', kinds }
+}
+
+fn everything() -> Asked {
+    Asked {
+        letter: 's',
+        kinds: [true; CHOICES],
+    }
+}
+
+/// Runs a test with every combination of the network's choices, those with the fewest deviations from
+/// a plain network first, in at most `limit` runs.
+///
+/// The test must do the same when the network does the same: it takes its time and its randomness from
+/// the simulation ([`Sim::now`], [`Sim::choose`]).
+///
+/// # Panics
+/// If a run fails. The failure is repeated with fewer and smaller deviations while it still fails, and
+/// then told: the choices, the story of the run, the panic, and the line to run exactly it again.
+#[track_caller]
+pub fn explore(limit: usize, test: impl Fn(&Sim)) -> Explored {
+    explore_asked(explored(), limit, test)
+}
+
+/// Only over the choices that the test makes itself.
+#[track_caller]
+pub(super) fn explore_tests(test: impl Fn(&Sim)) -> Explored {
+    let mut kinds = [false; CHOICES];
+    kinds[Choice::Test as usize] = true;
+    explore_asked(Asked { letter: 't', kinds }, usize::MAX, test)
+}
+
+#[track_caller]
+fn explore_asked(asked: Asked, limit: usize, test: impl Fn(&Sim)) -> Explored {
+    if let Some(runs) = run_again(asked, &test) {
+        return Explored { runs, all: false };
+    }
+    let (mut next, mut runs) = (VecDeque::from([(Deviations::new(), 0)]), 0);
+    while let Some((deviations, from)) = next.pop_front() {
+        if runs == limit {
+            return Explored { runs, all: false };
+        }
+        runs += 1;
+        let run = Run::given(asked, &deviations, &test);
+        if run.failure.is_some() {
+            report(asked, run, &test, &format!("run {runs}"));
+        }
+        // Every other choice after the last deviation is a run of its own.
+        for (index, made) in run.made.iter().enumerate().skip(from) {
+            for other in 1..made.options {
+                if next.len() > limit - runs {
+                    break;
+                }
+                let mut more = deviations.clone();
+                more.push((made.choice as usize, made.number, other));
+                next.push_back((more, index + 1));
+            }
+        }
+    }
+    Explored { runs, all: true }
+}
+
+/// Runs a test once for each seed, on a network that decides at random.
+///
+/// # Panics
+/// As for [`explore`].
+#[track_caller]
+pub fn seeds(seeds: Range<u64>, test: impl Fn(&Sim)) {
+    let asked = everything();
+    if run_again(asked, &test).is_some() {
+        return;
+    }
+    for seed in seeds {
+        let run = Run::new(Decisions::random(seed), false, &test);
+        if run.failure.is_some() {
+            report(asked, run, &test, &format!("seed {seed}"));
+        }
+    }
+}
+
+/// One run of a test, and what came of it.
+struct Run {
+    made: Vec<Made>,
+    failure: Option<String>,
+    story: Vec<String>,
+}
+
+impl Run {
+    fn new(decisions: Decisions, told: bool, test: &impl Fn(&Sim)) -> Run {
+        let sim = Sim::with(decisions);
+        if told {
+            sim.world.borrow_mut().story = Some(Vec::new());
+        }
+        let failure = quiet::message_of(|| test(&sim));
+        let mut world = sim.world.borrow_mut();
+        Run {
+            made: std::mem::take(&mut world.chooser.made),
+            failure,
+            story: world.story.take().unwrap_or_default(),
+        }
+    }
+
+    fn given(asked: Asked, deviations: &[Deviation], test: &impl Fn(&Sim)) -> Run {
+        Run::new(given(asked, deviations), false, test)
+    }
+
+    fn deviations(&self) -> Deviations {
+        let deviating = self.made.iter().filter(|made| made.chosen > 0);
+        deviating
+            .map(|made| (made.choice as usize, made.number, made.chosen))
+            .collect()
+    }
+}
+
+fn given(asked: Asked, deviations: &[Deviation]) -> Decisions {
+    Decisions::Given {
+        deviations: deviations
+            .iter()
+            .map(|&(kind, number, chosen)| ((kind, number), chosen))
+            .collect(),
+        asked: asked.kinds,
+    }
+}
+
+/// Fewer deviations, then smaller ones, while the test still fails.
+fn shrink(asked: Asked, run: Run, test: &impl Fn(&Sim)) -> (Deviations, usize) {
+    let (mut best, mut runs) = (run.deviations(), 0);
+    let mut fails = |tried: &Deviations| {
+        runs += 1;
+        let run = Run::given(asked, tried, test);
+        (runs <= SHRINK_RUNS && run.failure.is_some()).then(|| run.deviations())
+    };
+    let mut size = best.len();
+    while size > 0 {
+        let (mut from, mut shorter) = (0, false);
+        while from < best.len() {
+            let mut tried = best.clone();
+            tried.drain(from..(from + size).min(best.len()));
+            match fails(&tried) {
+                Some(found) if found.len() < best.len() => (best, shorter) = (found, true),
+                _ => from += size,
+            }
+        }
+        // After a change smaller parts may go that could not before.
+        size = if shorter {
+            size.min(best.len())
+        } else {
+            size / 2
+        };
+    }
+    for index in 0..best.len() {
+        let mut low = 1;
+        while best.get(index).is_some_and(|&(_, _, chosen)| low < chosen) {
+            let mut tried = best.clone();
+            let middle = (low + best[index].2) / 2;
+            tried[index].2 = middle;
+            match fails(&tried) {
+                Some(found) if found.get(index) == Some(&tried[index]) => best = found,
+                _ => low = middle + 1,
+            }
+        }
+    }
+    (best, runs.min(SHRINK_RUNS))
+}
+
+/// Shortens a failure, tells it and fails.
+#[track_caller]
+fn report(asked: Asked, run: Run, test: &impl Fn(&Sim), place: &str) -> ! {
+    let first = run.failure.clone();
+    let (deviations, runs) = shrink(asked, run, test);
+    let run = Run::new(given(asked, &deviations), true, test);
+    let choices: Vec<String> = run
+        .made
+        .iter()
+        .filter(|made| made.chosen > 0)
+        .map(|made| format!("\n  {made}"))
+        .collect();
+    let Some(failure) = run.failure.or(first) else {
+        unreachable!("only a failure is reported");
+    };
+    panic!(
+        "the simulation found a failure in {place}, and made it as short as it gets in {runs} more \
+         runs.\n\nchoices that differ from a plain network:{}\n\nthe story:\n  {}\n\nthe failure:\n\
+         {failure}\n\nto run exactly this again: DOORKEEPER_SIM={} cargo test {}\n",
+        if choices.is_empty() {
+            "\n  none".to_string()
+        } else {
+            choices.concat()
+        },
+        run.story.join("\n  "),
+        to_text(asked, &deviations),
+        std::thread::current().name().unwrap_or_default(),
+    );
+}
+
+/// The one run that the environment asks for, with its story.
+fn run_again(asked: Asked, test: &impl Fn(&Sim)) -> Option<usize> {
+    let text = asked_run()?;
+    let Some(deviations) = from_text(asked, &text) else {
+        panic!("DOORKEEPER_SIM={text} is not a run of this test");
+    };
+    let run = Run::new(given(asked, &deviations), true, test);
+    println!("{}", run.story.join("\n"));
+    if let Some(failure) = run.failure {
+        panic!("{failure}");
+    }
+    Some(1)
+}
+
+/// As in `s:1.12=1,0.40=3`.
+fn to_text(asked: Asked, deviations: &[Deviation]) -> String {
+    let pairs: Vec<String> = deviations
+        .iter()
+        .map(|(kind, number, chosen)| format!("{kind}.{number}={chosen}"))
+        .collect();
+    format!("{}:{}", asked.letter, pairs.join(","))
+}
+
+fn from_text(asked: Asked, text: &str) -> Option<Deviations> {
+    let pairs = text.strip_prefix(asked.letter)?.strip_prefix(':')?;
+    let pairs = pairs.split(',').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, chosen) = pair.split_once('=')?;
+            let (kind, number) = name.split_once('.')?;
+            Some((
+                kind.parse().ok()?,
+                number.parse().ok()?,
+                chosen.parse().ok()?,
+            ))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_is_run_once_and_counted() {
+        let seen = std::cell::RefCell::new(Vec::new());
+        let test = |sim: &Sim| {
+            let first = sim.choose(3);
+            // What is chosen decides what is asked next.
+            let more = if first == 2 { sim.choose(2) } else { 0 };
+            seen.borrow_mut().push((first, more));
+        };
+        let explored = explore(100, test);
+        assert_eq!(explored, Explored { runs: 4, all: true });
+        assert_eq!(*seen.borrow(), [(0, 0), (1, 0), (2, 0), (2, 1)]);
+        assert_eq!(
+            explore(3, test),
+            Explored {
+                runs: 3,
+                all: false
+            }
+        );
+    }
+
+    #[test]
+    fn a_failure_is_shrunk_to_what_it_needs() {
+        // It fails if the third of ten numbers is at least 5.
+        let test = |sim: &Sim| {
+            let numbers: Vec<usize> = (0..10).map(|_| sim.choose(100)).collect();
+            assert!(numbers[2] < 5, "too large");
+        };
+        let message = quiet::message_of(|| seeds(0..50, test)).unwrap();
+        assert!(
+            message.contains("the test chooses 5 of 100\n\nthe story"),
+            "{message}"
+        );
+        assert!(message.contains("too large"), "{message}");
+        assert!(
+            message.contains(
+                "DOORKEEPER_SIM=s:11.2=5 cargo test sim::explore::tests::a_failure_is_shrunk"
+            ),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_run_survives_its_text() {
+        for deviations in [vec![], vec![(1, 3, 1)], vec![(0, 0, 7), (11, 12, 1)]] {
+            let text = to_text(everything(), &deviations);
+            assert_eq!(from_text(everything(), &text), Some(deviations));
+            assert_eq!(from_text(explored(), &text), None);
+        }
+    }
+}
