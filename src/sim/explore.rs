@@ -3,7 +3,7 @@
 
 use super::quiet;
 use super::run::Sim;
-use crate::sys::sim::{CHOICES, Choice, Decisions, Made, asked_run};
+use crate::sys::sim::{CHOICES, Choice, Decisions, Made, asked_run, test_name};
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -237,7 +237,7 @@ fn report(asked: Asked, run: Run, test: &impl Fn(&Sim), place: &str) -> ! {
         },
         run.story.join("\n  "),
         to_text(asked, &deviations),
-        std::thread::current().name().unwrap_or_default(),
+        test_name(),
     );
 }
 

@@ -1,7 +1,7 @@
 //! The story of a run: each call of a reactor, each callback, each act of a peer.
 
 use crate::observe::{Call, Event, Observer};
-use crate::sys::sim::SharedWorld;
+use crate::sys::sim::{SharedWorld, is_unwinding};
 use std::io;
 
 /// How many bytes of a read or a write the story shows.
@@ -16,7 +16,7 @@ pub(super) struct Teller {
 impl Observer for Teller {
     fn event(&mut self, event: &Event<'_>) {
         // What ends after a failure is no part of the story.
-        if std::thread::panicking() {
+        if is_unwinding() {
             return;
         }
         let line = match event {

@@ -15,6 +15,7 @@
 
 mod calls;
 mod chooser;
+mod environment;
 mod errno;
 mod handles;
 mod network;
@@ -27,10 +28,6 @@ mod world;
 
 pub use chooser::Choice;
 pub(crate) use chooser::{CHOICES, Decisions, Made};
+pub(crate) use environment::{asked_run, is_unwinding, test_name};
 pub(crate) use handles::{Process, SharedWorld, Socket, Waker};
 pub(crate) use world::{Route, World};
-
-/// The run that the environment asks for.
-pub(crate) fn asked_run() -> Option<String> {
-    std::env::var("DOORKEEPER_SIM").ok()
-}
