@@ -274,6 +274,26 @@ fn input_that_is_cut_off_is_counted() {
     thread.join().unwrap();
 }
 
+/// What was read from standard input and not sent is counted.
+#[test]
+fn input_that_the_connection_has_not_taken_is_counted() {
+    let (address, thread) = server(|mut stream| {
+        read_exactly(&mut stream, 1);
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        rest.len() + 1
+    });
+    let input = noise(20_000_000);
+    let output = connect(&["--linger", "0s", &address], &input);
+    let message = complaint(&output, 1);
+    let (before, _) = message.split_once(" bytes of standard input").unwrap();
+    let unsent: usize = before.rsplit(' ').next().unwrap().parse().unwrap();
+    let received = thread.join().unwrap();
+    // The rest was still in the pipe.
+    assert!(unsent > 0 && received + unsent < input.len(), "{message}");
+}
+
 #[test]
 fn a_closed_standard_output_is_a_failure() {
     let program = Program::serve(&["daytime=:0"]);
@@ -666,10 +686,11 @@ fn an_unreachable_address_is_reported_and_each_address_of_a_name_is_tried() {
         return;
     }
     // A network of its own without routes, and names of its own.
+    let many: String = (10..20).map(|n| format!("127.0.0.{n} many\n")).collect();
     let hosts = std::env::temp_dir().join(format!("doorkeeper-hosts-{}", std::process::id()));
     std::fs::write(
         &hosts,
-        "127.0.0.2 several\n127.0.0.3 several\n192.0.2.1 nowhere\n",
+        "127.0.0.2 several\n127.0.0.3 several\n192.0.2.1 nowhere\n".to_string() + &many,
     )
     .unwrap();
     let setup = format!(
@@ -702,6 +723,10 @@ fn an_unreachable_address_is_reported_and_each_address_of_a_name_is_tried() {
                 && message.contains(two),
             "{message}"
         );
+        // An address that refuses does not delay the next one.
+        let start = Instant::now();
+        assert!(complaint(&connect(&["many:9"], b""), 1).contains("127.0.0.19:9: refused"));
+        assert!(start.elapsed() < Duration::from_secs(2));
         let listener = TcpListener::bind("127.0.0.3:9").unwrap();
         let thread =
             std::thread::spawn(move || listener.accept().unwrap().0.write_all(b"here").unwrap());

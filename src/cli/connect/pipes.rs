@@ -42,6 +42,7 @@ impl Input {
         } else if held > 0 {
             Some(format!("{held} bytes of standard input are not sent"))
         } else if has_input() {
+            // The reader's thread has not run yet.
             Some("a part of standard input is not sent".to_string())
         } else if read > 0 && !io::stdin().is_terminal() {
             Some("standard input has not ended".to_string())
