@@ -87,14 +87,21 @@ fn count_calls<T>(talk: impl FnOnce(SocketAddr) -> T) -> HashMap<String, usize> 
         .map(str::trim_start);
     let mut calls = HashMap::new();
     let mut accepted = Vec::new();
-    // A line that begins with `<` completes a call that an earlier line began.
-    for line in lines.filter(|line| !line.starts_with('<')) {
-        let (name, arguments) = line.split_once('(').unwrap();
+    for line in lines {
+        // While another thread makes a call, a call is two lines: `accept4(… <unfinished ...>` and
+        // `<... accept4 resumed>… = 12`.
+        let resumed = line.strip_prefix("<... ");
+        let (name, arguments) = match resumed {
+            Some(rest) => (rest.split(' ').next().unwrap(), ""),
+            None => line.split_once('(').unwrap(),
+        };
         if name == "accept4" {
             accepted.extend(result(line));
         }
         // At its start the program also reads the queue of signals.
-        if name != "recvfrom" || first(arguments).is_some_and(|first| accepted.contains(&first)) {
+        let is_counted =
+            name != "recvfrom" || first(arguments).is_some_and(|first| accepted.contains(&first));
+        if resumed.is_none() && is_counted {
             *calls.entry(name.to_string()).or_default() += 1;
         }
     }
