@@ -1,7 +1,7 @@
 //! What the sockets and the waker are made of: the kernel's. With the feature `sim`, `either.rs` is
 //! compiled instead of this file.
 
-use super::{Poller, sock_diag};
+use super::sock_diag;
 use crate::observe::AcceptQueue;
 use mio::{Registry, Token};
 use socket2::{Domain, Protocol, SockRef, Type};
@@ -16,12 +16,18 @@ pub(crate) use mio::Waker;
 pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
 pub(super) use socket2::Socket;
 
-pub(super) fn waker(_: &Poller, registry: &Registry, token: Token) -> io::Result<Waker> {
+/// The network that sockets belong to: the kernel's.
+#[derive(Debug)]
+pub(super) struct Network;
+
+pub(super) const KERNEL: Network = Network;
+
+pub(super) fn waker(_: &Network, registry: &Registry, token: Token) -> io::Result<Waker> {
     Waker::new(registry, token)
 }
 
 /// socket(2).
-pub(super) fn socket(_: &Poller, address: SocketAddr) -> io::Result<Socket> {
+pub(super) fn socket(_: &Network, address: SocketAddr) -> io::Result<Socket> {
     let domain = Domain::for_address(address);
     Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
 }
@@ -34,11 +40,11 @@ pub(super) fn into_stream(socket: Socket) -> Stream {
     Stream::from_std(socket.into())
 }
 
-pub(super) fn adopt_listener(_: &Poller, listener: std::net::TcpListener) -> io::Result<Listener> {
+pub(super) fn adopt_listener(_: &Network, listener: std::net::TcpListener) -> io::Result<Listener> {
     Ok(Listener::from_std(listener))
 }
 
-pub(super) fn adopt_stream(_: &Poller, stream: std::net::TcpStream) -> io::Result<Stream> {
+pub(super) fn adopt_stream(_: &Network, stream: std::net::TcpStream) -> io::Result<Stream> {
     Ok(Stream::from_std(stream))
 }
 

@@ -1,7 +1,8 @@
 //! What the sockets and the waker are made of: the kernel's, or a simulation's. It stands in for
 //! `body.rs` with the feature `sim`, and has the same names.
 
-use super::{EventSource, Interest, Poller, sim, sock_diag};
+use super::sim::{self, Process};
+use super::{EventSource, Interest, sock_diag};
 use crate::config::SocketOptions;
 use crate::observe::AcceptQueue;
 use mio::{Registry, Token};
@@ -30,8 +31,13 @@ impl Waker {
     }
 }
 
-pub(super) fn waker(poller: &Poller, registry: &Registry, token: Token) -> io::Result<Waker> {
-    match &poller.process {
+/// The network that sockets belong to: the kernel's, or that of a simulated process.
+pub(super) type Network = Option<Process>;
+
+pub(super) const KERNEL: Network = None;
+
+pub(super) fn waker(network: &Network, registry: &Registry, token: Token) -> io::Result<Waker> {
+    match network {
         Some(process) => Ok(Waker::Sim(process.waker())),
         None => Ok(Waker::Kernel(mio::Waker::new(registry, token)?)),
     }
@@ -43,8 +49,8 @@ pub(super) enum Socket {
     Sim(sim::Socket),
 }
 
-pub(super) fn socket(poller: &Poller, address: SocketAddr) -> io::Result<Socket> {
-    if let Some(process) = &poller.process {
+pub(super) fn socket(network: &Network, address: SocketAddr) -> io::Result<Socket> {
+    if let Some(process) = network {
         return Ok(Socket::Sim(process.socket()?));
     }
     let domain = Domain::for_address(address);
@@ -287,21 +293,21 @@ pub(super) fn into_stream(socket: Socket) -> Stream {
 }
 
 pub(super) fn adopt_listener(
-    poller: &Poller,
+    network: &Network,
     listener: std::net::TcpListener,
 ) -> io::Result<Listener> {
-    check_kernel(poller)?;
+    check_kernel(network)?;
     Ok(Listener::Kernel(mio::net::TcpListener::from_std(listener)))
 }
 
-pub(super) fn adopt_stream(poller: &Poller, stream: std::net::TcpStream) -> io::Result<Stream> {
-    check_kernel(poller)?;
+pub(super) fn adopt_stream(network: &Network, stream: std::net::TcpStream) -> io::Result<Stream> {
+    check_kernel(network)?;
     Ok(Stream::Kernel(mio::net::TcpStream::from_std(stream)))
 }
 
 /// A kernel's socket has no place in a simulation.
-pub(super) fn check_kernel(poller: &Poller) -> io::Result<()> {
-    match poller.process {
+pub(super) fn check_kernel(network: &Network) -> io::Result<()> {
+    match network {
         None => Ok(()),
         Some(_) => Err(ErrorKind::Unsupported.into()),
     }

@@ -1,9 +1,12 @@
 //! A listening socket.
 
-use super::{Origin, Poller, TcpStream, body, new_socket};
+use super::body;
+use super::poller::Poller;
+use super::socket::{Origin, new_socket};
+use super::stream::TcpStream;
 use crate::config::ListenOptions;
 use crate::id::Id;
-use crate::observe::{AcceptQueue, Call, CallScope, Overflows};
+use crate::observe::{AcceptQueue, Call, CallScope};
 use socket2::SockRef;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -12,7 +15,7 @@ use std::os::fd::BorrowedFd;
 
 #[derive(Debug)]
 pub(crate) struct TcpListener {
-    pub(super) socket: body::Listener,
+    socket: body::Listener,
     origin: Origin,
 }
 
@@ -25,7 +28,7 @@ impl TcpListener {
         options: &ListenOptions,
         scope: CallScope<'_>,
     ) -> io::Result<TcpListener> {
-        let socket = new_socket(poller, address, scope)?;
+        let socket = new_socket(&poller.network, address, scope)?;
         #[cfg(not(windows))]
         socket.set_reuse_address(options.reuse_address)?;
         #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
@@ -56,7 +59,7 @@ impl TcpListener {
         listener.set_nonblocking(true)?;
         SockRef::from(&listener).set_tcp_nodelay(true)?;
         Ok(TcpListener {
-            socket: body::adopt_listener(poller, listener)?,
+            socket: body::adopt_listener(&poller.network, listener)?,
             origin: Origin::Adopted,
         })
     }
@@ -111,6 +114,13 @@ impl TcpListener {
     }
 }
 
+/// What the poller registers.
+impl AsMut<body::Listener> for TcpListener {
+    fn as_mut(&mut self) -> &mut body::Listener {
+        &mut self.socket
+    }
+}
+
 /// SO_ACCEPTCONN (socket(7)), where socket2 can ask for it.
 fn is_listening(listener: &std::net::TcpListener) -> io::Result<bool> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
@@ -121,31 +131,4 @@ fn is_listening(listener: &std::net::TcpListener) -> io::Result<bool> {
 
 fn clamp(backlog: u32) -> i32 {
     i32::try_from(backlog).unwrap_or(i32::MAX)
-}
-
-/// The limit that Linux clamps a backlog to (net.core.somaxconn, listen(2)).
-pub(super) fn backlog_limit() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-}
-
-/// The counters of /proc/net/netstat (proc_pid_net(5)) for this network namespace.
-pub(super) fn overflows() -> Option<Overflows> {
-    let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
-    let mut lines = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("TcpExt: "));
-    let (names, values) = (lines.next()?.split(' '), lines.next()?.split(' '));
-    let mut found = Overflows::default();
-    for (name, value) in names.zip(values) {
-        match name {
-            "ListenOverflows" => found.overflows = value.parse().ok()?,
-            "ListenDrops" => found.drops = value.parse().ok()?,
-            _ => {}
-        }
-    }
-    Some(found)
 }

@@ -1,8 +1,10 @@
 //! The poller: edge-triggered epoll on Linux, kqueue on the BSDs and macOS.
 
+use super::body::{self, Listener, Network, Stream, Waker};
 #[cfg(feature = "sim")]
 use super::sim::Process;
-use super::{EventSource, Interest, Origin, TcpListener, TcpStream, Waker, body, listener};
+use super::socket::Origin;
+use super::{EventSource, Interest, proc};
 use crate::id::{Id, WAKER};
 use crate::observe::Overflows;
 use crate::readiness::Readiness;
@@ -17,9 +19,7 @@ use std::time::Duration;
 pub(crate) struct Poller {
     poll: Poll,
     events: Events,
-    /// The simulated process that this poller belongs to.
-    #[cfg(feature = "sim")]
-    pub(super) process: Option<Process>,
+    pub(super) network: Network,
 }
 
 /// One event of the poller.
@@ -34,8 +34,7 @@ impl Poller {
         Ok(Poller {
             poll: Poll::new()?,
             events: Events::with_capacity(events_per_turn),
-            #[cfg(feature = "sim")]
-            process: None,
+            network: body::KERNEL,
         })
     }
 
@@ -43,7 +42,7 @@ impl Poller {
     #[cfg(feature = "sim")]
     pub(crate) fn simulated(process: Process) -> io::Result<Poller> {
         let mut poller = Poller::new(1)?;
-        poller.process = Some(process);
+        poller.network = Some(process);
         Ok(poller)
     }
 
@@ -53,14 +52,14 @@ impl Poller {
     }
 
     pub(crate) fn waker(&self) -> io::Result<Waker> {
-        body::waker(self, self.poll.registry(), WAKER)
+        body::waker(&self.network, self.poll.registry(), WAKER)
     }
 
     /// Sleeps until a source is ready or the time is up. A signal (EINTR) counts as no event: mio does
     /// not retry, and the time left must be worked out again anyway.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         #[cfg(feature = "sim")]
-        if let Some(process) = &mut self.process {
+        if let Some(process) = &mut self.network {
             return process.wait(limit);
         }
         match self.poll.poll(&mut self.events, limit) {
@@ -78,7 +77,7 @@ impl Poller {
             token => Polled::Ready(Id::from_token(token), readiness(event)),
         });
         #[cfg(feature = "sim")]
-        let kernel = kernel.chain(self.process.iter().flat_map(|process| {
+        let kernel = kernel.chain(self.network.iter().flat_map(|process| {
             process.events().map(|event| match event.is_wake() {
                 true => Polled::Message,
                 false => Polled::Ready(Id::from_token(event.token()), event.readiness()),
@@ -90,34 +89,38 @@ impl Poller {
     /// The counters of dropped connection requests.
     pub(crate) fn overflows(&self) -> Option<Overflows> {
         #[cfg(feature = "sim")]
-        if let Some(process) = &self.process {
+        if let Some(process) = &self.network {
             return Some(process.overflows());
         }
-        listener::overflows()
+        proc::overflows()
     }
 
     /// The limit that the system clamps a backlog to.
     pub(crate) fn backlog_limit(&self) -> Option<u32> {
         #[cfg(feature = "sim")]
-        if self.process.is_some() {
+        if self.network.is_some() {
             return None;
         }
-        listener::backlog_limit()
+        proc::backlog_limit()
     }
 
-    pub(crate) fn add_listener(&self, listener: &mut TcpListener, id: Id) -> io::Result<()> {
-        self.register(&mut listener.socket, Interest::READABLE, id)
+    pub(crate) fn add_listener(
+        &self,
+        listener: &mut impl AsMut<Listener>,
+        id: Id,
+    ) -> io::Result<()> {
+        self.register(listener.as_mut(), Interest::READABLE, id)
     }
 
     /// Does not ask for write readiness, because a new socket is writable and that event would wake
     /// the loop for nothing.
-    pub(crate) fn add_stream(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.register(&mut stream.socket, input(), id)
+    pub(crate) fn add_stream(&self, stream: &mut impl AsMut<Stream>, id: Id) -> io::Result<()> {
+        self.register(stream.as_mut(), input(), id)
     }
 
     /// Asks for write readiness, which reports the result of a connection attempt (connect(2)).
-    pub(crate) fn add_connecting(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
-        self.register(&mut stream.socket, input() | Interest::WRITABLE, id)
+    pub(crate) fn add_connecting(&self, stream: &mut impl AsMut<Stream>, id: Id) -> io::Result<()> {
+        self.register(stream.as_mut(), input() | Interest::WRITABLE, id)
     }
 
     /// Registers a foreign source. It is the kernel's, so it has no place in a simulation.
@@ -128,7 +131,7 @@ impl Poller {
         id: Id,
     ) -> io::Result<()> {
         #[cfg(feature = "sim")]
-        body::check_kernel(self)?;
+        body::check_kernel(&self.network)?;
         self.register(source, interest, id)
     }
 
@@ -159,11 +162,11 @@ impl Poller {
     /// Asks for write readiness too. No edge is lost between the send that failed and this call:
     /// Linux reports the present level once for each EPOLL_CTL_MOD. No man page says so; it was
     /// measured.
-    pub(crate) fn add_writable(&self, stream: &mut TcpStream, id: Id) -> io::Result<()> {
+    pub(crate) fn add_writable(&self, stream: &mut impl AsMut<Stream>, id: Id) -> io::Result<()> {
         let interest = input() | Interest::WRITABLE;
         self.poll
             .registry()
-            .reregister(&mut stream.socket, id.token(), interest)
+            .reregister(stream.as_mut(), id.token(), interest)
     }
 }
 

@@ -1,6 +1,8 @@
 //! A connection's socket.
 
-use super::{Origin, Poller, body, new_socket};
+use super::body;
+use super::poller::Poller;
+use super::socket::{Origin, new_socket};
 use crate::config::ConnectOptions;
 use crate::errno::is_in_progress;
 use crate::observe::{Call, CallScope};
@@ -11,7 +13,7 @@ use std::os::fd::BorrowedFd;
 
 #[derive(Debug)]
 pub(crate) struct TcpStream {
-    pub(super) socket: body::Stream,
+    socket: body::Stream,
     origin: Origin,
 }
 
@@ -30,7 +32,7 @@ impl TcpStream {
         options: &ConnectOptions,
         scope: CallScope<'_>,
     ) -> io::Result<TcpStream> {
-        let socket = new_socket(poller, address, scope)?;
+        let socket = new_socket(&poller.network, address, scope)?;
         body::set_options(&socket, options.into())?;
         if let Some(local) = options.local {
             scope.report(|| Call::Bind { address: local }, bind_local(&socket, local))?;
@@ -48,7 +50,7 @@ impl TcpStream {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         Ok(TcpStream {
-            socket: body::adopt_stream(poller, stream)?,
+            socket: body::adopt_stream(&poller.network, stream)?,
             origin: Origin::Adopted,
         })
     }
@@ -149,6 +151,13 @@ impl TcpStream {
         poller.remove_adopted(&mut self.socket, self.origin);
         drop(self);
         scope.notify(|| Call::Close, || Ok(0));
+    }
+}
+
+/// What the poller registers.
+impl AsMut<body::Stream> for TcpStream {
+    fn as_mut(&mut self) -> &mut body::Stream {
+        &mut self.socket
     }
 }
 

@@ -1,0 +1,28 @@
+//! What the sockets of listeners and connections have in common.
+
+use super::body::{self, Network, Socket};
+use crate::observe::{Call, CallScope};
+use std::io;
+use std::net::SocketAddr;
+
+/// Who made a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This reactor, which has the only descriptor.
+    MadeHere,
+    /// Other code, which may have a duplicate.
+    Adopted,
+}
+
+/// socket(2). The socket is nonblocking before anything else is done with it.
+pub(super) fn new_socket(
+    network: &Network,
+    address: SocketAddr,
+    scope: CallScope<'_>,
+) -> io::Result<Socket> {
+    let result = body::socket(network, address);
+    scope.notify(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
+    let socket = result?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
