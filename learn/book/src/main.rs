@@ -1,6 +1,6 @@
 //! `book differences` writes the page of differences; `book update` puts code and outputs into the chapters as they are now.
 
-use book::{Block, chapters, code, console, differences, folder, rewrite};
+use book::{Block, blocks, chapters, code, console, differences, folder, rewrite};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -33,7 +33,20 @@ fn update() -> Result<(), String> {
     };
     for file in chapters(&folder) {
         let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
-        write(&file, &rewrite(&text, fresh)?)?;
+        let text = rewrite(&text, fresh)?;
+        write(&file, &text)?;
+        translate(&file, &text)?;
     }
     Ok(())
+}
+
+/// Puts the blocks of a chapter into its translation, which has them in the same order.
+fn translate(original: &Path, text: &str) -> Result<(), String> {
+    let name = original.file_name().unwrap_or_default();
+    let file = folder().join("ko").join(name);
+    let translation = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+    let mut originals = blocks(text).into_iter();
+    let missing = || format!("{} has a block too many", file.display());
+    let next = |_: &Block| Ok(originals.next().ok_or_else(missing)?.lines);
+    write(&file, &rewrite(&translation, next)?)
 }

@@ -98,8 +98,11 @@ fn name(file: &Path) -> &str {
 
 #[test]
 fn links_lead_somewhere() {
+    let korean = folder().join("ko");
     let mut pages = chapters(&folder());
-    pages.extend([folder().join("README.md"), differences::page()]);
+    pages.extend(chapters(&korean));
+    pages.extend([folder(), korean].map(|place| place.join("README.md")));
+    pages.push(differences::page());
     for page in pages {
         let text = read_to_string(&page).unwrap();
         for rest in text.split("](").skip(1) {
@@ -114,7 +117,12 @@ fn links_lead_somewhere() {
 
 #[test]
 fn translations_say_the_same() {
-    for file in chapters(&folder().join("ko")) {
+    let translated = chapters(&folder().join("ko"));
+    let names = |files: &[PathBuf]| -> Vec<String> {
+        files.iter().map(|file| name(file).to_string()).collect()
+    };
+    assert_eq!(names(&translated), names(&chapters(&folder())));
+    for file in translated {
         let original = folder().join(name(&file));
         let original = languages::skeleton(&read_to_string(original).unwrap());
         let translation = languages::skeleton(&read_to_string(&file).unwrap());
