@@ -13,7 +13,9 @@ pub struct Skeleton {
     code: Vec<String>,
     /// The targets of links, each once, sorted. Links to other chapters stay within the language.
     links: Vec<String>,
-    /// The numbers of the text, each once, sorted.
+    /// The manual pages that are named, as in "tcp(7)", each once, sorted.
+    manuals: Vec<String>,
+    /// The numbers of the text without those of manual pages, each once, sorted.
     numbers: Vec<String>,
 }
 
@@ -28,6 +30,7 @@ pub fn skeleton(text: &str) -> Skeleton {
     };
     let whole = prose.join("\n");
     let (plain, code) = code_and_rest(&whole);
+    let (manuals, rest) = manuals_and_rest(&without_links(&plain));
     Skeleton {
         headings: headings
             .map(|line| line.chars().take_while(|c| *c == '#').count())
@@ -38,7 +41,8 @@ pub fn skeleton(text: &str) -> Skeleton {
             .collect(),
         code: sorted(code),
         links: sorted(links(&plain)),
-        numbers: sorted(numbers(&without_links(&plain))),
+        manuals: sorted(manuals),
+        numbers: sorted(numbers(&rest)),
     }
 }
 
@@ -77,11 +81,34 @@ fn without_links(text: &str) -> String {
     plain
 }
 
-/// Numbers in digits. "20,000" and "20000" are one number.
+/// The manual pages, and the text without the numbers of their sections: these are few, and would hide a wrong number.
+fn manuals_and_rest(text: &str) -> (Vec<String>, String) {
+    let mut manuals = Vec::new();
+    let mut parts = text.split('(');
+    let mut rest = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let section = part.split_once(')').filter(|(digit, _)| {
+            digit.len() == 1 && digit.starts_with(|c: char| c.is_ascii_digit())
+        });
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let name = rest.rsplit(|c| !is_name(c)).next().unwrap_or_default();
+        match section {
+            Some((digit, after)) if !name.is_empty() => {
+                manuals.push(format!("{name}({digit})"));
+                rest += after;
+            }
+            _ => rest = rest + "(" + part,
+        }
+    }
+    (manuals, rest)
+}
+
+/// Numbers in digits. "20,000" and "20000" are one number, and so is "3.10.7".
 fn numbers(text: &str) -> Vec<String> {
     let text = text.replace(',', "");
-    let words = text.split(|c: char| !c.is_ascii_digit());
+    let words = text.split(|c: char| !c.is_ascii_digit() && c != '.');
     words
+        .map(|word| word.trim_matches('.'))
         .filter(|word| !word.is_empty())
         .map(String::from)
         .collect()
@@ -94,7 +121,7 @@ mod tests {
     const ENGLISH: &str = "\
 # 07 Drain
 
-Of 20,000 bytes `read` gives 4096: [RFC 9293](https://rfc).
+Of 20,000 bytes `read` gives 4096: tcp(7), [RFC 9293](https://rfc), 3.10.7.
 
 ```sh
 check 07
@@ -115,6 +142,9 @@ check 07
         let changes = [
             ("# 07", "## 07"),
             ("20,000", "2,000"),
+            ("20,000", "7"),
+            ("tcp(7)", "tcp(2)"),
+            ("3.10.7", "3.7.10"),
             ("`read`", "read"),
             ("`read`", "`recv`"),
             ("https://rfc", "https://other"),
