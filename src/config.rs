@@ -1,5 +1,6 @@
 //! Every limit of the reactor. The unit is in the name or in the type.
 
+use crate::id::Id;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 /// The limits of a [`Reactor`](crate::Reactor). They hold for the whole life of the reactor.
 ///
-/// `Reactor::new` refuses a limit of 0 with `InvalidInput`, except where 0 is listed as allowed.
+/// `Reactor::new` refuses a limit beyond its bounds with `InvalidInput`. A limit may not be 0, except
+/// where 0 is listed as allowed. A time may be `Duration::MAX`: it then never passes.
 ///
 /// ```
 /// use doorkeeper::Config;
@@ -24,24 +26,27 @@ pub struct Config {
     /// The number of open connections, accepted and outgoing together, at which listeners stop
     /// accepting. New clients then stay in the kernel's accept queue until a connection closes.
     /// Outgoing connections count, but none is refused: the program itself decides how many it asks
-    /// for. Default 10,000.
+    /// for. At most 2³² − 1 (2¹⁶ − 1 where a `usize` has 32 bits), the number of sources that an
+    /// [`Id`](crate::Id) can name. Default 10,000.
     pub max_connections: usize,
     /// The number of connections that one listener accepts in one turn. At this number the listener
-    /// is queued again, behind all other sources. Default 64.
+    /// is queued again, behind all other sources. The same bound. Default 64.
     pub accept_budget: usize,
     /// The number of bytes that one connection reads in one turn. A turn reads once, so it reads at
     /// most the smaller of this and [`input_max_bytes`](Config::input_max_bytes). A turn also sends
     /// once, at most [`output_max_bytes`](Config::output_max_bytes); if it sends this many bytes or
-    /// more, [`on_drain`](crate::Handler::on_drain) is called in the next turn. Default 65,536.
+    /// more, [`on_drain`](crate::Handler::on_drain) is called in the next turn. At most
+    /// 2,147,479,552, which is all that one call moves on Linux (read(2)). Default 65,536.
     pub turn_budget_bytes: usize,
     /// The number of unconsumed input bytes that a connection keeps, and therefore the longest
     /// input that one [`on_data`](crate::Handler::on_data) is offered. A request that is longer
     /// never arrives whole. While this many bytes are unconsumed, the connection is not read.
-    /// Default 65,536.
+    /// At most `isize::MAX`, which is all that a `Vec` holds. Default 65,536.
     pub input_max_bytes: usize,
     /// The number of unsent output bytes that a connection keeps.
     /// [`Context::write`](crate::Context::write) takes no more than that. While the output is full
-    /// and the handler leaves input unconsumed, the connection is not read. Default 65,536.
+    /// and the handler leaves input unconsumed, the connection is not read. The same bound. Default
+    /// 65,536.
     pub output_max_bytes: usize,
     /// A connection closes with [`Reason::IdleTimeout`](crate::Reason::IdleTimeout) after this time
     /// without a byte in either direction. `None`, the default, means never.
@@ -67,11 +72,13 @@ pub struct Config {
     /// default, reads no clock.
     pub stall_warning: Option<Duration>,
     /// The number of bytes of each read and write that an observer is shown
-    /// ([`Reactor::observe`](crate::Reactor::observe)). Default 0: none.
+    /// ([`Reactor::observe`](crate::Reactor::observe)). At most
+    /// 2,147,479,552. Default 0: none.
     pub observed_bytes: usize,
     /// The number of readiness events that one turn takes from the poller. With thousands of busy
     /// connections a small batch is faster, because the memory touched when an event is enqueued is
-    /// still in the processor's cache when its source is driven. Default 64.
+    /// still in the processor's cache when its source is driven. At most 134,217,727, because
+    /// epoll_wait(2) takes no more. Default 64.
     pub events_per_turn: usize,
 }
 
@@ -94,21 +101,29 @@ impl Default for Config {
     }
 }
 
+/// The most bytes that one call moves: read(2) and write(2), "NOTES", of Linux.
+const MOST_MOVED: usize = 0x7fff_f000;
+/// The most bytes that a `Vec` holds.
+const MOST_HELD: usize = isize::MAX as usize;
+/// epoll_wait(2) takes INT_MAX / sizeof(struct epoll_event), which is 12 or 16 bytes.
+const MOST_EVENTS: usize = i32::MAX as usize / 16;
+
 impl Config {
-    /// Refuses the values with which nothing could ever move.
-    pub(crate) fn check(&self) -> io::Result<()> {
-        let counts = [
-            ("max_connections", self.max_connections),
-            ("accept_budget", self.accept_budget),
-            ("turn_budget_bytes", self.turn_budget_bytes),
-            ("input_max_bytes", self.input_max_bytes),
-            ("output_max_bytes", self.output_max_bytes),
-            ("events_per_turn", self.events_per_turn),
-        ];
-        for (name, value) in counts {
-            if value == 0 {
-                return Err(invalid(&format!("{name} is 0; it must be at least 1")));
-            }
+    /// Checks each limit against its bounds, as [`Reactor::new`](crate::Reactor::new) does.
+    ///
+    /// # Errors
+    /// `InvalidInput`, which names the limit, its value and its bounds.
+    pub fn check(&self) -> io::Result<()> {
+        for (name, value, bounds) in [
+            ("max_connections", self.max_connections, 1..=Id::SLOTS),
+            ("accept_budget", self.accept_budget, 1..=Id::SLOTS),
+            ("turn_budget_bytes", self.turn_budget_bytes, 1..=MOST_MOVED),
+            ("input_max_bytes", self.input_max_bytes, 1..=MOST_HELD),
+            ("output_max_bytes", self.output_max_bytes, 1..=MOST_HELD),
+            ("observed_bytes", self.observed_bytes, 0..=MOST_MOVED),
+            ("events_per_turn", self.events_per_turn, 1..=MOST_EVENTS),
+        ] {
+            in_range(name, value, bounds)?;
         }
         if self.connect_timeout.is_zero() {
             return Err(invalid(

@@ -169,6 +169,22 @@ fn wrong_usage_is_one_line_on_stderr_and_status_2() {
         ),
         (&["serve", "--backlog", "-1"], &["-1", "whole number"]),
         (
+            &["serve", "--max-connections", "4294967296"],
+            &["--max-connections", "from 1 to 4294967295"],
+        ),
+        (
+            &["serve", "--accept-budget", "18446744073709551615"],
+            &["--accept-budget", "from 1 to 4294967295"],
+        ),
+        (
+            &["serve", "--turn-budget", "2147479553"],
+            &["--turn-budget", "from 1 to 2147479552"],
+        ),
+        (
+            &["serve", "--output-max", "9223372036854775808"],
+            &["--output-max", "from 1 to 9223372036854775807"],
+        ),
+        (
             &["serve", "--max-connections", "0"],
             &["--max-connections 0", "at least 1"],
         ),

@@ -24,12 +24,16 @@ use std::time::{Duration, Instant};
 /// that grows by copying would hold the loop up, and leave holes in the heap.
 const RESERVED_SLOTS: usize = 16_384;
 
+/// The most bytes that are reserved for the output of a turn at the start.
+const RESERVED_BYTES: usize = 1024 * 1024;
+
 /// Making a reactor, and its sources.
 impl Reactor {
     /// Makes a reactor without any source.
     ///
     /// # Errors
-    /// `InvalidInput` if a limit is 0, naming it; those of the poller, such as EMFILE
+    /// `InvalidInput` if a limit is beyond its bounds, naming both ([`Config::check`]); `OutOfMemory`
+    /// if there is not as much memory as the limits ask for; those of the poller, such as EMFILE
     /// (epoll_create1(2), eventfd(2)).
     pub fn new(config: Config) -> io::Result<Reactor> {
         config.check()?;
@@ -39,14 +43,17 @@ impl Reactor {
 
     pub(super) fn with_poller(config: Config, poller: Poller) -> io::Result<Reactor> {
         let slots = config.max_connections.min(RESERVED_SLOTS);
-        let input = vec![0; config.input_max_bytes.min(config.turn_budget_bytes)];
+        let mut input = Vec::new();
+        let length = config.input_max_bytes.min(config.turn_budget_bytes);
+        input.try_reserve_exact(length)?;
+        input.resize(length, 0);
         Ok(Reactor {
             mailbox: Mailbox::new(poller.waker()?),
             poller,
             sources: Sources::new(slots, config.output_max_bytes),
             deadlines: Deadlines::with_capacity(slots),
             input: input.into_boxed_slice(),
-            output: Vec::with_capacity(config.output_max_bytes),
+            output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
             stats: Stats::default(),
             troubles: Troubles::default(),
             posts: Vec::new(),

@@ -31,6 +31,10 @@ pub(crate) enum Polled {
 
 impl Poller {
     pub(crate) fn new(events_per_turn: usize) -> io::Result<Poller> {
+        // `Events` ends the program if there is not as much memory. No event is larger than this one.
+        let mut events = Vec::<[u64; 4]>::new();
+        events.try_reserve_exact(events_per_turn)?;
+        drop(std::hint::black_box(events));
         Ok(Poller {
             poll: Poll::new()?,
             events: Events::with_capacity(events_per_turn),

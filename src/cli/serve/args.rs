@@ -183,20 +183,25 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             }
             Arg::Long("backlog") => serve.listen.backlog = number(parser, "--backlog", 0)?,
             Arg::Long("max-connections") => {
-                serve.max_connections = Some(number(parser, "--max-connections", 1)?)
+                serve.config.max_connections = number(parser, "--max-connections", 1)?;
+                check("--max-connections", &serve.config)?;
+                serve.max_connections = Some(serve.config.max_connections);
             }
             Arg::Long("reuse-port") => serve.listen.reuse_port = true,
             Arg::Long("max-per-source") => {
                 serve.max_per_source = Some(number(parser, "--max-per-source", 1)?)
             }
             Arg::Long("accept-budget") => {
-                serve.config.accept_budget = number(parser, "--accept-budget", 1)?
+                serve.config.accept_budget = number(parser, "--accept-budget", 1)?;
+                check("--accept-budget", &serve.config)?;
             }
             Arg::Long("turn-budget") => {
-                serve.config.turn_budget_bytes = number(parser, "--turn-budget", 1)?
+                serve.config.turn_budget_bytes = number(parser, "--turn-budget", 1)?;
+                check("--turn-budget", &serve.config)?;
             }
             Arg::Long("output-max") => {
-                serve.config.output_max_bytes = number(parser, "--output-max", 1)?
+                serve.config.output_max_bytes = number(parser, "--output-max", 1)?;
+                check("--output-max", &serve.config)?;
             }
             Arg::Long("shutdown-timeout") => {
                 serve.shutdown_timeout = duration(&value(parser)?, "--shutdown-timeout")?
@@ -218,6 +223,13 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             .extend(Kind::ALL.map(|kind| (kind, kind.default_place())));
     }
     Ok(Command::Serve(Box::new(serve)))
+}
+
+/// The library knows the bounds of its limits. The option is the last that was parsed.
+fn check(option: &str, config: &Config) -> Result<(), Failure> {
+    config
+        .check()
+        .map_err(|error| Failure::usage(format_args!("{option}: {error}")))
 }
 
 /// `SERVICE[=[HOST]:PORT]`, one listener for each address of HOST; or `SERVICE=fd:NAME`.
