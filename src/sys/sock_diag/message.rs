@@ -135,7 +135,7 @@ fn socket(message: &[u8], order: ByteOrder) -> Option<SocketInfo> {
     let message = message.get(..SOCKET)?;
     let (low, high) = (order.u32(message, 44)?, order.u32(message, 48)?);
     Some(SocketInfo {
-        cookie: u64::from(high) << 32 | u64::from(low),
+        cookie: (u64::from(high) << 32) | u64::from(low),
         state: *message.get(1)?,
         receive_queue: order.u32(message, 56)?,
         send_queue: order.u32(message, 60)?,
