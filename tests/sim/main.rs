@@ -2,5 +2,6 @@
 #![cfg(feature = "sim")]
 
 mod conversation;
+mod invariants;
 mod kernel;
 mod running;

@@ -94,3 +94,46 @@ fn a_broken_rule_of_the_kernel_is_found() {
         assert!(!found.is_empty(), "{rule:?} is broken, and nothing differs");
     }
 }
+
+/// A comparison finds only what its scripts reach.
+#[test]
+fn the_scripts_reach_every_kind_of_result() {
+    let mut lines = String::new();
+    for number in 0..2000 {
+        lines.push_str(&simulated(number, &script(number), None).join("\n"));
+    }
+    let after = |op: &str, result: &str| {
+        let mut lines = lines.lines().filter(|line| line.starts_with(op));
+        lines.any(|line| line.ends_with(result) || line.contains(&format!(": {result}")))
+    };
+    for (op, results) in [
+        ("Accept", "stream|WouldBlock"),
+        ("Connect", "stream"),
+        (
+            "Read",
+            "0|WouldBlock|NotConnected|ConnectionRefused|ConnectionReset",
+        ),
+        (
+            "Write",
+            "BrokenPipe|WouldBlock|ConnectionRefused|ConnectionReset",
+        ),
+        ("Drain", "then 0|read: true, all of it: Some(true)"),
+        ("Fill", "wrote: true, then WouldBlock"),
+        ("Shutdown", "()|NotConnected"),
+        (
+            "TakeError",
+            "()|BrokenPipe|ConnectionRefused|ConnectionReset",
+        ),
+        ("PeerAddr", "Some|NotConnected"),
+        ("AcceptQueue", "Some(AcceptQueue { depth: 3, limit: 2 })"),
+        ("Pass", "passed"),
+        (
+            "Wait",
+            "0 Readiness(1)|0 Readiness(3)|0 Readiness(4)|0 Readiness(7)|1000 Readiness(1)",
+        ),
+    ] {
+        for result in results.split('|') {
+            assert!(after(op, result), "no {op} with the result {result}");
+        }
+    }
+}

@@ -20,8 +20,10 @@ pub(super) enum Op {
     WatchListener {
         listener: usize,
     },
+    /// From an address that is bound before, or one that connect chooses.
     Connect {
         listener: usize,
+        bound: bool,
     },
     Accept {
         listener: usize,
@@ -89,7 +91,8 @@ pub(super) fn script(seed: u64) -> Vec<Op> {
         ops.push(Op::WatchListener { listener: 0 });
     }
     for _ in 0..1 + random.below(3) {
-        ops.push(Op::Connect { listener: 0 });
+        let (listener, bound) = (0, random.below(8) == 0);
+        ops.push(Op::Connect { listener, bound });
         if random.below(2) == 0 {
             let (stream, writable) = (random.below(8), random.below(3) > 0);
             ops.push(Op::Watch { stream, writable });
@@ -118,7 +121,10 @@ fn any(random: &mut Random) -> Op {
         2..4 => Op::AcceptQueue { listener },
         4 => Op::CloseListener { listener },
         5 => Op::WatchListener { listener },
-        6..10 => Op::Connect { listener },
+        6..10 => Op::Connect {
+            listener,
+            bound: random.below(6) == 0,
+        },
         10..14 => Op::Accept { listener },
         14..19 => Op::Watch {
             stream,

@@ -103,7 +103,7 @@ impl Side {
     fn call(&mut self, op: Op) -> String {
         match op {
             Op::Listen { backlog } => self.listen(backlog),
-            Op::Connect { listener } => self.connect(listener),
+            Op::Connect { listener, bound } => self.connect(listener, bound),
             Op::Wait => self.wait(),
             Op::Pass => self.pass(),
             Op::SetBacklog { listener, .. }
@@ -144,9 +144,12 @@ impl Side {
     }
 
     /// Connects to a listener that may be closed by now.
-    fn connect(&mut self, listener: usize) -> String {
+    fn connect(&mut self, listener: usize, bound: bool) -> String {
         let to = self.addresses[listener % self.addresses.len()];
-        let options = ConnectOptions::default();
+        let options = ConnectOptions {
+            local: bound.then(|| SocketAddr::from((self.ip, 0))),
+            ..ConnectOptions::default()
+        };
         let connected = TcpStream::connect(&self.poller, to, &options, self.scope());
         match connected {
             Ok(socket) => self.add(socket, None),
