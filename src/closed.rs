@@ -115,6 +115,25 @@ pub struct Closed {
     pub age: Duration,
 }
 
+/// Prints what the connection moved, as in `5 bytes received, 5 sent, 0 unsent, 0 discarded, age 12 ms`.
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Closed {
+            received,
+            sent,
+            unsent,
+            discarded,
+            ..
+        } = self;
+        let age = self.age.as_millis();
+        write!(
+            f,
+            "{received} bytes received, {sent} sent, {unsent} unsent, "
+        )?;
+        write!(f, "{discarded} discarded, age {age} ms")
+    }
+}
+
 /// How a turn ends its connection.
 #[derive(Debug)]
 pub(crate) struct End {

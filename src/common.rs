@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::id::Id;
-use crate::observe::{CallScope, Observation};
+use crate::observe::{CallScope, Event, Observation};
 use crate::time::{Clock, Tick};
 use std::cell::Cell;
 use std::time::Duration;
@@ -36,6 +36,12 @@ impl Common {
             id,
             observation: &self.observation,
         }
+    }
+
+    /// Notifies the observer, if there is one.
+    #[inline]
+    pub(crate) fn notify<'e>(&self, event: impl FnOnce() -> Event<'e>) {
+        self.observation.notify(event);
     }
 
     pub(crate) fn add_received(&self, count: usize) {

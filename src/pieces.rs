@@ -4,7 +4,7 @@
 use crate::buffers::{ByteQueue, LazyBacklog};
 use crate::common::Common;
 use crate::config::Config;
-use crate::connection::{Endpoint, Machine, Turn};
+use crate::connection::{Endpoint, Machine};
 use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps};
 use crate::id::Id;
 use crate::observe::CallScope;
@@ -85,7 +85,7 @@ pub fn turn() -> impl FnMut() -> bool {
         idle_timeout,
         ..Config::default()
     });
-    let mut machine = Machine::new(Tick(0));
+    let mut machine = Machine::new(Tick(0), false);
     let (mut backlog, mut copied) = (LazyBacklog::default(), Vec::new());
     let mut buffer = vec![0; common.config.input_max_bytes];
     let (id, peer) = (Id::new(0, 0), SocketAddr::from(([127, 0, 0, 1], 1)).into());
@@ -100,16 +100,12 @@ pub fn turn() -> impl FnMut() -> bool {
         memory.waiting.set(64);
         let marks = Readiness::READABLE;
         let output = &mut copied;
-        let cx = Context::new(id, &peer, &common, None, &mut backlog, output, &mut ops);
-        let (machine, handler) = (&mut machine, &mut Echo);
-        let mut turn = Turn {
-            machine,
-            input: &[],
-            endpoint: &memory,
-            handler,
-            cx,
-        };
-        matches!(turn.run(marks, &mut buffer), Ok(true))
+        let mut cx = Context::new(id, &peer, &common, None, &mut backlog, output, &mut ops);
+        let handler = &mut Echo;
+        matches!(
+            machine.run(marks, &mut buffer, &memory, handler, &mut cx),
+            Ok(true)
+        )
     }
 }
 

@@ -85,7 +85,7 @@ fn instructions_a_message(program: &Path) -> f64 {
 /// The size of an echo server beyond that of a program that does nothing, both stripped release
 /// builds.
 #[test]
-fn the_library_adds_at_most_100_kilobytes() {
+fn the_library_adds_at_most_110_kilobytes() {
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let added = size(&build("with-hook", "")) - size(&build_empty());
     let version = run(rustc().arg("--version"));
@@ -98,9 +98,9 @@ fn the_library_adds_at_most_100_kilobytes() {
 fn most(version: &str) -> u64 {
     let minor = version.split('.').nth(1).unwrap();
     if minor.parse::<u32>().unwrap() < 90 {
-        115_000
+        121_000
     } else {
-        100_000
+        110_000
     }
 }
 
@@ -117,5 +117,5 @@ fn a_message_takes_few_instructions_and_an_absent_observer_almost_none() {
         "{with} instructions a message, {without} without the hook"
     );
     // With one client each message has a turn of the loop of its own. Compilers differ a little.
-    assert!(with < 600.0, "{with} instructions a message");
+    assert!(with < 545.0, "{with} instructions a message");
 }

@@ -55,10 +55,6 @@ impl LazyBacklog {
         self.get().map_or(&[], |backlog| backlog.output.as_slice())
     }
 
-    pub(crate) fn discarded(&self) -> u64 {
-        self.get().map_or(0, |backlog| backlog.discarded)
-    }
-
     /// The handler's earliest timer.
     pub(crate) fn next_timer(&self) -> Option<Tick> {
         self.get()?.timers.iter().map(|&(at, _)| at).min()

@@ -1,6 +1,6 @@
 //! The callbacks of a turn, and what they asked for.
 
-use super::{Endpoint, Input, Machine, Output, Pending, Turn};
+use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
 use crate::closed::{End, Reason};
 use crate::handler::{Context, Handler, Intent};
 use crate::observe::Callback;
@@ -8,24 +8,9 @@ use crate::readiness::Readiness;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-impl<E: Endpoint> Turn<'_, E> {
-    /// Offers new input, if there is any.
-    #[inline(always)]
-    pub(super) fn offer_new(&mut self) -> Result<(), End> {
-        self.machine.ready.remove(Readiness::WOKEN);
-        let input = self.input;
-        if input.is_empty() {
-            return Ok(());
-        }
-        match self.call_inline(Callback::Data, |handler, cx| handler.on_data(cx, input)) {
-            Ok(consumed) if consumed == input.len() => Ok(()),
-            result => self.hold_rest(result),
-        }
-    }
-
+impl<E: Endpoint> Turn<'_, '_, E> {
     /// The callbacks of a turn that is not plain: those that are due, then `on_data` with held and new
     /// input, then `on_eof`.
-    #[inline(never)]
     pub(super) fn catch_up(&mut self) -> Result<(), End> {
         self.limit_room();
         if let Err(end) = self.call_pending() {
@@ -35,6 +20,7 @@ impl<E: Endpoint> Turn<'_, E> {
             return self.discard();
         }
         let woken = self.machine.ready.intersects(Readiness::WOKEN);
+        self.machine.ready.remove(Readiness::WOKEN);
         if self.cx.backlog.input().is_empty() {
             self.offer_new()?;
         } else if woken || !self.input.is_empty() {
@@ -53,7 +39,6 @@ impl<E: Endpoint> Turn<'_, E> {
     }
 
     /// The callbacks that need no input: `on_open`, timers that are due, a late `on_drain`.
-    #[inline(never)]
     pub(super) fn call_pending(&mut self) -> Result<(), End> {
         let pending = std::mem::take(&mut self.machine.pending);
         if pending == Pending::Open {
@@ -71,39 +56,34 @@ impl<E: Endpoint> Turn<'_, E> {
         Ok(())
     }
 
-    /// Runs a callback of the plain turn: catches its panic, and does what it asked for.
-    #[inline(always)]
-    pub(super) fn call_inline<R>(
-        &mut self,
-        callback: Callback,
-        mut code: impl FnMut(&mut dyn Handler, &mut Context<'_>) -> io::Result<R>,
-    ) -> Result<R, End> {
-        if self.cx.common.observation.is_timed() {
-            return self.call(callback, &mut code);
-        }
-        match catch_unwind(AssertUnwindSafe(|| code(self.handler, &mut self.cx))) {
-            Ok(Ok(value)) if self.cx.intent == Intent::Stay => Ok(value),
-            result => self.machine.returned(result, &mut self.cx),
-        }
-    }
-
-    /// Runs any callback, and times it if callbacks are timed. It exists once for all callbacks, which
-    /// keeps the library small.
+    /// Runs one callback: catches its panic, times it if callbacks are timed, and does what it asked
+    /// for. It exists once for all callbacks, which keeps the library small.
     #[inline(never)]
-    fn call<R>(
+    pub(super) fn call<R>(
         &mut self,
         callback: Callback,
         code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>) -> io::Result<R>,
     ) -> Result<R, End> {
         let started = self.cx.common.observation.start();
-        let result = catch_unwind(AssertUnwindSafe(|| code(self.handler, &mut self.cx)));
+        let result = catch_unwind(AssertUnwindSafe(|| code(self.handler, self.cx)));
         self.cx.returned(started, callback);
-        self.machine.returned(result, &mut self.cx)
+        self.machine.returned(result, self.cx)
+    }
+
+    /// Offers new input, if there is any.
+    fn offer_new(&mut self) -> Result<(), End> {
+        let input = self.input;
+        if input.is_empty() {
+            return Ok(());
+        }
+        let result = self.call(Callback::Data, &mut |handler, cx| {
+            handler.on_data(cx, input)
+        });
+        self.hold_rest(result)
     }
 
     /// Offers held input, followed by new input.
     fn offer_held(&mut self) -> Result<(), End> {
-        self.machine.ready.remove(Readiness::WOKEN);
         let backlog = self.cx.backlog.get_or_insert();
         backlog
             .input
@@ -117,7 +97,7 @@ impl<E: Endpoint> Turn<'_, E> {
         held.consume(*result.as_ref().unwrap_or(&0));
         self.cx.backlog.get_or_insert().input = held;
         if result.is_ok() && self.machine.discards() {
-            self.machine.finish(&mut self.cx);
+            self.machine.finish(self.cx);
         }
         result.map(|_| ())
     }
@@ -138,8 +118,7 @@ impl<E: Endpoint> Turn<'_, E> {
     }
 
     /// Holds the new input that the handler did not consume, or counts it as discarded.
-    #[inline(never)]
-    fn hold_rest(&mut self, result: Result<usize, End>) -> Result<(), End> {
+    pub(super) fn hold_rest(&mut self, result: Result<usize, End>) -> Result<(), End> {
         let result = result.and_then(|consumed| check_consumed(consumed, self.input.len()));
         let rest = &self.input[*result.as_ref().unwrap_or(&0)..];
         if !rest.is_empty() {
@@ -170,12 +149,8 @@ impl<E: Endpoint> Turn<'_, E> {
 impl Machine {
     /// The result of a callback that failed or asked for an end.
     #[inline(never)]
-    fn returned<R>(
-        &mut self,
-        result: std::thread::Result<io::Result<R>>,
-        cx: &mut Context<'_>,
-    ) -> Result<R, End> {
-        let Ok(result) = result else {
+    pub(super) fn returned<R>(&mut self, outcome: Outcome<R>, cx: &mut Context) -> Result<R, End> {
+        let Ok(result) = outcome else {
             return Err(Reason::Panic.into());
         };
         let value = result.map_err(|error| End::new(Reason::HandlerError, error))?;

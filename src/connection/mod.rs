@@ -1,9 +1,10 @@
 //! One connection as a state machine: it knows no socket, no poller and no clock.
 //!
 //! # A turn
-//! [`Turn::receive`] takes the readiness marks and reads once. [`Turn::respond`] makes the callbacks,
-//! and sends once. Afterwards [`Machine::wants_turn`] derives from the state whether the next turn can
-//! make progress without an event. Nothing stores that, so it cannot be wrong.
+//! A turn reads once, makes the callbacks, and sends once. [`Machine::run`] is the turn of a plain
+//! connection, in one piece; whatever is not plain takes a detour through [`Turn`]. Afterwards
+//! [`Machine::wants_turn`] derives from the state whether the next turn can make progress without an
+//! event. Nothing stores that, so it cannot be wrong.
 //!
 //! # States
 //! The state is a pair: what the peer may still send ([`Input`]) and what this side may still send
@@ -54,11 +55,12 @@ use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::common::Common;
 use crate::config::Config;
-use crate::handler::{Context, Handler, LocalAddr};
+use crate::handler::{Context, Handler, Intent, LocalAddr};
 use crate::observe::{CallScope, ConnectionState, ConnectionView};
 use crate::readiness::Readiness;
 use crate::time::Tick;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// What the machine needs of a socket.
@@ -124,7 +126,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(now: Tick) -> Machine {
+    /// `awaits_writable`: the poller was asked for write readiness, as it is to connect.
+    pub(crate) fn new(now: Tick, awaits_writable: bool) -> Machine {
         Machine {
             received: 0,
             sent: 0,
@@ -134,16 +137,8 @@ impl Machine {
             output: Output::Open,
             pending: Pending::Open,
             ready: Readiness::WRITABLE,
-            awaits_writable: false,
+            awaits_writable,
         }
-    }
-
-    /// A connection that this side established. The poller was asked for write readiness, because
-    /// that reported the result.
-    pub(crate) fn connected(now: Tick) -> Machine {
-        let mut machine = Machine::new(now);
-        machine.awaits_writable = true;
-        machine
     }
 
     /// The handler finished.
@@ -164,7 +159,7 @@ impl Machine {
     }
 
     /// True if nothing is held or pending and both sides are open. Most connections are in this state
-    /// most of the time; everything else a turn can meet is out of line.
+    /// most of the time.
     #[inline(always)]
     fn is_plain(&self, backlog: &LazyBacklog) -> bool {
         self.input == Input::Open
@@ -218,7 +213,7 @@ impl Machine {
             return pending || self.ready.intersects(can_read);
         };
         pending
-            || self.has_space(held, config) && self.ready.intersects(can_read)
+            || self.space(held, config) > 0 && self.ready.intersects(can_read)
             || !held.output.is_empty() && self.ready.intersects(can_write)
             || !held.input.is_empty() && self.ready.intersects(Readiness::WOKEN)
     }
@@ -245,7 +240,8 @@ impl Machine {
         let mut closed = end.receipt(now.since(self.opened));
         (closed.received, closed.sent) = (self.received, self.sent);
         closed.unsent = (held.output().len() + unsent) as u64;
-        closed.discarded = held.discarded() + held.input().len() as u64;
+        let discarded = held.get().map_or(0, |held| held.discarded);
+        closed.discarded = discarded + held.input().len() as u64;
         closed
     }
 
@@ -265,71 +261,154 @@ impl Machine {
     }
 
     /// True if the state is in the table of this module.
-    fn is_legal(&self, backlog: &LazyBacklog, config: &Config) -> bool {
+    fn is_legal(&self, cx: &Context<'_>) -> bool {
         match (self.input, self.output) {
             (Input::Discarding | Input::Discarded, Output::Open) => false,
             (Input::Discarded, Output::Ended) => false,
-            (Input::Ended, Output::Ended) => self.wants_turn(backlog, config),
-            (Input::Reported, Output::Ended) => !backlog.input().is_empty(),
+            (Input::Ended, Output::Ended) => self.wants_turn(cx.backlog, &cx.common.config),
+            (Input::Reported, Output::Ended) => !cx.backlog.input().is_empty(),
             _ => true,
         }
     }
 }
 
-/// One turn of a machine, and what it works with.
-pub(crate) struct Turn<'a, E> {
-    pub(crate) machine: &'a mut Machine,
-    /// What this turn read.
-    pub(crate) input: &'a [u8],
-    pub(crate) endpoint: &'a E,
-    pub(crate) handler: &'a mut dyn Handler,
-    pub(crate) cx: Context<'a>,
-}
-
-impl<'a, E: Endpoint> Turn<'a, E> {
-    /// The turn: one read into `buffer`, which is no longer than the budget, the callbacks, and one
+impl Machine {
+    /// One turn: one read into `buffer`, which is no longer than the budget, the callbacks, and one
     /// send. True if only an event can make progress possible; if false,
     /// [`wants_turn`](Machine::wants_turn) and the methods behind it tell.
+    ///
+    /// This is the path of every message, so it keeps to what a plain connection needs. Without it the
+    /// detour gives the same conversation, only slower.
     #[inline(always)]
-    pub(crate) fn run(&mut self, marks: Readiness, buffer: &'a mut [u8]) -> Result<bool, End> {
-        match self.receive(marks, buffer) {
-            Ok(()) => self.respond(),
-            Err(error) => Err(self.fail(error)),
-        }
-    }
-
-    /// The second half: the callbacks, and one send.
-    #[inline(always)]
-    fn respond(&mut self) -> Result<bool, End> {
-        if self.machine.is_plain(self.cx.backlog) {
-            self.offer_new()?;
-        } else {
-            self.catch_up()?;
-        }
-        self.send()?;
-        let moved = self.machine.active == self.cx.common.now;
-        if moved && self.machine.is_plain(self.cx.backlog) {
+    pub(crate) fn run<E: Endpoint>(
+        &mut self,
+        marks: Readiness,
+        buffer: &mut [u8],
+        endpoint: &E,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, End> {
+        let (common, received) = (cx.common, self.receive(marks, buffer, endpoint, cx));
+        let input = &buffer[..*received.as_ref().unwrap_or(&0)];
+        let detour = 'plain: {
+            let is_plain = self.is_plain(cx.backlog) && !common.observation.is_timed();
+            if input.is_empty() || !is_plain {
+                break 'plain Detour::Start(received.err());
+            }
+            self.ready.remove(Readiness::WOKEN);
+            let outcome = catch_unwind(AssertUnwindSafe(|| handler.on_data(cx, input)));
+            let consumed = match plain_value(outcome, cx) {
+                Ok(consumed) => consumed,
+                Err(outcome) => break 'plain Detour::Data(Err(outcome)),
+            };
+            if consumed != input.len() {
+                break 'plain Detour::Data(Ok(consumed));
+            }
+            if !cx.output.is_empty() {
+                let count = match endpoint.write(cx.output, cx.scope()) {
+                    Ok(count) if count == cx.output.len() => count,
+                    result => break 'plain Detour::Sent(result),
+                };
+                cx.output.clear();
+                self.add_sent(count, common);
+                if self.sent_all(count, common) {
+                    cx.room = common.config.output_max_bytes;
+                    let outcome = catch_unwind(AssertUnwindSafe(|| handler.on_drain(cx)));
+                    if let Err(outcome) = plain_value(outcome, cx) {
+                        break 'plain Detour::Drained(outcome);
+                    }
+                    cx.hold_output();
+                }
+            }
+            self.active = common.now;
+            if !self.is_plain(cx.backlog) {
+                break 'plain Detour::End;
+            }
             let waiting = Readiness::INPUT.union(Readiness::WRITABLE);
-            return Ok(self.machine.ready.intersection(waiting) == Readiness::WRITABLE);
+            return Ok(self.ready.intersection(waiting) == Readiness::WRITABLE);
+        };
+        Turn {
+            machine: self,
+            input,
+            endpoint,
+            handler,
+            cx,
         }
-        self.close_in_order()?;
-        let (backlog, config) = (&self.cx.backlog, &self.cx.common.config);
-        debug_assert!(self.machine.is_legal(backlog, config), "{:?}", self.machine);
-        Ok(false)
+        .respond(detour)
     }
+}
 
-    /// The second half if the read failed. Callbacks that were due before are made.
-    #[cold]
-    fn fail(&mut self, error: io::Error) -> End {
-        self.limit_room();
-        self.call_pending().err().unwrap_or(error.into())
+/// What a callback returned, or the payload of its panic.
+type Outcome<R> = std::thread::Result<io::Result<R>>;
+
+/// The value of a callback that returned one and asked for no end.
+#[inline(always)]
+fn plain_value<R>(outcome: Outcome<R>, cx: &Context<'_>) -> Result<R, Outcome<R>> {
+    match outcome {
+        Ok(Ok(value)) if cx.intent == Intent::Stay => Ok(value),
+        outcome => Err(outcome),
+    }
+}
+
+/// Where a turn leaves the plain path, and the result that made it leave.
+enum Detour {
+    /// After the read: it failed, the connection is not plain, callbacks are timed, or nothing was read.
+    Start(Option<io::Error>),
+    /// After `on_data`: it did not consume everything, it asked for an end, or it failed.
+    Data(Result<usize, Outcome<usize>>),
+    /// After the send.
+    Sent(io::Result<usize>),
+    /// After `on_drain`.
+    Drained(Outcome<()>),
+    End,
+}
+
+/// The turn in every state, and what it works with.
+struct Turn<'a, 'c, E> {
+    machine: &'a mut Machine,
+    /// What this turn read.
+    input: &'a [u8],
+    endpoint: &'a E,
+    handler: &'a mut dyn Handler,
+    cx: &'a mut Context<'c>,
+}
+
+impl<E: Endpoint> Turn<'_, '_, E> {
+    #[inline(never)]
+    fn respond(&mut self, detour: Detour) -> Result<bool, End> {
+        if !self.input.is_empty() && !self.machine.lingers() {
+            self.machine.active = self.cx.common.now;
+        }
+        match detour {
+            Detour::Start(Some(error)) => {
+                // Callbacks that were due before the error are made.
+                self.limit_room();
+                return Err(self.call_pending().err().unwrap_or(error.into()));
+            }
+            Detour::Start(None) => {
+                self.catch_up()?;
+                self.send()?;
+            }
+            Detour::Data(result) => {
+                let returned = |outcome| self.machine.returned(outcome, self.cx);
+                let result = result.or_else(returned);
+                self.hold_rest(result)?;
+                self.send()?;
+            }
+            Detour::Sent(result) => self.sent(result)?,
+            Detour::Drained(result) => self.machine.returned(result, self.cx)?,
+            Detour::End => {}
+        }
+        self.cx.hold_output();
+        self.close_in_order()?;
+        debug_assert!(self.machine.is_legal(self.cx), "{:?}", self.machine);
+        Ok(false)
     }
 
     /// Sends the FIN once all output is sent, and ends the connection once the peer ended too, or a
     /// timeout passed.
-    #[inline(never)]
     fn close_in_order(&mut self) -> Result<(), End> {
-        let (machine, cx) = (&mut *self.machine, &mut self.cx);
+        let (machine, cx) = (&mut *self.machine, &mut *self.cx);
         cx.backlog.shrink();
         if machine.output == Output::Ending && cx.backlog.output().is_empty() {
             // If the peer ended too and the handler finished, the close that follows sends the FIN.

@@ -1,55 +1,35 @@
 //! The one send of a turn.
 
-use super::{Endpoint, Pending, Turn};
+use super::{Endpoint, Machine, Pending, Turn};
 use crate::closed::End;
+use crate::common::Common;
 use crate::handler::Intent;
 use crate::observe::Callback;
 use crate::readiness::Readiness;
 use std::io::{self, ErrorKind};
 
-impl<E: Endpoint> Turn<'_, E> {
-    /// One send of all output, and `on_drain` after it.
-    #[inline(always)]
+impl<E: Endpoint> Turn<'_, '_, E> {
+    /// One send of all output, and `on_drain` after it. Held output goes first.
     pub(super) fn send(&mut self) -> Result<(), End> {
         if !self.cx.backlog.output().is_empty() {
-            return self.send_held();
+            self.cx.hold_output();
         }
-        if self.cx.output.is_empty() {
+        let held = self.cx.backlog.output();
+        let output = if held.is_empty() {
+            &self.cx.output[..]
+        } else {
+            held
+        };
+        if output.is_empty() || !self.machine.ready.intersects(Readiness::WRITABLE) {
             return Ok(());
         }
-        match self.endpoint.write(self.cx.output, self.cx.scope()) {
-            Ok(count) if count == self.cx.output.len() => {
-                self.cx.output.clear();
-                self.sent_all(count)
-            }
-            result => {
-                self.cx.hold_output();
-                self.sent_part(result)
-            }
-        }
+        let result = self.endpoint.write(output, self.cx.scope());
+        self.sent(result)
     }
 
-    /// Sends held output, with this turn's output behind it.
-    #[inline(never)]
-    fn send_held(&mut self) -> Result<(), End> {
-        self.cx.hold_output();
-        if !self.machine.ready.intersects(Readiness::WRITABLE) {
-            return Ok(());
-        }
-        let output = self.cx.backlog.output();
-        match self.endpoint.write(output, self.cx.scope()) {
-            Ok(count) if count == output.len() => {
-                self.cx.backlog.get_or_insert().output.consume(count);
-                self.sent_all(count)
-            }
-            result => self.sent_part(result),
-        }
-    }
-
-    /// The result of a send that did not take all of the held output. After a short send the kernel's
-    /// buffer is full and an edge follows when it has room, so to try again now would only cost a call.
-    #[inline(never)]
-    fn sent_part(&mut self, result: io::Result<usize>) -> Result<(), End> {
+    /// The result of a send of all output. After a short send the kernel's buffer is full and an edge
+    /// follows when it has room, so to try again now would only cost a call.
+    pub(super) fn sent(&mut self, result: io::Result<usize>) -> Result<(), End> {
         let count = match result {
             Ok(count) => count,
             // The mark stays, so the next turn tries again.
@@ -57,40 +37,43 @@ impl<E: Endpoint> Turn<'_, E> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error.into()),
         };
-        self.machine.ready.remove(Readiness::WRITABLE);
         if count > 0 {
-            self.cx.backlog.get_or_insert().output.consume(count);
-            self.add_sent(count);
+            self.machine.add_sent(count, self.cx.common);
+            self.machine.active = self.cx.common.now;
+        }
+        match self.cx.backlog.get_mut() {
+            Some(held) if !held.output.is_empty() => held.output.consume(count),
+            _ => drop(self.cx.output.drain(..count)),
+        }
+        if self.cx.has_output() {
+            self.machine.ready.remove(Readiness::WRITABLE);
+        } else if !self.machine.discards() && self.machine.sent_all(count, self.cx.common) {
+            if self.cx.intent == Intent::Stay {
+                self.cx.room = self.cx.common.config.output_max_bytes;
+            }
+            self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
         }
         Ok(())
     }
+}
 
-    /// All output was sent, so held input is offered again. Within the budget `on_drain` is called in
-    /// this turn, which saves a turn; what it writes is sent in the next turn, because a turn sends
-    /// once. If the budget is spent, `on_drain` is called in the next turn.
+impl Machine {
     #[inline(always)]
-    fn sent_all(&mut self, count: usize) -> Result<(), End> {
-        self.add_sent(count);
-        if self.machine.discards() {
-            return Ok(());
-        }
-        let config = &self.cx.common.config;
-        self.machine.ready.insert(Readiness::WOKEN);
-        if count >= config.turn_budget_bytes {
-            self.machine.pending = Pending::Drain;
-            return Ok(());
-        }
-        if self.cx.intent == Intent::Stay {
-            self.cx.room = config.output_max_bytes;
-        }
-        self.call_inline(Callback::Drain, |handler, cx| handler.on_drain(cx))?;
-        self.cx.hold_output();
-        Ok(())
+    pub(super) fn add_sent(&mut self, count: usize, common: &Common) {
+        self.sent += count as u64;
+        common.add_sent(count);
     }
 
-    fn add_sent(&mut self, count: usize) {
-        self.machine.sent += count as u64;
-        self.machine.active = self.cx.common.now;
-        self.cx.common.add_sent(count);
+    /// All output was sent, so held input is offered again. True if `on_drain` is called in this turn:
+    /// within the budget, which saves a turn. What it writes is sent in the next turn, because a turn
+    /// sends once. If the budget is spent, `on_drain` is called in the next turn.
+    #[inline(always)]
+    pub(super) fn sent_all(&mut self, count: usize, common: &Common) -> bool {
+        self.ready.insert(Readiness::WOKEN);
+        let within_budget = count < common.config.turn_budget_bytes;
+        if !within_budget {
+            self.pending = Pending::Drain;
+        }
+        within_budget
     }
 }

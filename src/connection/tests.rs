@@ -364,7 +364,7 @@ impl Rig {
             offered_at: (0, 0),
         };
         Rig {
-            machine: Machine::new(Tick(0)),
+            machine: Machine::new(Tick(0), false),
             pending: Readiness::default(),
             backlog: LazyBacklog::default(),
             memory: RefCell::default(),
@@ -453,20 +453,14 @@ impl Rig {
         let (id, common, memory) = (Id::new(0, 0), &self.common, &self.memory);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
         let (output, mut ops) = (&mut self.output, ());
-        let cx = Context::new(id, &peer, common, None, &mut self.backlog, output, &mut ops);
-        let mut turn = Turn {
-            machine: &mut self.machine,
-            input: &[],
-            endpoint: memory,
-            handler: &mut self.probe,
-            cx,
-        };
-        let result = turn.run(marks, &mut self.buffer);
-        let unsent = if result.is_err() {
-            turn.cx.output.drain(..).len()
-        } else {
-            0
-        };
+        let mut cx = Context::new(id, &peer, common, None, &mut self.backlog, output, &mut ops);
+        let (probe, buffer) = (&mut self.probe, &mut self.buffer[..]);
+        let result = self.machine.run(marks, buffer, memory, probe, &mut cx);
+        let unsent = self.output.drain(..).len();
+        assert!(
+            unsent == 0 || result.is_err(),
+            "left for another connection to send"
+        );
         assert!(
             self.memory.borrow().reads - reads <= self.common.config.turn_budget_bytes,
             "over the budget"

@@ -300,33 +300,17 @@ impl Context<'_> {
     }
 
     /// Moves this turn's output to the backlog.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn hold_output(&mut self) {
         if !self.output.is_empty() {
-            self.hold_output_bytes();
+            let limit = self.common.config.output_max_bytes;
+            self.backlog.get_or_insert().output.push(self.output, limit);
+            self.output.clear();
         }
-    }
-
-    #[inline(never)]
-    fn hold_output_bytes(&mut self) {
-        let limit = self.common.config.output_max_bytes;
-        self.backlog
-            .get_or_insert()
-            .output
-            .push(self.output.as_slice(), limit);
-        self.output.clear();
     }
 
     /// Reports that a callback of this connection returned, if callbacks are timed.
-    #[inline(always)]
     pub(crate) fn returned(&self, started: Option<Instant>, callback: Callback) {
-        if started.is_some() {
-            self.report_returned(started, callback);
-        }
-    }
-
-    #[cold]
-    fn report_returned(&self, started: Option<Instant>, callback: Callback) {
         let (id, peer, queued) = (self.id, self.peer(), self.ops.queued());
         let returned = || Returned {
             id,

@@ -1,6 +1,7 @@
 //! The observer and the events that it is given.
 
 use crate::id::Id;
+use crate::readiness::Readiness;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -88,6 +89,17 @@ pub enum Event<'a> {
         /// The new state.
         state: ListenerState,
     },
+}
+
+impl Event<'_> {
+    pub(crate) fn ready(id: Id, marks: Readiness) -> Event<'static> {
+        Event::Ready {
+            id,
+            readable: marks.intersects(Readiness::READABLE),
+            writable: marks.intersects(Readiness::WRITABLE),
+            undrained: marks.intersects(Readiness::UNDRAINED),
+        }
+    }
 }
 
 /// A system call and its arguments.
@@ -191,10 +203,11 @@ pub enum Budget {
 }
 
 /// Whether a listener accepts, and if not, why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListenerState {
     /// It accepts every connection that comes.
+    #[default]
     Accepting,
     /// It accepts nothing: [`Config::max_connections`](crate::Config::max_connections) are open. New
     /// connections wait in the accept queue.

@@ -4,6 +4,7 @@ mod event;
 mod observation;
 mod snapshot;
 mod stats;
+mod throttle;
 
 pub use event::{Budget, Call, Callback, Event, ListenerState, Observer};
 pub(crate) use observation::{CallScope, Observation, Returned};
@@ -11,3 +12,4 @@ pub use snapshot::{
     AcceptQueue, ConnectionState, ConnectionView, ListenerView, Overflows, Snapshot,
 };
 pub use stats::Stats;
+pub(crate) use throttle::Throttle;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Everything a [`Reactor`](crate::Reactor) holds at one moment; see
 /// [`Reactor::snapshot`](crate::Reactor::snapshot).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// Every listener.

@@ -7,12 +7,12 @@ use super::{Reactor, trouble::Troubles};
 use crate::common::Common;
 use crate::config::{Config, ConnectOptions, ListenOptions};
 use crate::connection::Machine;
-use crate::handler::{Attempt, Handler, LoopOps, Service};
+use crate::handler::{Attempt, Handler, LocalAddr, LoopOps, Service};
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
 use crate::sys::{EventSource, Interest, Poller, TcpListener, TcpStream};
 use crate::time::Deadlines;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 #[cfg(unix)]
@@ -56,7 +56,7 @@ impl Reactor {
             output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
             stats: Stats::default(),
             troubles: Troubles::default(),
-            posts: Vec::new(),
+            posts: VecDeque::new(),
             shutdown_until: None,
             lent: false,
             common: Common::new(config),
@@ -90,12 +90,6 @@ impl Reactor {
     ) -> io::Result<Id> {
         let scope = self.common.scope(self.sources.next_id());
         let listener = TcpListener::bind(&self.poller, address, options, scope)?;
-        let backlog = options.backlog;
-        if let Some(limit) = self.poller.backlog_limit().filter(|&limit| limit < backlog) {
-            log::warn!(
-                "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
-            );
-        }
         self.add_listener(listener, Box::new(service))
     }
 
@@ -120,16 +114,13 @@ impl Reactor {
         )
     }
 
-    fn add_listener(
-        &mut self,
-        mut listener: TcpListener,
-        service: Box<dyn Service>,
-    ) -> io::Result<Id> {
-        self.check_slot()?;
-        let address = listener.local_addr()?;
+    fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> io::Result<Id> {
+        let mut socket = socket;
+        self.sources.check_slot()?;
+        let address = socket.local_addr()?;
         self.poller
-            .add_listener(&mut listener, self.sources.next_id())?;
-        let id = self.sources.add_listener(listener, service);
+            .add_listener(&mut socket, self.sources.next_id())?;
+        let id = self.sources.add_listener(socket, service);
         log::info!("listener {id} on {address}");
         Ok(id)
     }
@@ -188,12 +179,12 @@ impl Reactor {
         stream: std::net::TcpStream,
         handler: impl Handler,
     ) -> io::Result<Id> {
-        self.check_slot()?;
+        self.sources.check_slot()?;
         let mut socket = TcpStream::adopt(&self.poller, stream)?;
         let peer = socket.peer_addr()?;
         self.poller
             .add_stream(&mut socket, self.sources.next_id())?;
-        let machine = Machine::new(self.common.clock.now());
+        let machine = Machine::new(self.common.clock.now(), false);
         let connection = Connection::new(machine, peer, Box::new(handler), socket);
         let id = self.sources.add_connection(connection);
         self.stats.connected += 1;
@@ -221,20 +212,12 @@ impl Reactor {
         S: EventSource + 'static,
         F: FnMut(&mut Reactor, Id, &mut S) -> Next + 'static,
     {
-        self.check_slot()?;
+        self.sources.check_slot()?;
         self.poller
             .add(&mut source, interest, self.sources.next_id())?;
-        Ok(self.sources.add_watch(Box::new(Pair { source, callback })))
-    }
-
-    fn check_slot(&self) -> io::Result<()> {
-        if self.sources.has_slot() {
-            return Ok(());
-        }
-        Err(io::Error::other(format!(
-            "no slot left: {} sources are open",
-            Id::SLOTS
-        )))
+        Ok(self
+            .sources
+            .add(Source::Watch(Box::new(Pair { source, callback }))))
     }
 }
 
@@ -287,7 +270,7 @@ impl Reactor {
     pub fn socket(&self, id: Id) -> Option<BorrowedFd<'_>> {
         match self.sources.get(id)? {
             Source::Listener(listener) => listener.socket.as_fd(),
-            Source::Connection(connection) => connection.socket.as_fd(),
+            Source::Connection(connection) => connection.socket.descriptor(),
             Source::Outgoing(outgoing) => outgoing.as_fd(),
             _ => None,
         }
@@ -362,11 +345,8 @@ impl Reactor {
     /// readable before: now or earlier if ids are queued, otherwise the earliest deadline. `None`: not
     /// before an event.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let next = if self.has_work() {
-            Some(self.common.now)
-        } else {
-            self.next_tick()
-        };
+        let now = self.has_work().then_some(self.common.now);
+        let next = now.or_else(|| self.next_tick());
         next.map(|tick| self.common.clock.instant(tick))
     }
 }
@@ -395,28 +375,23 @@ impl Reactor {
     pub fn snapshot(&self) -> Snapshot {
         let now = self.common.clock.now();
         let mut snapshot = Snapshot {
-            listeners: Vec::new(),
-            connections: Vec::new(),
             queued: self.sources.queued(),
             deadlines: self.deadlines.len(),
             next_deadline: self.next_tick().map(|tick| tick.since(now)),
             stats: self.stats(),
             overflows: self.poller.overflows(),
+            ..Snapshot::default()
         };
         let queues: BTreeMap<Id, AcceptQueue> = self.accept_queues().into_iter().collect();
-        for id in self.sources.ids() {
-            match self.sources.get(id) {
-                Some(Source::Listener(listener)) => {
+        for (id, source) in self.sources.iter() {
+            match source {
+                Source::Listener(found) => {
                     let queue = queues.get(&id).copied();
-                    snapshot.listeners.push(listener.view(id, queue));
+                    snapshot.listeners.push(found.view(id, queue));
                 }
-                Some(Source::Connection(connection)) => {
-                    snapshot.connections.push(connection.view(id, now))
-                }
-                Some(Source::Outgoing(outgoing)) => {
-                    snapshot.connections.push(outgoing.view(id, now))
-                }
-                Some(Source::Watch(_) | Source::Away | Source::Closed) | None => {}
+                Source::Connection(found) => snapshot.connections.push(found.view(id, now)),
+                Source::Outgoing(found) => snapshot.connections.push(found.view(id, now)),
+                Source::Watch(_) | Source::Away | Source::Closed => {}
             }
         }
         snapshot

@@ -4,39 +4,13 @@ use super::sources::{Connection, Source};
 use super::{Reactor, guard};
 use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
-use crate::connection::{Endpoint, Turn};
 use crate::handler::{Context, Handler, LocalAddr};
 use crate::id::Id;
-use crate::observe::{CallScope, Callback};
+use crate::observe::Callback;
 use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::sys::TcpStream;
 use std::io;
-
-impl LocalAddr for TcpStream {
-    fn local_addr(&self) -> io::Result<std::net::SocketAddr> {
-        self.local_addr()
-    }
-
-    #[cfg(unix)]
-    fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.as_fd()
-    }
-}
-
-impl Endpoint for TcpStream {
-    fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
-        self.read(buffer, scope)
-    }
-
-    fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
-        self.write(bytes, scope)
-    }
-
-    fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
-        self.shutdown_write(scope)
-    }
-}
 
 impl Reactor {
     /// The turn of the source that the id names, if it has not closed since. The source is taken out
@@ -51,28 +25,16 @@ impl Reactor {
         let Source::Connection(connection) = &mut source else {
             return self.drive_other(id, marks, source);
         };
-        let Connection {
-            machine,
-            backlog,
-            peer,
-            handler,
-            socket,
-        } = connection;
         let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
-        let cx = Context::new(id, peer, common, Some(&*socket), backlog, output, ops);
-        let (input, endpoint, handler) = (&[][..], &*socket, &mut **handler);
-        let mut turn = Turn {
-            machine,
-            input,
-            endpoint,
-            handler,
-            cx,
-        };
-        let result = turn.run(marks, &mut self.input);
-        let armed = marks.intersects(Readiness::ARMED) || common.config.idle_timeout.is_none();
+        let (backlog, socket) = (&mut connection.backlog, &connection.socket);
+        let peer = &connection.peer;
+        let mut cx = Context::new(id, peer, common, Some(socket), backlog, output, ops);
+        let (machine, handler) = (&mut connection.machine, &mut *connection.handler);
+        let result = machine.run(marks, &mut self.input, socket, handler, &mut cx);
+        let armed = marks.intersects(Readiness::ARMED);
         let result = match result {
-            Ok(true) if armed => Ok(()),
-            Ok(_) => self.schedule_next(id, marks, connection),
+            Ok(true) if armed || common.config.idle_timeout.is_none() => Ok(()),
+            Ok(_) => self.schedule_next(id, armed, connection).map_err(End::from),
             Err(end) => Err(end),
         };
         if let Err(end) = result {
@@ -95,34 +57,26 @@ impl Reactor {
 
     /// Queues the next turn if it can make progress without an event, and arms the next deadline.
     #[inline(never)]
-    fn schedule_next(
-        &mut self,
-        id: Id,
-        marks: Readiness,
-        connection: &mut Connection,
-    ) -> Result<(), End> {
-        let Connection {
-            machine,
-            backlog,
-            socket,
-            ..
-        } = connection;
+    fn schedule_next(&mut self, id: Id, armed: bool, found: &mut Connection) -> io::Result<()> {
+        let (machine, backlog) = (&mut found.machine, &found.backlog);
         if machine.must_await_writable() {
-            self.poller.add_writable(socket, id)?;
+            self.poller.add_writable(&mut found.socket, id)?;
         }
         if machine.wants_turn(backlog, &self.common.config) {
             self.sources.enqueue(id, Readiness::default());
         }
         // Deadlines are armed lazily. One that moved away stays where it is: it passes too early,
         // nothing is due, and it is armed again. So activity costs nothing here.
-        if marks.intersects(Readiness::ARMED) && !machine.has_near_deadline(backlog) {
+        if armed && !machine.has_near_deadline(backlog) {
             return Ok(());
         }
         let armed = self.deadlines.get(id.slot());
         let deadline = machine.deadline(backlog, &self.common.config);
         if let Some(deadline) = deadline.filter(|&next| armed.is_none_or(|armed| next < armed)) {
             self.deadlines.arm(id.slot(), deadline);
-            self.sources.mark_armed(id);
+            if let Some(slot) = self.sources.slot_of_away(id) {
+                slot.pending.insert(Readiness::ARMED);
+            }
         }
         Ok(())
     }
@@ -132,19 +86,16 @@ impl Reactor {
         let Source::Connection(connection) = source else {
             return;
         };
-        let Connection {
-            machine,
-            backlog,
-            peer,
-            handler,
-            socket,
-        } = connection;
+        let (backlog, socket) = (&connection.backlog, connection.socket);
         let unsent = self.output.drain(..).len();
-        let closed = machine.receipt(end, self.common.now, &backlog, unsent);
+        let closed = connection
+            .machine
+            .receipt(end, self.common.now, backlog, unsent);
         // A peer must not take a part of an answer for the whole.
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
         }
+        let (peer, handler) = (connection.peer, connection.handler);
         self.finish_close(id, peer, Some(&socket), handler, &closed);
         socket.close(&self.poller, self.common.scope(id));
     }
@@ -194,7 +145,9 @@ impl Reactor {
     /// The poller refused a socket (ENOSPC at max_user_watches, ENOMEM; epoll_ctl(2)). That connection
     /// ends, the others stay.
     pub(super) fn close_unregistered(&mut self, id: Id, error: io::Error) {
-        self.log_register_error(id, &error);
+        if let Some(more) = self.troubles.register.pass(self.common.now) {
+            log::warn!("connection {id}: the poller refused it: {error}{more}");
+        }
         if let Some(source) = self.sources.check_out(id) {
             let end = End::new(Reason::Io, error);
             self.close_connection(id, source, end);

@@ -34,13 +34,13 @@ enum Stop {
 /// When a listener accepts.
 ///
 /// The poller is edge-triggered: it reports an arrival once. If accept fails and the event is
-/// forgotten, the server never accepts again. So `may_wait` stays set from the event until accept
-/// itself says that the queue is empty, whatever errors come between.
-#[derive(Debug)]
+/// forgotten, the server never accepts again. So only accept itself sets `queue_empty`, and an arrival
+/// clears it, whatever errors come between.
+#[derive(Debug, Default)]
 pub(super) struct Admission {
-    state: ListenerState,
-    /// A connection may wait in the accept queue.
-    may_wait: bool,
+    pub(super) state: ListenerState,
+    /// Accept said that the queue is empty, and no arrival was reported since.
+    queue_empty: bool,
     /// The listener is in the list of those that wait for a slot.
     pub(super) is_listed: bool,
     /// In the state Backoff: when to try again. A connection of this reactor that closes is another
@@ -49,40 +49,22 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new() -> Admission {
-        Admission {
-            state: ListenerState::Accepting,
-            may_wait: true,
-            is_listed: false,
-            retry_at: Tick::default(),
-        }
-    }
-
-    pub(super) fn state(&self) -> ListenerState {
-        self.state
-    }
-
-    /// The poller reported an arrival.
-    fn arrival(&mut self) {
-        self.may_wait = true;
-    }
-
     /// Only the connections that wait already are accepted from now on; accept tells if there are any.
     fn shut_down(&mut self) {
         self.state = ListenerState::ShuttingDown;
-        self.may_wait = true;
+        self.queue_empty = false;
     }
 
     /// Whether to try accept now. `retry`: descriptors may have become free.
     fn may_accept(&self, now: Tick, retry: bool) -> bool {
         let backs_off = self.state == ListenerState::Backoff && now < self.retry_at;
-        self.may_wait && (retry || !backs_off)
+        !self.queue_empty && (retry || !backs_off)
     }
 
     /// Records why accepting stopped. True if the listener is done: it shuts down, and no connection
     /// waits or no more can be accepted.
     fn stopped(&mut self, stop: Stop, now: Tick) -> bool {
-        self.may_wait = stop != Stop::QueueEmpty;
+        self.queue_empty = stop == Stop::QueueEmpty;
         if self.state == ListenerState::ShuttingDown {
             return stop != Stop::BudgetSpent;
         }
@@ -95,18 +77,19 @@ impl Admission {
         false
     }
 
+    /// True if only a connection that closes, or a deadline, lets this listener accept again.
+    fn is_held(&self) -> bool {
+        matches!(self.state, ListenerState::Full | ListenerState::Backoff)
+    }
+
     /// True if the next turn can accept without an event.
     fn wants_turn(&self) -> bool {
-        let accepts = matches!(
-            self.state,
-            ListenerState::Accepting | ListenerState::ShuttingDown
-        );
-        self.may_wait && accepts
+        !self.queue_empty && !self.is_held()
     }
 
     /// True if a connection that closes may let this listener accept.
     pub(super) fn waits_for_slot(&self) -> bool {
-        self.may_wait && matches!(self.state, ListenerState::Full | ListenerState::Backoff)
+        !self.queue_empty && self.is_held()
     }
 
     fn deadline(&self) -> Option<Tick> {
@@ -117,25 +100,20 @@ impl Admission {
 impl Reactor {
     /// A listener's turn.
     pub(super) fn accept_turn(&mut self, id: Id, marks: Readiness, mut listener: Box<Listener>) {
-        if marks.intersects(Readiness::READABLE) {
-            listener.admission.arrival();
-        }
+        // The poller reports an arrival.
+        listener.admission.queue_empty &= !marks.intersects(Readiness::READABLE);
         let retry = marks.intersects(Readiness::WOKEN);
         if listener.admission.may_accept(self.common.now, retry) {
             let stop = self.accept_some(id, &mut listener);
-            let before = listener.admission.state();
+            let before = listener.admission.state;
             let done = listener.admission.stopped(stop, self.common.now);
-            let state = listener.admission.state();
+            let state = listener.admission.state;
             if state != before {
-                self.common
-                    .observation
-                    .notify(|| Event::ListenerState { id, state });
+                self.common.notify(|| Event::ListenerState { id, state });
             }
             if stop == Stop::BudgetSpent {
                 let budget = Budget::Accept;
-                self.common
-                    .observation
-                    .notify(|| Event::BudgetSpent { id, budget });
+                self.common.notify(|| Event::BudgetSpent { id, budget });
             }
             if done {
                 return self.close_listener(id, *listener);
@@ -166,11 +144,9 @@ impl Reactor {
             if full || !self.sources.has_slot() {
                 return Stop::AtCapacity;
             }
-            match listener
-                .socket
-                .accept(self.sources.next_id(), self.common.scope(id))
-            {
-                Ok((socket, peer)) => self.accept_one(id, listener, socket, peer),
+            let (next, scope) = (self.sources.next_id(), self.common.scope(id));
+            match listener.socket.accept(next, scope) {
+                Ok(accepted) => self.accept_one(id, listener, accepted),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Stop::QueueEmpty,
                 Err(error) => {
                     failed += 1;
@@ -181,29 +157,22 @@ impl Reactor {
                 }
             }
         }
-        let only_errors = failed == self.common.config.accept_budget;
-        if only_errors {
-            Stop::Exhausted
-        } else {
-            Stop::BudgetSpent
+        match self.common.config.accept_budget == failed {
+            true => Stop::Exhausted,
+            false => Stop::BudgetSpent,
         }
     }
 
     /// An accepted connection: a handler from the service, a slot, the poller.
-    fn accept_one(
-        &mut self,
-        listener_id: Id,
-        listener: &mut Listener,
-        mut socket: TcpStream,
-        peer: SocketAddr,
-    ) {
+    fn accept_one(&mut self, id: Id, listener: &mut Listener, accepted: (TcpStream, SocketAddr)) {
+        let (mut socket, peer) = accepted;
         self.stats.accepted += 1;
         // An IPv4 peer of a dual-stack listener is shown with its IPv4 address.
         let peer = SocketAddr::from(Peer::from(peer));
         let started = self.common.observation.start();
         let opened = guard(|| listener.service.open(peer));
         self.common.observation.returned(started, || Returned {
-            id: listener_id,
+            id,
             peer,
             callback: Callback::Service,
             queued: self.sources.queued(),
@@ -217,10 +186,9 @@ impl Reactor {
             };
         };
         let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
-        let machine = Machine::new(self.common.now);
-        let id = self
-            .sources
-            .add_connection(Connection::new(machine, peer, handler, socket));
+        let machine = Machine::new(self.common.now, false);
+        let connection = Connection::new(machine, peer, handler, socket);
+        let id = self.sources.add_connection(connection);
         log::debug!("connection {id} from {peer}");
         if let Err(error) = registered {
             self.close_unregistered(id, error);
@@ -231,10 +199,8 @@ impl Reactor {
     pub(super) fn shut_down_listener(&mut self, id: Id) {
         if let Some(Source::Listener(mut listener)) = self.sources.check_out(id) {
             listener.admission.shut_down();
-            let state = listener.admission.state();
-            self.common
-                .observation
-                .notify(|| Event::ListenerState { id, state });
+            let state = listener.admission.state;
+            self.common.notify(|| Event::ListenerState { id, state });
             self.sources.check_in(id, Source::Listener(listener));
             self.sources.enqueue(id, Readiness::WOKEN);
         }
@@ -249,15 +215,12 @@ impl Reactor {
     }
 
     pub(super) fn close_listener(&mut self, id: Id, listener: Listener) {
-        let Listener {
-            socket, service, ..
-        } = listener;
-        socket.close(&self.poller, self.common.scope(id));
+        listener.socket.close(&self.poller, self.common.scope(id));
         log::info!("listener {id} closed");
         self.deadlines.disarm(id.slot());
-        self.sources.listeners.remove(&id);
+        self.sources.listeners.retain(|&other| other != id);
         self.sources.retire(id);
-        if guard(|| drop(service)).is_none() {
+        if guard(|| drop(listener.service)).is_none() {
             self.count_panic("a service");
         }
     }
@@ -274,11 +237,11 @@ mod tests {
     #[test]
     fn no_waiting_connection_is_forgotten() {
         fn walk(steps: &mut Vec<Option<Stop>>) {
-            let (mut admission, mut waits) = (Admission::new(), true);
+            let (mut admission, mut waits) = (Admission::default(), true);
             for step in &*steps {
                 match *step {
                     None => {
-                        admission.arrival();
+                        admission.queue_empty = false;
                         waits = true;
                     }
                     Some(stop) => {
@@ -351,7 +314,7 @@ mod tests {
 
     #[test]
     fn backoff_ends_by_time_or_when_a_connection_closes() {
-        let mut admission = Admission::new();
+        let mut admission = Admission::default();
         admission.stopped(Stop::Exhausted, Tick(0));
         let until = admission.deadline().unwrap();
         assert!(!admission.may_accept(Tick(until.0 - 1), false));

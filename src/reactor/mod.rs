@@ -29,6 +29,7 @@ use crate::sys::{Polled, Poller};
 use crate::time::{Deadlines, Tick};
 use mailbox::{Mailbox, Post};
 use sources::Sources;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -71,7 +72,7 @@ pub struct Reactor {
     troubles: Troubles,
     mailbox: Arc<Mailbox>,
     /// Closures taken from the mailbox, for phase 5.
-    posts: Vec<Post>,
+    posts: VecDeque<Post>,
     /// Shutting down: when `run` returns although connections are open.
     shutdown_until: Option<Tick>,
     /// A callback is borrowing the reactor.
@@ -122,9 +123,7 @@ impl Reactor {
         self.apply();
         self.reap();
         let number = self.stats.turns;
-        self.common
-            .observation
-            .notify(move || Event::TurnEnd { number });
+        self.common.notify(move || Event::TurnEnd { number });
         Ok(())
     }
 
@@ -135,12 +134,10 @@ impl Reactor {
         } else {
             limit.into_iter().chain(self.time_left()).min()
         };
-        let observed = self.common.observation.is_observed();
-        let before = if observed {
-            self.common.clock.now()
-        } else {
-            self.common.now
-        };
+        let mut before = self.common.now;
+        if self.common.observation.is_observed() {
+            before = self.common.clock.now();
+        }
         self.poller.wait(limit)?;
         // The one reading of the clock in a turn: all callbacks of the turn see this time.
         self.common.now = self.common.clock.now();
@@ -178,9 +175,7 @@ impl Reactor {
     fn expire(&mut self) {
         while let Some(slot) = self.deadlines.pop_due(self.common.now) {
             if let Some(id) = self.sources.enqueue_due(slot) {
-                self.common
-                    .observation
-                    .notify(|| Event::DeadlinePassed { id });
+                self.common.notify(|| Event::DeadlinePassed { id });
             }
         }
     }
@@ -202,12 +197,7 @@ impl Reactor {
                 self.close_now(id, Reason::Closed);
             }
         }
-        let posts = if self.posts.is_empty() {
-            return;
-        } else {
-            std::mem::take(&mut self.posts)
-        };
-        for post in posts {
+        while let Some(post) = self.posts.pop_front() {
             if self.lend(post).is_none() {
                 self.count_panic("a posted closure");
             }
@@ -273,7 +263,7 @@ impl Reactor {
     }
 
     fn notify_turn_start(&self, before: Tick) {
-        self.common.observation.notify(move || Event::TurnStart {
+        self.common.notify(move || Event::TurnStart {
             number: self.stats.turns,
             slept: self.common.now.since(before),
             events: self.poller.events().count(),
@@ -283,15 +273,10 @@ impl Reactor {
 
     #[cold]
     fn notify_ready(&self, id: Id, marks: Readiness, known: bool) {
-        let ready = Event::Ready {
-            id,
-            readable: marks.intersects(Readiness::READABLE),
-            writable: marks.intersects(Readiness::WRITABLE),
-            undrained: marks.intersects(Readiness::UNDRAINED),
-        };
-        self.common
-            .observation
-            .notify(|| if known { ready } else { Event::Stale { id } });
+        self.common.notify(|| match known {
+            true => Event::ready(id, marks),
+            false => Event::Stale { id },
+        });
     }
 }
 
@@ -304,7 +289,8 @@ fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.sources.ending = true;
-        for id in self.sources.ids() {
+        let ids: Vec<Id> = self.sources.iter().map(|(id, _)| id).collect();
+        for id in ids {
             self.close_now(id, Reason::ReactorDropped);
         }
         self.mailbox.close();

@@ -2,12 +2,12 @@
 
 use super::Reactor;
 use super::sources::{Connection, Source};
-use crate::closed::{End, Reason};
+use crate::closed::End;
 use crate::config::Config;
 use crate::connection::Machine;
-use crate::handler::Attempt;
+use crate::handler::{Attempt, LocalAddr};
 use crate::id::Id;
-use crate::observe::{CallScope, ConnectionView};
+use crate::observe::ConnectionView;
 use crate::readiness::Readiness;
 use crate::sys::TcpStream;
 use crate::time::Tick;
@@ -46,7 +46,7 @@ impl Outgoing {
 
     #[cfg(unix)]
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.socket.as_ref().and_then(TcpStream::as_fd)
+        self.socket.as_ref().and_then(TcpStream::descriptor)
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
@@ -63,26 +63,6 @@ impl Outgoing {
     fn deadline(&self, config: &Config) -> Tick {
         self.attempt.since.after(self.timeout(config))
     }
-}
-
-/// Writable is not connected: a failed attempt is writable too, and an event may be spurious. SO_ERROR
-/// says whether it failed, and only a connected socket has a peer (connect(2), getpeername(2)).
-fn is_established(socket: &TcpStream, scope: CallScope<'_>) -> Result<bool, End> {
-    socket.take_error(scope)?;
-    let peer = match socket.peer_addr() {
-        Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
-        result => result?,
-    };
-    if peer != socket.local_addr()? {
-        return Ok(true);
-    }
-    // For a port of the ephemeral range on which no socket listens, the kernel may choose the same port
-    // as the local one. Simultaneous open then connects the socket to itself (RFC 9293, section 3.5).
-    // A close in order would hold the port in TIME_WAIT.
-    socket.reset_on_close();
-    let message = "no socket listens there: the socket was connected to itself";
-    let error = io::Error::new(ErrorKind::ConnectionRefused, message);
-    Err(End::new(Reason::Refused, error))
 }
 
 impl Reactor {
@@ -115,7 +95,7 @@ impl Reactor {
         // events, so the result may still be in the poller.
         let is_over = self.common.now >= outgoing.deadline(config);
         let may_be_done = is_over || outgoing.marks.intersects(Readiness::WRITABLE);
-        if may_be_done && is_established(socket, scope)? {
+        if may_be_done && socket.is_established(scope)? {
             return Ok(true);
         }
         if is_over {
@@ -134,7 +114,7 @@ impl Reactor {
         self.deadlines.disarm(id.slot());
         self.stats.connected += 1;
         log::debug!("connection {id} to {}", attempt.address);
-        let mut machine = Machine::connected(self.common.now);
+        let mut machine = Machine::new(self.common.now, true);
         if outgoing.half_closed {
             machine.half_close();
         }

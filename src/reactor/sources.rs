@@ -13,7 +13,7 @@ use crate::readiness::Readiness;
 use crate::sys::{TcpListener, TcpStream};
 use crate::time::Tick;
 use slab::Slab;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -61,7 +61,7 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn view(&self, id: Id, accept_queue: Option<AcceptQueue>) -> ListenerView {
-        let (address, state) = (self.socket.local_addr().ok(), self.admission.state());
+        let (address, state) = (self.socket.local_addr().ok(), self.admission.state);
         ListenerView {
             id,
             address,
@@ -120,7 +120,7 @@ pub(super) struct Sources {
     /// Slots closed in this turn.
     closed: Vec<usize>,
     /// Every listener, in the order in which they were made.
-    pub(super) listeners: BTreeSet<Id>,
+    pub(super) listeners: Vec<Id>,
     /// Listeners that wait for a slot or a descriptor, each at most once.
     pub(super) waiting: Vec<Id>,
     pub(super) stopping: bool,
@@ -160,22 +160,18 @@ impl Sources {
     }
 
     pub(super) fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> Id {
-        let admission = Admission::new();
+        let admission = Admission::default();
         let id = self.add(Source::Listener(Box::new(Listener {
             socket,
             service,
             admission,
         })));
-        self.listeners.insert(id);
+        self.listeners.push(id);
         id
     }
 
-    pub(super) fn add_watch(&mut self, watched: Box<dyn Watched>) -> Id {
-        self.add(Source::Watch(watched))
-    }
-
     /// Adds a source and queues its first turn.
-    fn add(&mut self, source: Source) -> Id {
+    pub(super) fn add(&mut self, source: Source) -> Id {
         let id = self.next_id();
         self.next_serial = self.next_serial.wrapping_add(1);
         self.slab.insert(Slot {
@@ -189,17 +185,13 @@ impl Sources {
 
     /// The source that an id names; `None` once that source has closed.
     pub(super) fn get(&self, id: Id) -> Option<&Source> {
-        let slot = self
-            .slab
-            .get(id.slot())
-            .filter(|slot| slot.serial == id.serial());
-        slot.map(|slot| &slot.source)
+        let slot = self.slab.get(id.slot())?;
+        (slot.serial == id.serial()).then_some(&slot.source)
     }
 
     pub(super) fn slot(&mut self, id: Id) -> Option<&mut Slot> {
-        self.slab
-            .get_mut(id.slot())
-            .filter(|slot| slot.serial == id.serial())
+        let slot = self.slab.get_mut(id.slot())?;
+        (slot.serial == id.serial()).then_some(slot)
     }
 
     /// Takes a source out.
@@ -249,14 +241,21 @@ impl Sources {
         })
     }
 
-    /// Every id that names a source.
-    pub(super) fn ids(&self) -> Vec<Id> {
-        let open = self
-            .slab
-            .iter()
-            .filter(|(_, slot)| !matches!(slot.source, Source::Closed));
-        open.map(|(index, slot)| Id::new(index, slot.serial))
-            .collect()
+    /// Every source and its id, in the order of the slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Source)> {
+        let slots = self.slab.iter();
+        let sources = slots.map(|(index, slot)| (Id::new(index, slot.serial), &slot.source));
+        sources.filter(|(_, source)| !matches!(source, Source::Closed))
+    }
+
+    /// An error if no slot is left for a new source.
+    pub(super) fn check_slot(&self) -> io::Result<()> {
+        if self.has_slot() && !self.ending {
+            return Ok(());
+        }
+        Err(io::Error::other(
+            "no slot is left, or the reactor is being dropped",
+        ))
     }
 }
 
@@ -280,13 +279,6 @@ impl Sources {
         slot.pending.remove(Readiness::ARMED);
         let id = Id::new(index, slot.serial);
         self.enqueue(id, Readiness::default()).then_some(id)
-    }
-
-    /// Marks that a source has a deadline.
-    pub(super) fn mark_armed(&mut self, id: Id) {
-        if let Some(slot) = self.slot(id) {
-            slot.pending.insert(Readiness::ARMED);
-        }
     }
 
     /// Takes a listener off the list of those that wait for a slot, and queues it if it waits still.
@@ -319,23 +311,19 @@ impl Sources {
 
 impl LoopOps for Sources {
     fn room(&self, id: Id) -> usize {
-        match self.get(id) {
-            Some(Source::Connection(Connection {
-                machine, backlog, ..
-            })) => machine.room(backlog, self.output_max),
-            _ => 0,
-        }
+        let Some(Source::Connection(found)) = self.get(id) else {
+            return 0;
+        };
+        found.machine.room(&found.backlog, self.output_max)
     }
 
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         let output_max = self.output_max;
-        let Some(Source::Connection(connection)) = self.slot(id).map(|slot| &mut slot.source)
-        else {
+        let source = self.slot(id).map(|slot| &mut slot.source);
+        let Some(Source::Connection(found)) = source else {
             return 0;
         };
-        let taken = connection
-            .machine
-            .push(&mut connection.backlog, bytes, output_max);
+        let taken = found.machine.push(&mut found.backlog, bytes, output_max);
         if taken > 0 {
             self.enqueue(id, Readiness::default());
         }
@@ -364,11 +352,7 @@ impl LoopOps for Sources {
     }
 
     fn connect(&mut self, attempt: Attempt) -> io::Result<Id> {
-        if self.ending || !self.has_slot() {
-            return Err(io::Error::other(
-                "no slot is left, or the reactor is being dropped",
-            ));
-        }
+        self.check_slot()?;
         self.open += 1;
         Ok(self.add(Source::Outgoing(Box::new(Outgoing::new(attempt)))))
     }
@@ -406,7 +390,7 @@ mod tests {
     #[test]
     fn every_queued_id_has_one_turn_a_round_in_order() {
         let mut sources = Sources::new(4, 1);
-        let ids = [(); 3].map(|()| sources.add_watch(Box::new(Idle)));
+        let ids = [(); 3].map(|()| sources.add(Source::Watch(Box::new(Idle))));
         sources.begin_round();
         assert_eq!(
             (sources.next_in_round(), sources.queued()),

@@ -40,6 +40,11 @@ impl TcpListener {
         scope.report(|| Call::Bind { address }, socket.bind(&address.into()))?;
         let backlog = options.backlog;
         scope.report(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
+        if let Some(limit) = poller.backlog_limit().filter(|&limit| limit < backlog) {
+            log::warn!(
+                "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
+            );
+        }
         Ok(TcpListener {
             socket: body::into_listener(socket),
             origin: Origin::MadeHere,

@@ -4,7 +4,9 @@ use super::body;
 use super::poller::Poller;
 use super::socket::{Origin, new_socket};
 use crate::config::ConnectOptions;
+use crate::connection::Endpoint;
 use crate::errno::is_in_progress;
+use crate::handler::LocalAddr;
 use crate::observe::{Call, CallScope};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -55,46 +57,37 @@ impl TcpStream {
         })
     }
 
-    /// The result of a connection attempt, or a pending error: SO_ERROR (socket(7)), which is cleared.
-    pub(crate) fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
-        let result = self
-            .socket
-            .take_error()
-            .and_then(|error| error.map_or(Ok(()), Err));
+    /// Whether a connection attempt has succeeded; its error if it failed.
+    ///
+    /// Writable is not connected: a failed attempt is writable too, and an event may be spurious.
+    /// SO_ERROR (socket(7)) says whether it failed, and only a connected socket has a peer
+    /// (connect(2), getpeername(2)).
+    pub(crate) fn is_established(&self, scope: CallScope<'_>) -> io::Result<bool> {
+        self.take_error(scope)?;
+        let peer = match self.peer_addr() {
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            result => result?,
+        };
+        if peer != self.local_addr()? {
+            return Ok(true);
+        }
+        // For a port of the ephemeral range on which no socket listens, the kernel may choose the same
+        // port as the local one. Simultaneous open then connects the socket to itself (RFC 9293,
+        // section 3.5). A close in order would hold the port in TIME_WAIT.
+        self.reset_on_close();
+        let message = "no socket listens there: the socket was connected to itself";
+        Err(io::Error::new(ErrorKind::ConnectionRefused, message))
+    }
+
+    /// SO_ERROR (socket(7)), which is cleared.
+    pub(super) fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
+        let result = self.socket.take_error();
+        let result = result.and_then(|error| error.map_or(Ok(()), Err));
         scope.report(|| Call::SocketError, result)
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
-    }
-
-    #[cfg(unix)]
-    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        body::as_fd(&self.socket)
-    }
-
-    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    #[inline]
-    pub(crate) fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
-        if scope.observation.is_observed() {
-            self.read_observed(buffer, scope)
-        } else {
-            (&self.socket).read(buffer)
-        }
-    }
-
-    /// Writes one slice. The standard library sends it with MSG_NOSIGNAL, so a peer that is gone is
-    /// EPIPE and never SIGPIPE. Its vectored write is writev(2), which has no such flag.
-    #[inline]
-    pub(crate) fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
-        if scope.observation.is_observed() {
-            self.write_observed(bytes, scope)
-        } else {
-            (&self.socket).write(bytes)
-        }
     }
 
     /// Out of line, so that it costs nothing while there is no observer.
@@ -126,11 +119,6 @@ impl TcpStream {
         result
     }
 
-    /// Ends this side's output with a FIN (shutdown(2)).
-    pub(crate) fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
-        scope.report(|| Call::Shutdown, self.socket.shutdown(Shutdown::Write))
-    }
-
     /// How many bytes the kernel still holds of what was written: not sent, or not acknowledged by the
     /// peer. A FIN does not count. The number falls while the peer takes bytes, and is 0 once the
     /// connection is over. `None` on a system other than Linux, or if the kernel does not answer: out
@@ -158,6 +146,44 @@ impl TcpStream {
 impl AsMut<body::Stream> for TcpStream {
     fn as_mut(&mut self) -> &mut body::Stream {
         &mut self.socket
+    }
+}
+
+impl LocalAddr for TcpStream {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    #[cfg(unix)]
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        body::as_fd(&self.socket)
+    }
+}
+
+impl Endpoint for TcpStream {
+    #[inline(always)]
+    fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
+        if scope.observation.is_observed() {
+            self.read_observed(buffer, scope)
+        } else {
+            (&self.socket).read(buffer)
+        }
+    }
+
+    /// Writes one slice. The standard library sends it with MSG_NOSIGNAL, so a peer that is gone is
+    /// EPIPE and never SIGPIPE. Its vectored write is writev(2), which has no such flag.
+    #[inline(always)]
+    fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize> {
+        if scope.observation.is_observed() {
+            self.write_observed(bytes, scope)
+        } else {
+            (&self.socket).write(bytes)
+        }
+    }
+
+    /// Ends this side's output with a FIN (shutdown(2)).
+    fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
+        scope.report(|| Call::Shutdown, self.socket.shutdown(Shutdown::Write))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::script::Op;
 use crate::config::{ConnectOptions, ListenOptions};
+use crate::connection::Endpoint;
+use crate::handler::LocalAddr;
 use crate::id::Id;
 use crate::observe::{CallScope, Observation};
 use crate::readiness::Readiness;
