@@ -141,6 +141,14 @@ fn every_mode_counts_what_came_back() {
             "{args}: {report}"
         );
     }
+    // With a rate the load does not sleep, so its share of a processor says nothing.
+    let busy = report(address, "--connections 4");
+    assert!(
+        (0.0..2.0).contains(&number(&busy, "/own_cpu_share")),
+        "{busy}"
+    );
+    let paced = report(address, "--connections 4 --rate 100");
+    assert_eq!(paced["own_cpu_share"], Value::Null);
     let idle = report(address, "--mode idle --connections 20");
     assert!(number(&idle, "/requests") <= 20.0);
     let read = report(program.address("daytime"), "--mode read --connections 4");
@@ -621,6 +629,19 @@ fn a_connection_without_an_answer_fails_the_run_with_a_rate_too() {
         fault(address, "--connections 3 --rate 300"),
         "doorkeeper: connections without an answer during the measurement: 1\n"
     );
+}
+
+/// A request that is under way at the end has no answer, and is no fault of its connection.
+#[test]
+fn a_slow_answer_at_the_end_is_no_mute_connection() {
+    let (address, _) = server(|stream| {
+        echo(stream, |_, _| {
+            std::thread::sleep(Duration::from_millis(150))
+        });
+    });
+    // One request of each connection in the time that is measured, and three of them at its end.
+    let report = report(address, "--connections 20 --rate 20 --duration 1s");
+    assert!(number(&report, "/unanswered") > 0.0, "{report}");
 }
 
 /// The server closes one of two connections halfway. What was due from it after that counts, and is

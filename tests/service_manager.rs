@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix, UnixDatagram};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_doorkeeper");
 
@@ -30,7 +30,15 @@ fn refused(args: &str, socket: impl Into<OwnedFd>) -> String {
     let script = format!(
         "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web exec \"$0\" serve {args}"
     );
-    let output: Output = shell(&script, socket).output().unwrap();
+    let mut child = shell(&script, socket).spawn().unwrap();
+    let start = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if start.elapsed() > PATIENCE {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output: Output = child.wait_with_output().unwrap();
     let message = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{args}: {message}");
     message
@@ -145,7 +153,7 @@ fn systemds_own_tool_starts_it_when_a_client_comes() {
         .stdout(Stdio::piped())
         .stderr(Stdio::null());
     let server = Server::start(command);
-    let start = std::time::Instant::now();
+    let start = Instant::now();
     let mut stream = loop {
         match std::net::TcpStream::connect(address) {
             Ok(stream) => break common::limited(stream),

@@ -82,7 +82,7 @@ pub(crate) struct Narrator {
     writer: Writer,
     form: Form,
     start: Instant,
-    /// The outgoing connections: their calls stand in the client's column.
+    /// The outgoing connections of a story in columns: their calls stand in the client's column.
     clients: Vec<Id>,
     /// A socket() whose column only the next call decides: the call, and its meaning.
     held: Option<(String, String)>,
@@ -193,9 +193,6 @@ impl Observer for Narrator {
         match event {
             Event::Call { id, call, result } => {
                 self.narrate(*id, call, *result);
-                if matches!(call, Call::Close) {
-                    self.clients.retain(|client| client != id);
-                }
             }
             Event::ListenerState { id, state } if self.form != Form::Columns => {
                 let line = self.form.listener_state(self.seconds(), *id, *state);
