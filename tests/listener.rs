@@ -6,7 +6,7 @@ use common::{
     Echo, NOW, PATIENCE, Running, Say, blocking_listener, client, echo, have, is_nonblocking,
     listen, loopback, reactor, read_all, read_exactly, reset, set, ss_accept_queue, turn_until,
 };
-use doorkeeper::{Config, ListenOptions, Reactor, Reason};
+use doorkeeper::{Config, ListenOptions, ListenerState, Reactor, Reason};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -363,4 +363,45 @@ fn a_shutdown_accepts_the_clients_in_the_queue_and_then_closes_the_listener() {
     drop(waiting);
     reactor.run().unwrap();
     assert_eq!(reactor.stats().closed(Reason::Finished), 5);
+}
+
+#[test]
+fn a_paused_listener_leaves_clients_in_the_accept_queue_until_it_resumes() {
+    let mut reactor = reactor();
+    let id = reactor.listen(loopback(), |_| Some(Echo)).unwrap();
+    let address = reactor.local_addr(id).unwrap();
+    assert!(reactor.pause(id) && reactor.pause(id));
+    let mut waiting = client(address);
+    waiting.write_all(b"patience").unwrap();
+    for _ in 0..20 {
+        reactor.turn(NOW).unwrap();
+    }
+    assert_eq!(reactor.stats().accepted, 0);
+    assert_eq!(reactor.snapshot().listeners[0].state, ListenerState::Paused);
+    // The loop has nothing to do: a turn without a time limit would sleep.
+    assert_eq!(reactor.next_deadline(), None);
+    assert!(reactor.resume(id));
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 8);
+    assert_eq!(read_exactly(&mut waiting, 8), b"patience");
+    assert_eq!(
+        reactor.snapshot().listeners[0].state,
+        ListenerState::Accepting
+    );
+    reactor.close(id);
+    reactor.turn(NOW).unwrap();
+    assert!(!reactor.pause(id) && !reactor.resume(id));
+}
+
+#[test]
+fn a_shutdown_ends_a_pause() {
+    let mut reactor = reactor();
+    let id = reactor.listen(loopback(), |_| Some(Echo)).unwrap();
+    let mut waiting = client(reactor.local_addr(id).unwrap());
+    waiting.write_all(b"in time").unwrap();
+    reactor.pause(id);
+    reactor.turn(NOW).unwrap();
+    reactor.shutdown(PATIENCE);
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 7);
+    assert_eq!(read_exactly(&mut waiting, 7), b"in time");
+    assert!(!reactor.resume(id), "the listener is closed");
 }

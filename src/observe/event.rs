@@ -214,6 +214,8 @@ pub enum ListenerState {
     Full,
     /// It accepts nothing for a while, because descriptors or memory ran out.
     Backoff,
+    /// It accepts nothing until [`Reactor::resume`](crate::Reactor::resume).
+    Paused,
     /// It accepts the connections that wait, and then closes.
     ShuttingDown,
 }
@@ -225,6 +227,7 @@ impl fmt::Display for ListenerState {
             ListenerState::Accepting => "accepting",
             ListenerState::Full => "full",
             ListenerState::Backoff => "backing off",
+            ListenerState::Paused => "paused",
             ListenerState::ShuttingDown => "shutting down",
         })
     }

@@ -245,6 +245,20 @@ impl Reactor {
         self.sources.close(id)
     }
 
+    /// Pauses a listener: it accepts nothing, and new connections wait in its accept queue, until
+    /// [`resume`](Reactor::resume). If the queue is full, Linux drops further requests, and the clients
+    /// try again after 1, 2, 4 … s. A [`shutdown`](Reactor::shutdown) ends the pause. False if the id
+    /// names no listener.
+    pub fn pause(&mut self, listener: Id) -> bool {
+        self.set_paused(listener, true)
+    }
+
+    /// Ends the pause of a listener: the connections that wait are accepted from the next turn on.
+    /// False if the id names no listener.
+    pub fn resume(&mut self, listener: Id) -> bool {
+        self.set_paused(listener, false)
+    }
+
     /// The local address of a listener or a connection.
     ///
     /// # Errors

@@ -49,6 +49,17 @@ pub(super) struct Admission {
 }
 
 impl Admission {
+    /// Accepts nothing until it is resumed. A listener that shuts down goes on, because it closes once
+    /// the connections that wait are accepted.
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.state = match self.state {
+            ListenerState::ShuttingDown => ListenerState::ShuttingDown,
+            _ if paused => ListenerState::Paused,
+            ListenerState::Paused => ListenerState::Accepting,
+            accepting => accepting,
+        };
+    }
+
     /// Only the connections that wait already are accepted from now on; accept tells if there are any.
     fn shut_down(&mut self) {
         self.state = ListenerState::ShuttingDown;
@@ -58,7 +69,8 @@ impl Admission {
     /// Whether to try accept now. `retry`: descriptors may have become free.
     fn may_accept(&self, now: Tick, retry: bool) -> bool {
         let backs_off = self.state == ListenerState::Backoff && now < self.retry_at;
-        !self.queue_empty && (retry || !backs_off)
+        let paused = self.state == ListenerState::Paused;
+        !self.queue_empty && !paused && (retry || !backs_off)
     }
 
     /// Records why accepting stopped. True if the listener is done: it shuts down, and no connection
@@ -84,7 +96,8 @@ impl Admission {
 
     /// True if the next turn can accept without an event.
     fn wants_turn(&self) -> bool {
-        !self.queue_empty && !self.is_held()
+        let paused = self.state == ListenerState::Paused;
+        !self.queue_empty && !paused && !self.is_held()
     }
 
     /// True if a connection that closes may let this listener accept.
@@ -193,6 +206,21 @@ impl Reactor {
         if let Err(error) = registered {
             self.close_unregistered(id, error);
         }
+    }
+
+    /// Pauses or resumes a listener. False if the id names no listener.
+    pub(super) fn set_paused(&mut self, id: Id, paused: bool) -> bool {
+        let source = self.sources.slot(id).map(|slot| &mut slot.source);
+        let Some(Source::Listener(listener)) = source else {
+            return false;
+        };
+        let before = listener.admission.state;
+        listener.admission.set_paused(paused);
+        let state = listener.admission.state;
+        if state != before {
+            self.common.notify(|| Event::ListenerState { id, state });
+        }
+        self.sources.enqueue(id, Readiness::default())
     }
 
     /// Lets a listener accept the connections that wait, and then closes it.
