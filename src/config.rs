@@ -262,9 +262,12 @@ pub struct ConnectOptions {
     /// [`Config::connect_timeout`].
     pub timeout: Option<Duration>,
     /// The local address to connect from ([bind(2)]). With port 0 the kernel chooses the port; any
-    /// other port is used as it is. `None`, the default, leaves address and port to the kernel.
+    /// other port is used as it is, also while an earlier connection from it is in TIME_WAIT
+    /// (SO_REUSEADDR, [socket(7)]; not on Windows). `None`, the default, leaves address and port to
+    /// the kernel.
     ///
     /// [bind(2)]: https://man7.org/linux/man-pages/man2/bind.2.html
+    /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
     pub local: Option<SocketAddr>,
     /// `TCP_NODELAY`, as in [`ListenOptions::no_delay`]. Default on.
     pub no_delay: bool,

@@ -5,7 +5,7 @@
 mod common;
 
 use common::{
-    Echo, NOW, Receipt, alone, blocking_listener, client, have, is_nonblocking, listen, pass,
+    Echo, NOW, Receipt, Say, alone, blocking_listener, client, have, is_nonblocking, listen, pass,
     reactor, read_all, read_exactly, refusing_address, reset, set, turn_until,
 };
 use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Reactor, Reason};
@@ -448,6 +448,28 @@ fn a_local_address_can_be_chosen_and_errors_name_it() {
             .1
             .contains(&format!("cannot bind to {address}"))
     );
+}
+
+/// This side closes first, so its port is in TIME_WAIT each time (RFC 9293, section 3.6.1).
+#[test]
+fn a_chosen_local_port_can_be_used_again_at_once() {
+    let ((listener, address), mut reactor) = (blocking_listener(), reactor());
+    let options = from_local(refusing_address());
+    for round in 1..=3 {
+        reactor
+            .connect_with(address, &options, Say(b"bye"))
+            .unwrap();
+        turn_until(&mut reactor, |reactor| {
+            reactor.stats().bytes_sent == 3 * round || reactor.stats().open == 0
+        });
+        assert_eq!(reactor.stats().connected, round, "the port is held");
+        let (mut stream, peer) = listener.accept().unwrap();
+        assert_eq!(read_all(&mut stream).unwrap(), b"bye");
+        assert_eq!(Some(peer), options.local);
+        drop(stream);
+        turn_until_all_closed(&mut reactor);
+        assert_eq!(reactor.stats().closed(Reason::Finished), round);
+    }
 }
 
 /// Connects again in its own `on_close`, `left` times.

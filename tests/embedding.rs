@@ -6,16 +6,16 @@ mod common;
 use async_io::{Async, Timer};
 use common::{
     Echo, NOW, PATIENCE, alone, blocking_listener, client, descriptors, echo, limited, listen,
-    loopback, reactor, read_exactly, turn_until,
+    loopback, reactor, read_exactly, set, turn_until,
 };
 use doorkeeper::mio::event::Source;
 use doorkeeper::mio::net::UnixStream;
 use doorkeeper::mio::{Interest, Registry, Token};
-use doorkeeper::{Closed, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
-use socket2::{Domain, Socket, Type};
+use doorkeeper::{Closed, Config, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
+use socket2::{Domain, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -461,6 +461,38 @@ fn events_of_a_turn(reactor: &mut Reactor) -> u64 {
     let before = reactor.stats().events;
     reactor.turn(NOW).unwrap();
     reactor.stats().events - before
+}
+
+/// Another holder of the socket shuts it down (shutdown(2)) while a client waits, and accept(2) fails
+/// until it listens again.
+#[test]
+fn a_listener_that_was_shut_down_elsewhere_backs_off_and_serves_again() {
+    let mut reactor = Reactor::new(set(|config: &mut Config| config.max_connections = 1)).unwrap();
+    let (own, address) = blocking_listener();
+    let duplicate = own.try_clone().unwrap();
+    reactor.adopt_listener(duplicate, |_| Some(Echo)).unwrap();
+    let (first, _waiting) = (client(address), client(address));
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
+    let own = SockRef::from(&own);
+    own.shutdown(Shutdown::Read).unwrap();
+    drop(first);
+    turn_until(&mut reactor, |reactor| reactor.stats().accept_errors > 0);
+    let (start, before) = (Instant::now(), reactor.stats().accept_errors);
+    while start.elapsed() < Duration::from_millis(350) {
+        reactor.turn(Some(Duration::from_millis(10))).unwrap();
+    }
+    let errors = reactor.stats().accept_errors - before;
+    assert!(
+        before == 1 && (2..=4).contains(&errors),
+        "{before}, {errors} in 350 ms"
+    );
+    own.listen(16).unwrap();
+    // The kernel chose the port, so it chooses another.
+    let address = own.local_addr().unwrap().as_socket().unwrap();
+    let mut stream = client(address);
+    stream.write_all(b"again").unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
+    assert_eq!(read_exactly(&mut stream, 5), b"again");
 }
 
 #[test]

@@ -164,7 +164,9 @@ impl Reactor {
                 Err(error) => {
                     failed += 1;
                     self.count_accept_error(id, &error);
-                    if is_exhausted(&error) {
+                    // EINVAL: the socket does not listen any more, because another holder of an
+                    // adopted one shut it down. It may listen again.
+                    if is_exhausted(&error) || error.kind() == ErrorKind::InvalidInput {
                         return Stop::Exhausted;
                     }
                 }

@@ -189,7 +189,14 @@ impl Endpoint for TcpStream {
 
 /// bind(2) of the local address. With port 0 the kernel chooses one, and says that the address is in
 /// use if no port is left.
+///
+/// A chosen port may be bound although an earlier connection from it is in TIME_WAIT: SO_REUSEADDR.
+/// connect(2) still refuses the addresses of a connection that is open.
 fn bind_local(socket: &body::Socket, local: SocketAddr) -> io::Result<()> {
+    #[cfg(not(windows))]
+    if local.port() != 0 {
+        socket.set_reuse_address(true)?;
+    }
     socket
         .bind(&local.into())
         .map_err(|error| match error.kind() {
