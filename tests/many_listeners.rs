@@ -137,7 +137,7 @@ fn every_listener_that_waits_is_served_when_connections_close() {
         turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent >= served);
         let done = |stream: &TcpStream| {
             stream.set_nonblocking(true).unwrap();
-            matches!((&*stream).read(&mut [0]), Ok(1))
+            matches!({ stream }.read(&mut [0]), Ok(1))
         };
         let answered = clients.iter().position(done).unwrap();
         clients.remove(answered);

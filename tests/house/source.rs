@@ -10,7 +10,7 @@ pub struct Token<'a> {
     pub line: usize,
 }
 
-impl<'a> Token<'a> {
+impl Token<'_> {
     /// True if this is a keyword or a name.
     pub fn is_word(&self) -> bool {
         let first = self.text.chars().next();
