@@ -110,3 +110,8 @@ struct Observing;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/embedding.md")]
 struct Embedding;
+
+/// The examples in docs/testing.md compile and run.
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;

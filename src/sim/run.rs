@@ -16,8 +16,8 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// So many things may happen at one moment. Beyond it, something spins.
-const STEPS_AT_ONE_TIME: usize = 10_000_000;
+/// The number of steps at one moment beyond which something spins.
+const STEPS_AT_ONE_TIME: usize = 1_000_000;
 
 /// A simulated network, and what runs in it. Cloning gives another handle of the same simulation.
 #[derive(Clone)]
@@ -166,7 +166,7 @@ impl Sim {
     /// Runs until the condition is true, and fails at once if nothing is left to happen before.
     ///
     /// # Panics
-    /// If nothing is left to happen, and says what everyone waits for. Also if something spins: ten
+    /// If nothing is left to happen, and says what everyone waits for. Also if something spins: one
     /// million steps and the time stands still.
     #[track_caller]
     pub fn run_until(&self, mut condition: impl FnMut() -> bool) {

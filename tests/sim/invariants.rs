@@ -33,7 +33,7 @@ struct Record {
 struct Shared {
     records: Vec<Record>,
     ids: Vec<Id>,
-    /// So many connections more may be made.
+    /// The number of connections that may still be made.
     connections: usize,
     received: u64,
     sent: u64,

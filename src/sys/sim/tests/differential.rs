@@ -45,7 +45,7 @@ fn difference(number: u64, broken: Option<Rule>) -> Option<String> {
     found
 }
 
-/// Runs scripts on many threads, because each sleeps most of its time, until so many differ.
+/// Runs scripts on many threads, because each sleeps most of its time, until `enough` differ.
 fn compare(numbers: Range<u64>, broken: Option<Rule>, enough: usize) -> Vec<String> {
     let (next, found) = (AtomicU64::new(numbers.start), Mutex::new(Vec::new()));
     let work = || {
