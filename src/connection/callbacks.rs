@@ -1,4 +1,4 @@
-//! The callbacks of a turn, and what they asked for.
+//! The second step of a turn: the callbacks, and what they asked for.
 
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
 use crate::closed::{End, Reason};
@@ -14,13 +14,17 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     pub(super) fn catch_up(&mut self) -> Result<(), End> {
         self.limit_room();
         if let Err(end) = self.call_pending() {
+            // No callback was offered this turn's input, so it counts as discarded in the receipt.
             return self.hold_rest(Err(end));
         }
+        // Not before: the callbacks that were due may have finished.
         if self.machine.discards() {
             return self.discard();
         }
         let woken = self.machine.ready.intersects(Readiness::WOKEN);
         self.machine.ready.remove(Readiness::WOKEN);
+        // Held input is offered again only for a reason, or a handler that waits would be called in
+        // every turn.
         if self.cx.backlog.input().is_empty() {
             self.offer_new()?;
         } else if woken || !self.input.is_empty() {
@@ -88,6 +92,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         backlog
             .input
             .push(self.input, self.cx.common.config.input_max_bytes);
+        // Out of the backlog during the call, because the context borrows the backlog.
         let mut held = std::mem::take(&mut backlog.input);
         let input = held.as_slice();
         let result = self.call(Callback::Data, &mut |handler, cx| {
@@ -96,6 +101,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let result = result.and_then(|consumed| check_consumed(consumed, input.len()));
         held.consume(*result.as_ref().unwrap_or(&0));
         self.cx.backlog.get_or_insert().input = held;
+        // If the callback finished, `finish` found no held input to throw away: it was out.
         if result.is_ok() && self.machine.discards() {
             self.machine.finish(self.cx);
         }
@@ -147,7 +153,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
 }
 
 impl Machine {
-    /// The result of a callback that failed or asked for an end.
+    /// Does what a callback asked for with its result or its intent, and returns the value. Also called
+    /// for a callback that asked for nothing.
     #[inline(never)]
     pub(super) fn returned<R>(&mut self, outcome: Outcome<R>, cx: &mut Context) -> Result<R, End> {
         let Ok(result) = outcome else {
@@ -163,7 +170,8 @@ impl Machine {
         Ok(value)
     }
 
-    /// The handler finished: from here on no callback but `on_close` is made.
+    /// The handler finished: from here on no callback but `on_close` is made. A second call throws
+    /// away what was held meanwhile.
     fn finish(&mut self, cx: &mut Context<'_>) {
         self.half_close();
         self.input = match self.input {
@@ -179,6 +187,7 @@ impl Machine {
     }
 }
 
+/// A count beyond the input is an error of the handler, not a panic of the loop.
 fn check_consumed(consumed: usize, offered: usize) -> Result<usize, End> {
     if consumed <= offered {
         return Ok(consumed);

@@ -1,24 +1,27 @@
 //! One connection as a state machine: it knows no socket, no poller and no clock.
 //!
 //! # A turn
-//! A turn reads once, makes the callbacks, and sends once. [`Machine::run`] is the turn of a plain
-//! connection, in one piece; whatever is not plain takes a detour through [`Turn`]. Afterwards
-//! [`Machine::wants_turn`] derives from the state whether the next turn can make progress without an
-//! event. Nothing stores that, so it cannot be wrong.
+//! A turn reads once (`read.rs`), makes the callbacks (`callbacks.rs`), and sends once (`send.rs`).
+//! [`Machine::run`] is the turn of a plain connection, in one piece; whatever is not plain takes a
+//! detour through [`Turn`]. Afterwards [`Machine::wants_turn`] derives from the state whether the next
+//! turn can make progress without an event. Nothing stores that, so it cannot be wrong.
 //!
 //! # States
 //! The state is a pair: what the peer may still send ([`Input`]) and what this side may still send
 //! ([`Output`]). These pairs are legal between turns; a debug assertion checks them after each turn.
+//! `next` lists what one step leads to. A step is: the FIN is read, `on_eof` is called, the handler
+//! half-closes or finishes, all is sent. One turn can take several: with the default `on_eof`, a
+//! connection without unsent output goes from 1 to the end in the turn that reads the FIN.
 //!
 //! | | input | output | RFC 9293, section 3.3.2 | the peer sees | next |
 //! |---|---|---|---|---|---|
-//! | 1 | Open | Open | ESTABLISHED | an open connection | 2 3 4 7 10 12 |
-//! | 2 | Ended | Open | CLOSE-WAIT; `on_eof` is not called yet, because input is held and output waits | open, after its FIN | 3 5 8 11 |
-//! | 3 | Reported | Open | CLOSE-WAIT; `on_eof` was called | the same | 6 9 11, end |
-//! | 4 | Open | Ending | ESTABLISHED; CLOSE is queued behind output (section 3.10.4) | output | 5 6 7 10 |
+//! | 1 | Open | Open | ESTABLISHED | an open connection | 2 4 10 |
+//! | 2 | Ended | Open | CLOSE-WAIT; `on_eof` is not called yet, because input is held and output waits | open, after its FIN | 3 5 11 |
+//! | 3 | Reported | Open | CLOSE-WAIT; `on_eof` was called | the same | 6 11 |
+//! | 4 | Open | Ending | ESTABLISHED; CLOSE is queued behind output (section 3.10.4) | output | 5 7 10 |
 //! | 5 | Ended | Ending | CLOSE-WAIT; as 2, with CLOSE queued | output | 6 8 11 |
 //! | 6 | Reported | Ending | CLOSE-WAIT; as 3, with CLOSE queued | output | 9 11, end |
-//! | 7 | Open | Ended | FIN-WAIT-1, FIN-WAIT-2 | EOF, and it can still send | 8 9 12, end |
+//! | 7 | Open | Ended | FIN-WAIT-1, FIN-WAIT-2 | EOF, and it can still send | 8 12 |
 //! | 8 | Ended | Ended | LAST-ACK or CLOSING; a turn is queued, in which held input is offered | EOF | 9, end |
 //! | 9 | Reported | Ended | as 8; input is held until the handler consumes it | EOF | end |
 //! | 10 | Discarding | Ending | ESTABLISHED; the handler finished | output | 11 12 |
@@ -36,8 +39,8 @@
 //! ```
 //!
 //! The end that is drawn is [`Reason::Finished`]. Every pair can also end by a reset or another socket
-//! error, an idle timeout, an error or a panic of a callback, `abort` and `close`; 12 ends by the
-//! linger timeout or limit instead of the idle timeout.
+//! error, an idle timeout, an error or a panic of a callback, `abort` and `close`. In 12 the linger
+//! timeout takes the place of the idle timeout. 10 and 12 also end at the linger limit.
 //!
 //! # Why input is discarded until the peer ends
 //! Linux resets a connection that is closed with unread input (RFC 1122, section 4.2.2.13; RFC 2525,
@@ -119,7 +122,7 @@ pub(crate) struct Machine {
     pending: Pending,
     /// Operations that may succeed. READABLE is cleared by a short read, UNDRAINED only by
     /// WouldBlock. WRITABLE is cleared by a short write. WOKEN says that held input must be offered
-    /// again.
+    /// again; while none is held it means nothing.
     ready: Readiness,
     /// The poller was asked for write readiness.
     awaits_writable: bool,
@@ -274,11 +277,13 @@ impl Machine {
 
 impl Machine {
     /// One turn: one read into `buffer`, which is no longer than the budget, the callbacks, and one
-    /// send. True if only an event can make progress possible; if false,
-    /// [`wants_turn`](Machine::wants_turn) and the methods behind it tell.
+    /// send. True if the next turn needs an event, or the deadline that is armed. If false, ask
+    /// [`must_await_writable`](Machine::must_await_writable), [`wants_turn`](Machine::wants_turn) and
+    /// [`deadline`](Machine::deadline).
     ///
-    /// This is the path of every message, so it keeps to what a plain connection needs. Without it the
-    /// detour gives the same conversation, only slower.
+    /// Every message takes this path, so it contains only what a plain connection needs. Each test that
+    /// fails leaves it at once, and [`Turn::respond`] does the rest of the turn. A turn that is made by
+    /// `respond` alone gives the same conversation, only slower.
     #[inline(always)]
     pub(crate) fn run<E: Endpoint>(
         &mut self,
@@ -301,9 +306,11 @@ impl Machine {
                 Ok(consumed) => consumed,
                 Err(outcome) => break 'plain Detour::Data(Err(outcome)),
             };
+            // `buffer` is shared by all connections, so the rest must be copied into the backlog.
             if consumed != input.len() {
                 break 'plain Detour::Data(Ok(consumed));
             }
+            // WRITABLE need not be tested: while it is clear, unsent output is in the backlog.
             if !cx.output.is_empty() {
                 let count = match endpoint.write(cx.output, cx.scope()) {
                     Ok(count) if count == cx.output.len() => count,
@@ -317,6 +324,7 @@ impl Machine {
                     if let Err(outcome) = plain_value(outcome, cx) {
                         break 'plain Detour::Drained(outcome);
                     }
+                    // The output buffer is shared too. The next turn sends what `on_drain` wrote.
                     cx.hold_output();
                 }
             }
@@ -324,6 +332,7 @@ impl Machine {
             if !self.is_plain(cx.backlog) {
                 break 'plain Detour::End;
             }
+            // An event must come first if no read may succeed and all output is sent.
             let waiting = Readiness::INPUT.union(Readiness::WRITABLE);
             return Ok(self.ready.intersection(waiting) == Readiness::WRITABLE);
         };
@@ -352,18 +361,21 @@ fn plain_value<R>(outcome: Outcome<R>, cx: &Context<'_>) -> Result<R, Outcome<R>
 
 /// Where a turn leaves the plain path, and the result that made it leave.
 enum Detour {
-    /// After the read: it failed, the connection is not plain, callbacks are timed, or nothing was read.
+    /// After the read: it failed, the connection is not plain, nothing was read, or callbacks are timed,
+    /// which [`Turn::call`] does.
     Start(Option<io::Error>),
     /// After `on_data`: it did not consume everything, it asked for an end, or it failed.
     Data(Result<usize, Outcome<usize>>),
-    /// After the send.
+    /// After the send: the kernel did not take everything, or it failed.
     Sent(io::Result<usize>),
-    /// After `on_drain`.
+    /// After `on_drain`: it asked for an end, or it failed.
     Drained(Outcome<()>),
+    /// After all steps: the connection is not plain any more, because a callback set a timer, `on_drain`
+    /// wrote, or a spent budget leaves `on_drain` to the next turn.
     End,
 }
 
-/// The turn in every state, and what it works with.
+/// A turn that is not plain, in any state, and what it works with.
 struct Turn<'a, 'c, E> {
     machine: &'a mut Machine,
     /// What this turn read.
@@ -374,14 +386,18 @@ struct Turn<'a, 'c, E> {
 }
 
 impl<E: Endpoint> Turn<'_, '_, E> {
+    /// Does the rest of a turn, from where it left the plain path: callbacks, send, orderly end. Always
+    /// false or an error, see [`Machine::run`].
     #[inline(never)]
     fn respond(&mut self, detour: Detour) -> Result<bool, End> {
+        // While lingering, `active` is when that began, so that a peer that sends cannot prolong it.
         if !self.input.is_empty() && !self.machine.lingers() {
             self.machine.active = self.cx.common.now;
         }
         match detour {
             Detour::Start(Some(error)) => {
-                // Callbacks that were due before the error are made.
+                // Callbacks that were due before the error are made. If one of them ends the connection,
+                // its reason counts.
                 self.limit_room();
                 return Err(self.call_pending().err().unwrap_or(error.into()));
             }
@@ -399,6 +415,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             Detour::Drained(result) => self.machine.returned(result, self.cx)?,
             Detour::End => {}
         }
+        // The output buffer is shared by all connections, so what is unsent moves to the backlog.
         self.cx.hold_output();
         self.close_in_order()?;
         debug_assert!(self.machine.is_legal(self.cx), "{:?}", self.machine);
@@ -409,6 +426,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// timeout passed.
     fn close_in_order(&mut self) -> Result<(), End> {
         let (machine, cx) = (&mut *self.machine, &mut *self.cx);
+        // An idle connection owns no buffer.
         cx.backlog.shrink();
         if machine.output == Output::Ending && cx.backlog.output().is_empty() {
             // If the peer ended too and the handler finished, the close that follows sends the FIN.
@@ -418,6 +436,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             machine.output = Output::Ended;
             machine.note_lingering(cx.common.now);
         }
+        // `Ended` is not enough: held input is still to be offered, and then `on_eof` to be called.
         let peer_done = match machine.input {
             Input::Open | Input::Ended | Input::Discarding => false,
             Input::Reported => cx.backlog.input().is_empty(),
@@ -426,6 +445,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if peer_done && machine.output == Output::Ended {
             return Err(Reason::Finished.into());
         }
+        // Last, because what this turn read or sent counts as activity.
         if machine.is_over(cx.common) {
             return Err(machine.timeout(&cx.common.config).1.into());
         }

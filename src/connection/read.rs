@@ -1,4 +1,4 @@
-//! The first half of a turn: the readiness marks, and one read.
+//! The first step of a turn: the readiness marks, and one read.
 
 use super::{Endpoint, Input, Machine};
 use crate::buffers::Backlog;
@@ -30,6 +30,8 @@ impl Machine {
         if !self.ready.intersects(Readiness::INPUT) {
             return Ok(0);
         }
+        // Held input and new input must fit together, because they are offered as one slice. At the limit
+        // the peer is not read: the kernel's buffer fills, and TCP stops the peer.
         let most = match cx.backlog.get() {
             None => buffer.len(),
             Some(held) => match self.space(held, &cx.common.config) {

@@ -1,4 +1,4 @@
-//! The one send of a turn.
+//! The third step of a turn: one send, and `on_drain` after it.
 
 use super::{Endpoint, Machine, Pending, Turn};
 use crate::closed::End;
@@ -11,6 +11,7 @@ use std::io::{self, ErrorKind};
 impl<E: Endpoint> Turn<'_, '_, E> {
     /// One send of all output, and `on_drain` after it. Held output goes first.
     pub(super) fn send(&mut self) -> Result<(), End> {
+        // One send takes one slice, so the output of this turn is moved behind held output.
         if !self.cx.backlog.output().is_empty() {
             self.cx.hold_output();
         }
@@ -20,6 +21,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         } else {
             held
         };
+        // Without WRITABLE the kernel's buffer is full, and an edge follows when it has room.
         if output.is_empty() || !self.machine.ready.intersects(Readiness::WRITABLE) {
             return Ok(());
         }
@@ -41,6 +43,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             self.machine.add_sent(count, self.cx.common);
             self.machine.active = self.cx.common.now;
         }
+        // `send` sent held output if there is any, and otherwise that of this turn.
         match self.cx.backlog.get_mut() {
             Some(held) if !held.output.is_empty() => held.output.consume(count),
             _ => drop(self.cx.output.drain(..count)),
@@ -48,6 +51,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.cx.has_output() {
             self.machine.ready.remove(Readiness::WRITABLE);
         } else if !self.machine.discards() && self.machine.sent_all(count, self.cx.common) {
+            // All room is free again, unless this turn's callbacks asked for an end.
             if self.cx.intent == Intent::Stay {
                 self.cx.room = self.cx.common.config.output_max_bytes;
             }
