@@ -145,7 +145,7 @@ impl Reactor {
     }
 
     /// Connects to an address, with a time limit, a local address or socket options of its own. If one
-    /// is beyond its bounds, `on_close` hears of it, as of every other failure.
+    /// is beyond its bounds, `on_close` is told, as of every other failure.
     ///
     /// # Errors
     /// As for [`connect`](Reactor::connect).
@@ -167,7 +167,7 @@ impl Reactor {
 
     /// Takes over a stream that is connected already. It is made nonblocking, and TCP_NODELAY is set.
     ///
-    /// The caller may keep a duplicate of the descriptor. The peer then still hears the end of the
+    /// The caller may keep a duplicate of the descriptor. The peer then still sees the end of the
     /// output that [`finish`](crate::Context::finish) and [`half_close`](crate::Context::half_close)
     /// send (shutdown(2)), but a close or a reset reaches it only when the duplicate is closed too.
     ///

@@ -17,9 +17,11 @@ impl Reactor {
     /// of its slot for the turn, so that its callbacks can reach every other source without reference
     /// counts.
     pub(super) fn drive_source(&mut self, id: Id) {
+        // It closed after it was queued. The serial in the id does not match that of the slot any more.
         let Some(slot) = self.sources.slot(id) else {
             return;
         };
+        // QUEUED is taken too, so a mark that arrives during the turn queues the id again.
         let marks = slot.pending.take();
         let mut source = slot.check_out();
         let Source::Connection(connection) = &mut source else {
@@ -33,6 +35,8 @@ impl Reactor {
         let result = machine.run(marks, &mut self.input, socket, handler, &mut cx);
         let armed = marks.intersects(Readiness::ARMED);
         let result = match result {
+            // The common case: only an event brings the next turn. There is nothing to schedule if a
+            // deadline is armed already, or if there is none to arm.
             Ok(true) if armed || common.config.idle_timeout.is_none() => Ok(()),
             Ok(_) => self.schedule_next(id, armed, connection).map_err(End::from),
             Err(end) => Err(end),
@@ -45,6 +49,7 @@ impl Reactor {
         }
     }
 
+    /// The turns of all other kinds of sources. Out of line, because most turns are a connection's.
     #[inline(never)]
     fn drive_other(&mut self, id: Id, marks: Readiness, source: Source) {
         match source {
@@ -59,9 +64,11 @@ impl Reactor {
     #[inline(never)]
     fn schedule_next(&mut self, id: Id, armed: bool, found: &mut Connection) -> io::Result<()> {
         let (machine, backlog) = (&mut found.machine, &found.backlog);
+        // The kernel refused output for the first time. From now on the poller reports when it has room.
         if machine.must_await_writable() {
             self.poller.add_writable(&mut found.socket, id)?;
         }
+        // No event may follow for what can be done already: the poller reports each change once.
         if machine.wants_turn(backlog, &self.common.config) {
             self.sources.enqueue(id, Readiness::default());
         }
@@ -70,9 +77,9 @@ impl Reactor {
         if armed && !machine.has_near_deadline(backlog) {
             return Ok(());
         }
-        let armed = self.deadlines.get(id.slot());
+        let current = self.deadlines.get(id.slot());
         let deadline = machine.deadline(backlog, &self.common.config);
-        if let Some(deadline) = deadline.filter(|&next| armed.is_none_or(|armed| next < armed)) {
+        if let Some(deadline) = deadline.filter(|&next| current.is_none_or(|at| next < at)) {
             self.deadlines.arm(id.slot(), deadline);
             if let Some(slot) = self.sources.slot_of_away(id) {
                 slot.pending.insert(Readiness::ARMED);
@@ -91,17 +98,19 @@ impl Reactor {
         let closed = connection
             .machine
             .receipt(end, self.common.now, backlog, unsent);
-        // A peer must not take a part of an answer for the whole.
+        // After a FIN the peer would take a part of an answer for the whole. A reset tells it that the
+        // rest is missing.
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
         }
         let (peer, handler) = (connection.peer, connection.handler);
+        // The socket closes after `on_close`, which may still ask for its local address.
         self.finish_close(id, peer, Some(&socket), handler, &closed);
         socket.close(&self.poller, self.common.scope(id));
     }
 
-    /// Frees the slot, counts, and calls `on_close`, whose context reaches the loop but nothing of the
-    /// connection.
+    /// Makes the id stale, counts, and calls `on_close`, whose context reaches the loop but nothing of
+    /// the connection. The slot is freed in phase 6.
     pub(super) fn finish_close(
         &mut self,
         id: Id,
@@ -111,6 +120,7 @@ impl Reactor {
         closed: &Closed,
     ) {
         self.log_close(id, peer.into(), closed);
+        // Before `on_close`, so that the callback cannot reach this connection by its id.
         self.deadlines.disarm(id.slot());
         self.sources.retire(id);
         self.sources.open -= 1;
@@ -119,10 +129,12 @@ impl Reactor {
         let socket = socket.map(|socket| socket as &dyn LocalAddr);
         let (output, ops) = (&mut self.output, &mut self.sources);
         let mut cx = Context::new(id, &peer, &self.common, socket, &mut nothing, output, ops);
+        // Leaves no room, so a write takes 0 bytes and the output buffer stays empty.
         cx.abort();
         let started = cx.common.observation.start();
         let called = guard(|| handler.on_close(&mut cx, closed));
         cx.returned(started, Callback::Close);
+        // A handler's destructor is an embedder's code too.
         let dropped = guard(|| drop(handler));
         if called.and(dropped).is_none() {
             self.count_panic("on_close");
@@ -138,6 +150,7 @@ impl Reactor {
             Some(Source::Listener(listener)) => self.close_listener(id, *listener),
             Some(Source::Outgoing(outgoing)) => self.close_outgoing(id, *outgoing, reason.into()),
             Some(Source::Watch(watched)) => self.unwatch(id, watched),
+            // It closed already. No source is away outside phase 4.
             Some(Source::Away | Source::Closed) | None => {}
         }
     }

@@ -113,8 +113,9 @@ impl Admission {
 impl Reactor {
     /// A listener's turn.
     pub(super) fn accept_turn(&mut self, id: Id, marks: Readiness, mut listener: Box<Listener>) {
-        // The poller reports an arrival.
+        // An event reports an arrival, so the queue is not empty any more.
         listener.admission.queue_empty &= !marks.intersects(Readiness::READABLE);
+        // A connection closed, which also frees a descriptor; or other code woke this id.
         let retry = marks.intersects(Readiness::WOKEN);
         if listener.admission.may_accept(self.common.now, retry) {
             let stop = self.accept_some(id, &mut listener);
@@ -132,9 +133,12 @@ impl Reactor {
                 return self.close_listener(id, *listener);
             }
         }
+        // A connection that closes ends the backoff early. If no connection of this reactor closes, other
+        // code may have freed descriptors, and only time tells.
         if let Some(deadline) = listener.admission.deadline() {
             self.deadlines.arm(id.slot(), deadline);
         }
+        // The budget is spent and connections wait: no event reports these again.
         let again = listener.admission.wants_turn();
         if listener.admission.waits_for_slot() && !listener.admission.is_listed {
             listener.admission.is_listed = true;
@@ -149,10 +153,12 @@ impl Reactor {
     /// Accepts until the accept queue is empty, within the budget of a turn.
     ///
     /// An error costs one connection, the one it stands for (accept(2), "Error handling"). If the whole
-    /// budget is errors, they stand for none, and to go on would spin.
+    /// budget is errors, they stand for none, and to go on would spin. When descriptors run out
+    /// (EMFILE, ENFILE), no client is lost: its connection stays in the accept queue.
     fn accept_some(&mut self, id: Id, listener: &mut Listener) -> Stop {
         let mut failed = 0;
         for _ in 0..self.common.config.accept_budget {
+            // Before accept, not after it: a client that waits in the accept queue costs no descriptor.
             let full = self.sources.open >= self.common.config.max_connections;
             if full || !self.sources.has_slot() {
                 return Stop::AtCapacity;
@@ -185,6 +191,7 @@ impl Reactor {
         // An IPv4 peer of a dual-stack listener is shown with its IPv4 address.
         let peer = SocketAddr::from(Peer::from(peer));
         let started = self.common.observation.start();
+        // The service has no reactor to reach, so the id of the next source stays what it is.
         let opened = guard(|| listener.service.open(peer));
         self.common.observation.returned(started, || Returned {
             id,
@@ -205,6 +212,7 @@ impl Reactor {
         let connection = Connection::new(machine, peer, handler, socket);
         let id = self.sources.add_connection(connection);
         log::debug!("connection {id} from {peer}");
+        // It closes as a connection, so that its handler is told by `on_close`.
         if let Err(error) = registered {
             self.close_unregistered(id, error);
         }

@@ -115,7 +115,7 @@ pub(super) struct Sources {
     /// it.
     round: usize,
     driven: usize,
-    /// What handlers asked to close.
+    /// What handlers and the program asked to close, for phase 5.
     pub(super) closing: VecDeque<Id>,
     /// Slots closed in this turn.
     closed: Vec<usize>,
@@ -123,6 +123,7 @@ pub(super) struct Sources {
     pub(super) listeners: Vec<Id>,
     /// Listeners that wait for a slot or a descriptor, each at most once.
     pub(super) waiting: Vec<Id>,
+    /// A stop was asked for: `run` returns at the end of the turn.
     pub(super) stopping: bool,
     /// The number of connections, open or being established.
     pub(super) open: usize,
