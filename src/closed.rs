@@ -9,7 +9,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The handler finished, all output was sent, and the peer ended too.
+    /// Both sides ended in order: the handler called [`finish`](crate::Context::finish), or
+    /// [`half_close`](crate::Context::half_close) and then consumed all input; all output was sent;
+    /// and the peer's FIN was read.
     Finished,
     /// The peer reset the connection, or was gone when output was sent (ECONNRESET, EPIPE).
     Reset,
@@ -134,7 +136,7 @@ impl fmt::Display for Closed {
     }
 }
 
-/// How a turn ends its connection.
+/// How a connection ends: the error of a turn, before the receipt is made out of it.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) reason: Reason,

@@ -7,13 +7,16 @@ use crate::time::{Clock, Tick};
 use std::cell::Cell;
 use std::time::Duration;
 
+/// A part of the reactor of its own, so that a turn can borrow it while the sources and the output
+/// buffer are borrowed mutably.
 pub(crate) struct Common {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     /// The time of this turn.
     pub(crate) now: Tick,
     pub(crate) observation: Observation,
-    /// Bytes read from all peers, and bytes that the kernel took for them.
+    /// Bytes read from all peers, and bytes that the kernel took for them. Cells, because a turn has
+    /// only a shared reference.
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
 }

@@ -1,6 +1,11 @@
-//! Which operations on a source may succeed, as a set of marks.
+//! What is known of a source between its turns, as a set of marks: which operations may succeed, and
+//! whether it is queued and has a deadline.
 
-/// A set of marks. Marks are only added until the source's turn takes them all.
+/// A set of marks.
+///
+/// A slot has one (`Slot::pending`): events add to it, and the source's turn takes it. A connection
+/// has another (`Machine::ready`): its turn adds the marks that it took, and a mark stays until a read
+/// or a write shows that the operation does not succeed any more. So no edge is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Readiness(u8);
 
@@ -12,11 +17,13 @@ impl Readiness {
     pub(crate) const UNDRAINED: Readiness = Readiness(2);
     /// A write may take bytes, or a connection attempt has a result.
     pub(crate) const WRITABLE: Readiness = Readiness(4);
-    /// A handler, a timer or a freed slot asked for a turn.
+    /// A turn was asked for without an event: the source is new, a handler or the program woke its id,
+    /// or a slot became free for a listener. For a connection: held input is offered again.
     pub(crate) const WOKEN: Readiness = Readiness(8);
-    /// The id is in the queue.
+    /// The id is in the queue. Of the slot only; in a connection's own set it means nothing.
     pub(crate) const QUEUED: Readiness = Readiness(16);
-    /// The slot has a deadline. It is kept here too, so that a turn need not look it up.
+    /// The slot of a connection has a deadline. It is kept here too, so that a turn need not look it
+    /// up. Of the slot only, as QUEUED.
     pub(crate) const ARMED: Readiness = Readiness(32);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);

@@ -1,4 +1,4 @@
-//! Time: moments, the clock, timer keys, and the ordered set of deadlines.
+//! Time: moments, the clock, timer keys, and the heap of deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,7 @@ impl Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TimerKey(pub u64);
 
+/// The heap index of a slot that has no deadline.
 const NOWHERE: u32 = u32::MAX;
 
 /// The deadlines of all slots: a binary heap that knows the index of each slot's entry, so that an

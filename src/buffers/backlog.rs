@@ -1,16 +1,17 @@
-//! What a connection holds beyond its slot, while it must.
+//! What a connection holds from one turn to the next, apart from its slot.
 
 use super::ByteQueue;
 use crate::time::{Tick, TimerKey};
 
-/// Unsent output, unconsumed input, the handler's timers. Most connections have none of these most of
-/// the time, so they are behind one pointer that is usually null.
+/// Unsent output, unconsumed input, the handler's timers. (The backlog of listen(2) is another thing.)
+/// Most connections have none of these most of the time, so they are behind one pointer that is
+/// usually null.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) input: ByteQueue,
     pub(crate) output: ByteQueue,
     pub(crate) timers: Vec<(Tick, TimerKey)>,
-    /// Bytes received after the handler finished.
+    /// Received bytes that were thrown away because the handler finished.
     pub(crate) discarded: u64,
 }
 

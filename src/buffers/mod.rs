@@ -1,4 +1,4 @@
-//! Buffers: the bounded queue, and what a connection holds beyond its slot.
+//! Buffers: the bounded queue, and what a connection holds from one turn to the next.
 
 mod backlog;
 mod queue;

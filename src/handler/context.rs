@@ -15,7 +15,8 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// The rest of the loop, as a callback reaches it. Every method only queues ids and bytes.
+/// The rest of the loop, as a callback reaches it. Every method only queues ids and bytes, so no
+/// callback runs inside another.
 pub(crate) trait LoopOps {
     fn room(&self, id: Id) -> usize;
     fn send(&mut self, id: Id, bytes: &[u8]) -> usize;
@@ -36,7 +37,7 @@ pub(crate) struct Attempt {
     pub(crate) since: Tick,
 }
 
-/// What a context asks of its connection's socket.
+/// What a context asks of its connection's socket: the local address, and the descriptor to lend.
 pub(crate) trait LocalAddr {
     fn local_addr(&self) -> io::Result<SocketAddr>;
     /// `None` for a connection in memory.
@@ -46,7 +47,8 @@ pub(crate) trait LocalAddr {
     }
 }
 
-/// How the handler asked for an end, if it did. It writes nothing more after that.
+/// How the handler asked for an end in this turn, if it did. Its writes take 0 bytes from then on. The
+/// turn applies it after the callback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Intent {
     #[default]
@@ -137,8 +139,8 @@ impl Context<'_> {
 
 /// Input and output.
 impl Context<'_> {
-    /// The number of bytes held because [`on_data`](crate::Handler::on_data) did not consume them.
-    /// During `on_data` this does not count new input.
+    /// The number of bytes held because [`on_data`](crate::Handler::on_data) did not consume them. 0
+    /// during `on_data` itself, because it is offered all of them.
     pub fn unread(&self) -> usize {
         self.backlog.input().len()
     }
