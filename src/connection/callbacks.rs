@@ -71,7 +71,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let started = self.cx.common.observation.start();
         let result = catch_unwind(AssertUnwindSafe(|| code(self.handler, self.cx)));
         self.cx.returned(started, callback);
-        self.machine.returned(result, self.cx)
+        self.machine.resolve(result, self.cx)
     }
 
     /// Offers new input, if there is any.
@@ -153,10 +153,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
 }
 
 impl Machine {
-    /// Does what a callback asked for with its result or its intent, and returns the value. Also called
-    /// for a callback that asked for nothing.
+    /// Makes a value or an end out of the outcome of a callback, and does what the callback asked for.
+    /// The intent stays set for the rest of the turn, so this must do no harm if it is called again.
     #[inline(never)]
-    pub(super) fn returned<R>(&mut self, outcome: Outcome<R>, cx: &mut Context) -> Result<R, End> {
+    pub(super) fn resolve<R>(&mut self, outcome: Outcome<R>, cx: &mut Context) -> Result<R, End> {
         let Ok(result) = outcome else {
             return Err(Reason::Panic.into());
         };

@@ -406,13 +406,13 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 self.send()?;
             }
             Detour::Data(result) => {
-                let returned = |outcome| self.machine.returned(outcome, self.cx);
-                let result = result.or_else(returned);
+                let resolve = |outcome| self.machine.resolve(outcome, self.cx);
+                let result = result.or_else(resolve);
                 self.hold_rest(result)?;
                 self.send()?;
             }
             Detour::Sent(result) => self.sent(result)?,
-            Detour::Drained(result) => self.machine.returned(result, self.cx)?,
+            Detour::Drained(result) => self.machine.resolve(result, self.cx)?,
             Detour::End => {}
         }
         // The output buffer is shared by all connections, so what is unsent moves to the backlog.

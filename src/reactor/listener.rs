@@ -133,8 +133,7 @@ impl Reactor {
                 return self.close_listener(id, *listener);
             }
         }
-        // A connection that closes ends the backoff early. If no connection of this reactor closes, other
-        // code may have freed descriptors, and only time tells.
+        // Descriptors may also become free elsewhere in the process or the system, which no event reports.
         if let Some(deadline) = listener.admission.deadline() {
             self.deadlines.arm(id.slot(), deadline);
         }

@@ -22,7 +22,8 @@ pub(super) struct Outgoing {
     attempt: Attempt,
     /// It is created in the first turn.
     socket: Option<TcpStream>,
-    /// Kept until the connection is established, because it tells what has arrived already.
+    /// The marks of all turns so far. The connection gets them once it is established, because input
+    /// may have arrived already and no event reports it again.
     marks: Readiness,
     /// The output was half-closed before the connection was established.
     pub(super) half_closed: bool,
@@ -66,11 +67,13 @@ impl Outgoing {
 }
 
 impl Reactor {
+    /// One turn of the attempt, which ends in a connection, in its failure, or in waiting for the kernel.
     pub(super) fn connect_turn(&mut self, id: Id, marks: Readiness, mut outgoing: Box<Outgoing>) {
         outgoing.marks.insert(marks);
         match self.attempt_connect(id, &mut outgoing) {
             Ok(true) => self.connected(id, *outgoing),
             Ok(false) => {
+                // In every turn: the one that passed is removed, and an attempt has few turns.
                 self.deadlines
                     .arm(id.slot(), outgoing.deadline(&self.common.config));
                 self.sources.check_in(id, Source::Outgoing(outgoing));
@@ -79,7 +82,7 @@ impl Reactor {
         }
     }
 
-    /// The first turn: socket, [bind,] connect, and the poller. The others: whether the kernel has a
+    /// The first turn: socket, bind if a local address is given, connect, and the poller. The others: whether the kernel has a
     /// result. True once the connection is established.
     fn attempt_connect(&self, id: Id, outgoing: &mut Outgoing) -> Result<bool, End> {
         let (config, scope) = (&self.common.config, self.common.scope(id));
@@ -126,6 +129,7 @@ impl Reactor {
         self.drive_source(id);
     }
 
+    /// Ends an attempt. It moved nothing, so there is no output that a reset must report.
     pub(super) fn close_outgoing(&mut self, id: Id, outgoing: Outgoing, end: End) {
         let (attempt, socket) = (outgoing.attempt, outgoing.socket);
         let closed = end.receipt(self.common.now.since(attempt.since));
