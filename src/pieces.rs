@@ -129,6 +129,9 @@ impl LoopOps for () {
     fn connect(&mut self, _: Attempt) -> io::Result<Id> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    fn after(&mut self, _: Tick, _: Box<dyn std::any::Any>) -> io::Result<Id> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     fn stop(&mut self) {}
     fn queued(&self) -> usize {
         0

@@ -8,6 +8,7 @@ use crate::id::Id;
 use crate::observe::{CallScope, Callback, Returned};
 use crate::peer::Peer;
 use crate::time::{Tick, TimerKey};
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -24,6 +25,8 @@ pub(crate) trait LoopOps {
     fn half_close(&mut self, id: Id) -> bool;
     fn close(&mut self, id: Id) -> bool;
     fn connect(&mut self, attempt: Attempt) -> io::Result<Id>;
+    /// A timer; `code` is a closure that is given the reactor, whose type is not known here.
+    fn after(&mut self, at: Tick, code: Box<dyn Any>) -> io::Result<Id>;
     fn stop(&mut self);
     /// The number of ids in the queue.
     fn queued(&self) -> usize;

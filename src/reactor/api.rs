@@ -405,7 +405,7 @@ impl Reactor {
                 }
                 Source::Connection(found) => snapshot.connections.push(found.view(id, now)),
                 Source::Outgoing(found) => snapshot.connections.push(found.view(id, now)),
-                Source::Watch(_) | Source::Away | Source::Closed => {}
+                Source::Watch(_) | Source::After(_) | Source::Away | Source::Closed => {}
             }
         }
         snapshot

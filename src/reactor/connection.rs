@@ -56,6 +56,7 @@ impl Reactor {
             Source::Listener(listener) => self.accept_turn(id, marks, listener),
             Source::Outgoing(outgoing) => self.connect_turn(id, marks, outgoing),
             Source::Watch(watched) => self.run_watch(id, watched),
+            Source::After(after) => self.after_turn(id, after),
             Source::Connection(_) | Source::Away | Source::Closed => {}
         }
     }
@@ -150,6 +151,7 @@ impl Reactor {
             Some(Source::Listener(listener)) => self.close_listener(id, *listener),
             Some(Source::Outgoing(outgoing)) => self.close_outgoing(id, *outgoing, reason.into()),
             Some(Source::Watch(watched)) => self.unwatch(id, watched),
+            Some(Source::After(after)) => self.close_after(id, after),
             // It closed already. No source is away outside phase 4.
             Some(Source::Away | Source::Closed) | None => {}
         }

@@ -5,6 +5,7 @@
 //! of another thread) only queues an id. Phase 4 drives each id for one bounded turn, and nothing is
 //! driven from anywhere else.
 
+mod after;
 mod api;
 mod connection;
 mod listener;

@@ -1,5 +1,6 @@
 //! The slab of all sources, the queue of ids, and deferred free.
 
+use super::after::After;
 use super::listener::Admission;
 use super::outgoing::Outgoing;
 use super::watch::Watched;
@@ -13,6 +14,7 @@ use crate::readiness::Readiness;
 use crate::sys::{TcpListener, TcpStream};
 use crate::time::Tick;
 use slab::Slab;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -77,6 +79,7 @@ pub(super) enum Source {
     Listener(Box<Listener>),
     Outgoing(Box<Outgoing>),
     Watch(Box<dyn Watched>),
+    After(Box<After>),
     /// The source is taken out for its turn. This owns nothing.
     Away,
     /// The source closed in this turn of the loop, and no id names it. The slot is taken until the turn
@@ -345,17 +348,26 @@ impl LoopOps for Sources {
     }
 
     fn close(&mut self, id: Id) -> bool {
-        let is_open = self.get(id).is_some();
-        if is_open {
-            self.closing.push_back(id);
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
+        if let Source::After(after) = &mut slot.source {
+            after.cancelled = true;
         }
-        is_open
+        self.closing.push_back(id);
+        true
     }
 
     fn connect(&mut self, attempt: Attempt) -> io::Result<Id> {
         self.check_slot()?;
         self.open += 1;
         Ok(self.add(Source::Outgoing(Box::new(Outgoing::new(attempt)))))
+    }
+
+    fn after(&mut self, at: Tick, code: Box<dyn Any>) -> io::Result<Id> {
+        self.check_slot()?;
+        let after = After::new(at, code).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.add(Source::After(Box::new(after))))
     }
 
     fn stop(&mut self) {
