@@ -336,7 +336,9 @@ impl Reactor {
 
     /// Begins to shut down: each listener accepts the connections that wait and closes, open
     /// connections go on, and [`run`](Reactor::run) returns when the last has ended or `patience` has
-    /// passed. Connections that are still open then are closed when the reactor is dropped.
+    /// passed. Connections that are still open then are closed when the reactor is dropped. A listener
+    /// at [`max_connections`](crate::Config::max_connections), or out of descriptors, closes at once,
+    /// and the kernel resets the connections in its accept queue.
     pub fn shutdown(&mut self, patience: Duration) {
         self.shutdown_until = Some(self.common.clock.now().after(patience));
         for id in self.sources.listeners.clone() {

@@ -142,7 +142,6 @@ fn only_sys_names_the_system() {
             "id" => &["mio::Token"],
             // Error numbers, and nothing else of libc.
             "errno" => &["libc::E"],
-            "reactor/mailbox" => &["mio::Waker"],
             // The arguments of `adopt_listener` and `adopt_stream`.
             "reactor/api" => &["std::net::TcpListener", "std::net::TcpStream"],
             "services/qotd" => &["std::fs::read_to_string"],
