@@ -65,6 +65,10 @@ impl Endpoint for Memory {
         Ok(bytes.len())
     }
 
+    fn take_error(&self, _: CallScope<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
     fn shutdown_write(&self, _: CallScope<'_>) -> io::Result<()> {
         Ok(())
     }

@@ -25,6 +25,8 @@ impl Readiness {
     /// The slot of a connection has a deadline. It is kept here too, so that a turn need not look it
     /// up. Of the slot only, as QUEUED.
     pub(crate) const ARMED: Readiness = Readiness(32);
+    /// The poller reported an error: a read that returns 0 does not tell which.
+    pub(crate) const ERROR: Readiness = Readiness(64);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 

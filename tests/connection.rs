@@ -4,7 +4,7 @@ mod common;
 
 use common::{
     PATIENCE, Receipt, Running, client, echo, listen, reactor, read_all, read_exactly, reset,
-    send_until_full, set,
+    send_until_full, set, turn_until,
 };
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
 use socket2::SockRef;
@@ -360,6 +360,47 @@ fn a_reset_ends_one_connection_and_no_other() {
     assert_eq!(closed.error.unwrap().0, ErrorKind::ConnectionReset);
     assert_eq!(echo(&mut other, b"still"), b"still");
     assert_eq!(running.stats().open, 1);
+}
+
+/// Keeps its own side open after the peer's end and writes nothing. It says when the end comes.
+struct Listening(Sender<Receipt>, Sender<()>);
+
+impl Handler for Listening {
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_eof(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.1.send(()).unwrap();
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+        self.0.send(Receipt::of(closed)).unwrap();
+    }
+}
+
+/// After the FIN a read returns 0 as before, and only SO_ERROR tells (measured on Linux 6.18).
+#[test]
+fn a_reset_after_the_peers_end_ends_a_connection_that_only_listens() {
+    for at_once in [false, true] {
+        let ((receipts, receipt), (ends, end)) = (channel(), channel());
+        let mut reactor = reactor();
+        let service = move |_| Some(Listening(receipts.clone(), ends.clone()));
+        let mut stream = client(listen(&mut reactor, service));
+        stream.write_all(b"hello").unwrap();
+        turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
+        stream.write_all(b"!").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        if !at_once {
+            turn_until(&mut reactor, |_| end.try_recv().is_ok());
+        }
+        reset(stream);
+        let closed = turn_until_closed(&mut reactor, &receipt);
+        assert_eq!(closed.figures(), (Reason::Reset, 6, 0, 0, 0), "{at_once}");
+        assert_eq!(closed.error.unwrap().0, ErrorKind::BrokenPipe);
+        assert_eq!(reactor.stats().open, 0);
+    }
 }
 
 #[test]

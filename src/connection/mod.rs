@@ -70,6 +70,8 @@ use std::time::Duration;
 pub(crate) trait Endpoint: LocalAddr {
     fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize>;
     fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize>;
+    /// The socket's pending error, which is cleared (SO_ERROR, socket(7)).
+    fn take_error(&self, scope: CallScope<'_>) -> io::Result<()>;
     /// Sends the FIN.
     fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()>;
 }

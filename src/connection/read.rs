@@ -40,7 +40,7 @@ impl Machine {
             },
         };
         let count = match endpoint.read(&mut buffer[..most], cx.scope()) {
-            Ok(0) => return self.read_end(),
+            Ok(0) => return self.read_end(endpoint, cx),
             Ok(count) => count,
             Err(error) => return self.read_error(error),
         };
@@ -72,9 +72,14 @@ impl Machine {
         }
     }
 
-    /// The peer's FIN was read (recv(2): 0).
+    /// The peer's FIN was read (recv(2): 0). After it a read returns 0 for ever, also if the peer
+    /// resets: only SO_ERROR tells, once. So it is asked if the poller reported an error.
     #[cold]
-    fn read_end(&mut self) -> io::Result<usize> {
+    fn read_end<E: Endpoint>(&mut self, endpoint: &E, cx: &Context<'_>) -> io::Result<usize> {
+        if self.ready.intersects(Readiness::ERROR) {
+            self.ready.remove(Readiness::ERROR);
+            endpoint.take_error(cx.scope())?;
+        }
         self.ready.remove(Readiness::INPUT);
         self.input = match self.input {
             Input::Open => Input::Ended,

@@ -49,6 +49,8 @@ struct Memory {
     pieces: VecDeque<VecDeque<u8>>,
     fin: bool,
     reset: bool,
+    /// SO_ERROR, which reports the reset once.
+    error: bool,
     wire: Vec<u8>,
     taken: usize,
     refused: bool,
@@ -97,7 +99,9 @@ impl Memory {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         assert!(!buffer.is_empty(), "a read of no bytes looks like the end");
         self.interrupt()?;
-        if self.reset {
+        // After the FIN a read returns what has arrived and then 0, and never the reset: only
+        // SO_ERROR and a write tell.
+        if self.reset && !self.fin {
             return Err(ErrorKind::ConnectionReset.into());
         }
         let Some(piece) = self.pieces.front_mut() else {
@@ -157,6 +161,13 @@ impl Endpoint for RefCell<Memory> {
 
     fn write(&self, bytes: &[u8], _: CallScope<'_>) -> io::Result<usize> {
         self.borrow_mut().write(bytes)
+    }
+
+    fn take_error(&self, _: CallScope<'_>) -> io::Result<()> {
+        match std::mem::take(&mut self.borrow_mut().error) {
+            true => Err(ErrorKind::BrokenPipe.into()),
+            false => Ok(()),
+        }
     }
 
     fn shutdown_write(&self, _: CallScope<'_>) -> io::Result<()> {
@@ -415,7 +426,9 @@ impl Rig {
             }
             Step::Reset if !self.memory.borrow().reset => {
                 self.memory.borrow_mut().reset = true;
-                marks.insert(Readiness::UNDRAINED) | marks.insert(Readiness::WRITABLE)
+                self.memory.borrow_mut().error = true;
+                let both = Readiness::UNDRAINED.union(Readiness::WRITABLE);
+                marks.insert(both.union(Readiness::ERROR))
             }
             Step::Take(count) => marks.insert(self.memory.borrow_mut().free(count)),
             Step::Wake => marks.insert(Readiness::WOKEN),

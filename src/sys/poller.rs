@@ -196,5 +196,8 @@ fn readiness(event: &Event) -> Readiness {
     if broken || event.is_writable() {
         marks.insert(Readiness::WRITABLE);
     }
+    if event.is_error() {
+        marks.insert(Readiness::ERROR);
+    }
     marks
 }

@@ -79,13 +79,6 @@ impl TcpStream {
         Err(io::Error::new(ErrorKind::ConnectionRefused, message))
     }
 
-    /// SO_ERROR (socket(7)), which is cleared.
-    pub(super) fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
-        let result = self.socket.take_error();
-        let result = result.and_then(|error| error.map_or(Ok(()), Err));
-        scope.report(|| Call::SocketError, result)
-    }
-
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.peer_addr()
     }
@@ -179,6 +172,12 @@ impl Endpoint for TcpStream {
         } else {
             (&self.socket).write(bytes)
         }
+    }
+
+    fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
+        let result = self.socket.take_error();
+        let result = result.and_then(|error| error.map_or(Ok(()), Err));
+        scope.report(|| Call::SocketError, result)
     }
 
     /// Ends this side's output with a FIN (shutdown(2)).

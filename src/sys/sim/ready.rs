@@ -51,6 +51,9 @@ impl Event {
         if broken || self.any(flags::OUT) {
             marks.insert(Readiness::WRITABLE);
         }
+        if self.any(flags::ERR) {
+            marks.insert(Readiness::ERROR);
+        }
         marks
     }
 }
