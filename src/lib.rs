@@ -67,6 +67,7 @@ mod config;
 mod connection;
 mod errno;
 pub mod frame;
+mod guard;
 mod handler;
 mod id;
 mod observe;

@@ -2,6 +2,7 @@
 
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
 use crate::closed::{End, Reason};
+use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
 use crate::observe::Callback;
 use crate::readiness::Readiness;
@@ -157,9 +158,10 @@ impl Machine {
     /// The intent stays set for the rest of the turn, so this must do no harm if it is called again.
     #[inline(never)]
     pub(super) fn resolve<R>(&mut self, outcome: Outcome<R>, cx: &mut Context) -> Result<R, End> {
-        let Ok(result) = outcome else {
-            return Err(Reason::Panic.into());
-        };
+        let result = outcome.map_err(|payload| {
+            discard_payload(payload);
+            End::from(Reason::Panic)
+        })?;
         let value = result.map_err(|error| End::new(Reason::HandlerError, error))?;
         match cx.intent {
             Intent::Stay => {}

@@ -4,11 +4,11 @@
 //! read.
 
 use super::{Call, Callback, Event, Observer};
+use crate::guard::{discard, guard};
 use crate::id::Id;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// The observer, if there is one, and the limit on the time of a callback.
@@ -43,6 +43,7 @@ impl Observation {
     }
 
     pub(crate) fn set_observer(&self, observer: Box<dyn Observer>) {
+        self.remove_observer();
         self.observer.replace(Some(observer));
         self.observed.set(true);
         self.timed.set(true);
@@ -74,15 +75,20 @@ impl Observation {
         let Some(observer) = slot.as_mut() else {
             return;
         };
-        if catch_unwind(AssertUnwindSafe(|| observer.event(event))).is_ok() {
-            return;
+        if guard(|| observer.event(event)).is_none() {
+            log::error!("the observer panicked and is removed");
+            drop(slot);
+            self.remove_observer();
         }
-        log::error!("the observer panicked and is removed");
+    }
+
+    /// Drops the observer, if there is one.
+    pub(crate) fn remove_observer(&self) {
         self.observed.set(false);
         self.timed.set(self.stall.is_some());
-        let observer = slot.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(observer))).is_err() {
-            log::error!("the observer panicked again when it was dropped");
+        let observer = self.observer.take();
+        if !discard(observer) {
+            log::error!("the observer panicked when it was dropped");
         }
     }
 

@@ -1,7 +1,8 @@
 //! A timer that belongs to no connection.
 
+use super::Reactor;
 use super::sources::Source;
-use super::{Reactor, guard};
+use crate::guard::discard;
 use crate::handler::{Context, LoopOps};
 use crate::id::Id;
 use crate::time::Tick;
@@ -64,7 +65,7 @@ impl Reactor {
     pub(super) fn close_after(&mut self, id: Id, after: Box<After>) {
         self.deadlines.disarm(id.slot());
         self.sources.retire(id);
-        if guard(|| drop(after)).is_none() {
+        if !discard(after) {
             self.count_panic("a timer");
         }
     }

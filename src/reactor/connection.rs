@@ -1,9 +1,10 @@
 //! A connection's turn: read, callbacks, send, what comes next, the end.
 
+use super::Reactor;
 use super::sources::{Connection, Source};
-use super::{Reactor, guard};
 use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
+use crate::guard::{discard, guard};
 use crate::handler::{Context, Handler, LocalAddr};
 use crate::id::Id;
 use crate::observe::Callback;
@@ -106,21 +107,22 @@ impl Reactor {
         }
         let (peer, handler) = (connection.peer, connection.handler);
         // The socket closes after `on_close`, which may still ask for its local address.
-        self.finish_close(id, peer, Some(&socket), handler, &closed);
+        self.finish_close(id, peer, Some(&socket), handler, closed);
         socket.close(&self.poller, self.common.scope(id));
     }
 
     /// Makes the id stale, counts, and calls `on_close`, whose context reaches the loop but nothing of
-    /// the connection. The slot is freed in phase 6.
+    /// the connection. The slot is freed in phase 6. The
+    /// handler and its error are dropped here.
     pub(super) fn finish_close(
         &mut self,
         id: Id,
         peer: Peer,
         socket: Option<&TcpStream>,
         mut handler: Box<dyn Handler>,
-        closed: &Closed,
+        closed: Closed,
     ) {
-        self.log_close(id, peer.into(), closed);
+        self.log_close(id, peer.into(), &closed);
         // Before `on_close`, so that the callback cannot reach this connection by its id.
         self.deadlines.disarm(id.slot());
         self.sources.retire(id);
@@ -133,11 +135,11 @@ impl Reactor {
         // Leaves no room, so a write takes 0 bytes and the output buffer stays empty.
         cx.abort();
         let started = cx.common.observation.start();
-        let called = guard(|| handler.on_close(&mut cx, closed));
+        let called = guard(|| handler.on_close(&mut cx, &closed));
         cx.returned(started, Callback::Close);
-        // A handler's destructor is an embedder's code too.
-        let dropped = guard(|| drop(handler));
-        if called.and(dropped).is_none() {
+        // The destructors of a handler and of its error are an embedder's code too.
+        let panicked = called.is_none() | !discard(handler) | !discard(closed);
+        if panicked {
             self.count_panic("on_close");
         }
     }

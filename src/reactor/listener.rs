@@ -1,9 +1,10 @@
 //! A listener's turn: when to accept, and accepting.
 
+use super::Reactor;
 use super::sources::{Connection, Listener, Source};
-use super::{Reactor, guard};
 use crate::connection::Machine;
 use crate::errno::is_exhausted;
+use crate::guard::{discard, guard};
 use crate::handler::LoopOps;
 use crate::id::Id;
 use crate::observe::{Budget, Callback, Event, ListenerState, Returned};
@@ -257,7 +258,7 @@ impl Reactor {
         self.deadlines.disarm(id.slot());
         self.sources.listeners.retain(|&other| other != id);
         self.sources.retire(id);
-        if guard(|| drop(listener.service)).is_none() {
+        if !discard(listener.service) {
             self.count_panic("a service");
         }
     }

@@ -40,14 +40,12 @@ impl Mailbox {
         std::mem::take(&mut self.lock().messages)
     }
 
-    /// The reactor is gone. Posts that it never runs are dropped outside the lock, because a closure
-    /// may own a [`Handle`].
-    pub(super) fn close(&self) {
+    /// The reactor is gone. Returns the posts that it never runs, to be dropped outside the lock,
+    /// because a closure may own a [`Handle`].
+    pub(super) fn close(&self) -> Vec<Post> {
         let mut inner = self.lock();
         inner.closed = true;
-        let messages = std::mem::take(&mut inner.messages);
-        drop(inner);
-        drop(messages);
+        std::mem::take(&mut inner.messages.posts)
     }
 
     /// No code of an embedder runs under the lock, so the content is whole even if a thread panicked

@@ -22,6 +22,7 @@ pub use watch::Next;
 
 use crate::closed::Reason;
 use crate::common::Common;
+use crate::guard::{discard, guard};
 use crate::handler::LoopOps;
 use crate::id::Id;
 use crate::observe::{Event, Stats};
@@ -33,7 +34,6 @@ use sources::Sources;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 use trouble::Troubles;
@@ -281,12 +281,8 @@ impl Reactor {
     }
 }
 
-/// Runs an embedder's code. `None` if it panicked.
-fn guard<R>(code: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(code)).ok()
-}
-
-/// Closes everything. Each handler's `on_close` is called with [`Reason::ReactorDropped`].
+/// Closes everything. Each handler's `on_close` is called with [`Reason::ReactorDropped`]. Posted
+/// closures that did not run are dropped.
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.sources.ending = true;
@@ -294,7 +290,12 @@ impl Drop for Reactor {
         for id in ids {
             self.close_now(id, Reason::ReactorDropped);
         }
-        self.mailbox.close();
+        for post in self.mailbox.close() {
+            if !discard(post) {
+                self.count_panic("the drop of a posted closure");
+            }
+        }
+        self.common.observation.remove_observer();
     }
 }
 

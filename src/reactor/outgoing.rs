@@ -138,7 +138,7 @@ impl Reactor {
             attempt.address.into(),
             socket.as_ref(),
             attempt.handler,
-            &closed,
+            closed,
         );
         if let Some(socket) = socket {
             socket.close(&self.poller, self.common.scope(id));

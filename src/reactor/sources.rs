@@ -393,6 +393,9 @@ mod tests {
             Next::Wait
         }
         fn deregister(&mut self, _: &Poller) {}
+        fn discard(self: Box<Self>) -> bool {
+            true
+        }
     }
 
     fn round(sources: &mut Sources) -> Vec<Id> {

@@ -1,8 +1,9 @@
 //! What the reactor logs of trouble that peers can cause at will: at most one line a second for each
 //! kind.
 
-use super::{Reactor, guard};
+use super::Reactor;
 use crate::closed::{Closed, Reason};
+use crate::guard::guard;
 use crate::id::Id;
 use crate::observe::Throttle;
 use std::io;

@@ -1,7 +1,8 @@
 //! A foreign source's turn: any mio source that the reactor does not know.
 
+use super::Reactor;
 use super::sources::Source;
-use super::{Reactor, guard};
+use crate::guard::{discard, guard};
 use crate::id::Id;
 use crate::readiness::Readiness;
 use crate::sys::{EventSource, Poller};
@@ -23,6 +24,8 @@ pub enum Next {
 pub(super) trait Watched {
     fn turn(&mut self, reactor: &mut Reactor, id: Id) -> Next;
     fn deregister(&mut self, poller: &Poller);
+    /// Drops the source and the callback. False if either panicked.
+    fn discard(self: Box<Self>) -> bool;
 }
 
 pub(super) struct Pair<S, F> {
@@ -41,6 +44,11 @@ impl<S: EventSource, F: FnMut(&mut Reactor, Id, &mut S) -> Next> Watched for Pai
         if let Err(error) = poller.remove(&mut self.source) {
             log::debug!("deregistering a watched source: {error}");
         }
+    }
+
+    fn discard(self: Box<Self>) -> bool {
+        let Pair { source, callback } = *self;
+        discard(source) & discard(callback)
     }
 }
 
@@ -62,12 +70,10 @@ impl Reactor {
     }
 
     pub(super) fn unwatch(&mut self, id: Id, mut watched: Box<dyn Watched>) {
-        let done = guard(|| {
-            watched.deregister(&self.poller);
-            drop(watched);
-        });
+        let deregistered = guard(|| watched.deregister(&self.poller)).is_some();
+        let done = deregistered & watched.discard();
         self.sources.retire(id);
-        if done.is_none() {
+        if !done {
             self.count_panic("a watched source");
         }
     }
