@@ -2,7 +2,9 @@
 
 use crate::running::address;
 use doorkeeper::sim::{Ending, Peer, Sim};
-use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
+use doorkeeper::{
+    Closed, Config, ConnectionState, Context, Handler, Id, Reactor, Reason, TimerKey,
+};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -25,6 +27,9 @@ struct Record {
     consumed: usize,
     written: usize,
     ended: bool,
+    /// The connection, and whether `on_drain` has to come.
+    id: Option<Id>,
+    undrained: bool,
     reason: Option<Reason>,
 }
 
@@ -74,7 +79,10 @@ impl Wild {
             length.min(room),
             "write takes what there is room for"
         );
-        self.record(|record| record.written += count);
+        self.record(|record| {
+            record.written += count;
+            record.undrained |= count > 0;
+        });
     }
 
     fn another(&self) -> Option<Id> {
@@ -134,7 +142,11 @@ impl Wild {
 
 impl Handler for Wild {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.record(|record| record.opened += 1);
+        let id = cx.id();
+        self.record(|record| {
+            record.opened += 1;
+            record.id = Some(id);
+        });
         self.check_alive();
         self.shared.borrow_mut().ids.push(cx.id());
         self.act(cx)
@@ -160,6 +172,7 @@ impl Handler for Wild {
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.check_alive();
+        self.record(|record| assert!(std::mem::take(&mut record.undrained), "nothing was written"));
         self.act(cx)
     }
 
@@ -250,6 +263,17 @@ fn check_sums(server: &Reactor, shared: &Shared) {
     let open_sent: u64 = snapshot.connections.iter().map(|view| view.sent).sum();
     assert_eq!(stats.bytes_received, shared.received + open_received);
     assert_eq!(stats.bytes_sent, shared.sent + open_sent);
+    let open = [ConnectionState::Open, ConnectionState::PeerEnded];
+    for view in &snapshot.connections {
+        let mut records = shared.records.iter();
+        let record = records.find(|record| record.id == Some(view.id));
+        let undrained = record.is_some_and(|record| record.undrained && record.closed == 0);
+        let sent = view.pending_out == 0 && open.contains(&view.state);
+        assert!(
+            !(undrained && sent),
+            "all is sent, and on_drain was not called"
+        );
+    }
     let limits = &snapshot.connections;
     assert!(
         limits
