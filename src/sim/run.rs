@@ -16,8 +16,9 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The number of steps at one moment beyond which something spins.
-const STEPS_AT_ONE_TIME: usize = 1_000_000;
+/// The number of steps without progress beyond which something spins: no byte moves, and no time
+/// passes.
+const STEPS_WITHOUT_PROGRESS: usize = 20_000;
 
 /// A simulated network, and what runs in it. Cloning gives another handle of the same simulation.
 #[derive(Clone)]
@@ -166,8 +167,8 @@ impl Sim {
     /// Runs until the condition is true, and fails at once if nothing is left to happen before.
     ///
     /// # Panics
-    /// If nothing is left to happen, and says what everyone waits for. Also if something spins: one
-    /// million steps and the time stands still.
+    /// If nothing is left to happen, and says what everyone waits for. Also if something spins: 20,000
+    /// steps in which no byte moves and no time passes.
     #[track_caller]
     pub fn run_until(&self, mut condition: impl FnMut() -> bool) {
         if !self.can_reach(&mut condition) {
@@ -300,24 +301,26 @@ impl Sim {
     }
 }
 
-/// Counts what happens while the time stands still.
+/// Counts the steps without progress.
 #[derive(Default)]
 struct Steps {
-    time: Tick,
+    before: (Tick, u64),
     count: usize,
 }
 
 impl Steps {
     #[track_caller]
     fn count(&mut self, sim: &Sim) {
-        let now = sim.world.borrow().now();
+        let world = sim.world.borrow();
+        let now = (world.now(), world.progress);
+        drop(world);
         self.count += 1;
-        if now != self.time {
-            (self.time, self.count) = (now, 0);
+        if now != self.before {
+            (self.before, self.count) = (now, 0);
         }
         assert!(
-            self.count < STEPS_AT_ONE_TIME,
-            "{STEPS_AT_ONE_TIME} steps, and the time stands still: something spins; {}",
+            self.count < STEPS_WITHOUT_PROGRESS,
+            "{STEPS_WITHOUT_PROGRESS} steps without progress: something spins; {}",
             sim.describe()
         );
     }

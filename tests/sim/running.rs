@@ -245,3 +245,23 @@ fn a_dropped_reactor_resets_what_it_holds() {
     let reset = Some(Ending::Error(io::ErrorKind::ConnectionReset));
     assert_eq!((peer.ending(), queued.ending()), (Some(Ending::Fin), reset));
 }
+
+#[test]
+fn a_loop_that_spins_fails_the_run() {
+    struct Spins;
+    impl Handler for Spins {
+        fn on_data(&mut self, cx: &mut Context<'_>, _: &[u8]) -> io::Result<usize> {
+            let own = cx.id();
+            cx.wake(own);
+            Ok(0)
+        }
+    }
+    let sim = Sim::new(1);
+    let server = sim.reactor(Config::default()).unwrap();
+    let listening = server.borrow_mut().listen(address(), |_| Some(Spins));
+    assert!(listening.is_ok());
+    sim.connect(address()).send(b"x");
+    let run = catch_unwind(AssertUnwindSafe(|| sim.run_to_rest()));
+    let message = *run.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("something spins"), "{message}");
+}

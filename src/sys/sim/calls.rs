@@ -160,7 +160,9 @@ impl World {
             *place = byte;
         }
         let opens = socket.reopen_window(receive_max);
-        if let (true, Remote::Socket(remote)) = (opens, socket.remote) {
+        let remote = socket.remote;
+        self.progress += 1;
+        if let (true, Remote::Socket(remote)) = (opens, remote) {
             self.send_segments(remote);
             self.settle();
         }
@@ -210,6 +212,7 @@ impl World {
         let socket = self.socket_mut(id);
         socket.to_send.extend(&bytes[..count]);
         socket.no_space |= count < bytes.len();
+        self.progress += count as u64;
         self.send_segments(id);
         self.settle();
         count
@@ -253,6 +256,7 @@ impl World {
 
     /// close(2) of the last descriptor: `__tcp_close` in net/ipv4/tcp.c.
     pub(super) fn close(&mut self, id: SocketId) {
+        self.progress += 1;
         // It may not be registered.
         let _ = self.deregister(id);
         if let Owner::Process(process) = self.socket(id).owner {

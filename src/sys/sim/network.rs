@@ -29,6 +29,7 @@ impl World {
             Some(Flight::Reset(id)) => self.arrive_reset(id),
             None => return false,
         }
+        self.progress += 1;
         true
     }
 

@@ -89,6 +89,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(super) overflows: Overflows,
     pub(crate) chooser: Chooser,
+    /// Grows when something arrives, is read, is taken for sending, or is closed.
+    pub(crate) progress: u64,
     /// What happened, line by line, if it is told.
     pub(crate) story: Option<Vec<String>>,
     /// Tests break a rule to see that the comparison with the kernel finds it.
@@ -139,6 +141,7 @@ impl World {
             limits: Limits::default(),
             overflows: Overflows::default(),
             chooser: Chooser::new(decisions),
+            progress: 0,
             story: None,
             #[cfg(test)]
             broken: None,
