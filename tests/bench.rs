@@ -631,6 +631,29 @@ fn a_connection_without_an_answer_fails_the_run_with_a_rate_too() {
     );
 }
 
+/// Of a connection that failed before the measurement, what is due during it counts.
+#[test]
+fn a_connection_that_failed_in_the_warm_up_counts_from_the_begin() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let (address, _) = server(move |stream| {
+        let fails = served.fetch_add(1, Ordering::Relaxed) == 0;
+        let peer = stream.try_clone().unwrap();
+        echo(stream, move |turn, _| {
+            if fails && turn == 2 {
+                peer.shutdown(Shutdown::Both).unwrap();
+            }
+        });
+    });
+    let args = "--connections 2 --rate 100 --warm-up 1s --duration 1s --json";
+    let output = bench(address, args);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report = results(&text.lines().map(str::to_string).collect::<Vec<_>>());
+    // 50 a second, for the second that is measured.
+    let unanswered = number(&report, "/unanswered");
+    assert!((48.0..60.0).contains(&unanswered), "{report}");
+}
+
 /// A request that is under way at the end has no answer, and is no fault of its connection.
 #[test]
 fn a_slow_answer_at_the_end_is_no_mute_connection() {

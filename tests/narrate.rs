@@ -186,6 +186,27 @@ fn an_echo_a_half_close_and_a_reset_are_narrated_as_they_happen() {
     );
 }
 
+/// The queue is shown empty again without any further event.
+#[test]
+fn an_accept_queue_that_is_emptied_is_shown_empty() {
+    let mut narrated = Narrated::serve(&["echo=127.0.0.1:0", "--narrate"]);
+    // The first sample, with which later ones are compared, comes before the first turn.
+    narrated.until("EAGAIN");
+    let _stream = client(narrated.address());
+    narrated.until(": 1 of 1024");
+    let program = Pid::from_child(&narrated.program.child);
+    // A reader that waits too long ends with the program.
+    let (done, is_done) = std::sync::mpsc::channel();
+    let watchdog = std::thread::spawn(move || {
+        if is_done.recv_timeout(PATIENCE).is_err() {
+            kill_process(program, Signal::KILL).unwrap();
+        }
+    });
+    narrated.until(": 0 of 1024");
+    done.send(()).unwrap();
+    watchdog.join().unwrap();
+}
+
 #[test]
 fn a_daytime_the_connection_limit_and_a_full_accept_queue_are_narrated() {
     let mut narrated = Narrated::serve(&["daytime=127.0.0.1:0", "--narrate"]);

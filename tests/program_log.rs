@@ -84,14 +84,20 @@ fn access_records_are_lines_of_text_for_those_who_ask() {
 /// The journal is where JOURNAL_STREAM says, and has time stamps of its own.
 #[test]
 fn lines_for_the_journal_begin_with_their_level() {
-    for is_journal in [true, false] {
+    for (is_journal, form) in [(true, "text"), (false, "text"), (true, "json")] {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let (reader, writer) = (File::from(reader), File::from(writer));
         let status = writer.metadata().unwrap();
         let inode = status.ino() + u64::from(!is_journal);
         let mut command = Command::new(PROGRAM);
         let mut child = command
-            .args(["serve", "echo=:0", "--max-connections=1000000"])
+            .args([
+                "serve",
+                "echo=:0",
+                "--max-connections=1000000",
+                "--log",
+                form,
+            ])
             .env("JOURNAL_STREAM", format!("{}:{inode}", status.dev()))
             .env("RUST_LOG", "info")
             .stdout(Stdio::piped())
@@ -106,7 +112,10 @@ fn lines_for_the_journal_begin_with_their_level() {
         assert!(child.wait().unwrap().success());
         let log = std::io::read_to_string(reader).unwrap();
         let first = log.lines().next().unwrap();
-        if is_journal {
+        if form == "json" {
+            let line: Value = serde_json::from_str(first.strip_prefix("<6>").unwrap()).unwrap();
+            assert!(line["time"].is_null() && line["level"] == "info", "{first}");
+        } else if is_journal {
             assert!(first.starts_with("<6>doorkeeper::cli::serve: "), "{first}");
             assert!(
                 log.contains("\n<4>doorkeeper::cli::serve: --max-c"),

@@ -261,7 +261,7 @@ impl Writer {
 
     fn queue(&self, text: &[&str], is_urgent: bool) {
         let mut state = self.0.lock();
-        if state.queue.len() >= QUEUE_BYTES || state.left_out > 0 {
+        if state.queue.len() >= QUEUE_BYTES {
             state.left_out += 1;
             return;
         }

@@ -183,42 +183,37 @@ impl Observers {
         listeners: &[(Id, SocketAddr)],
         until: Option<Instant>,
     ) -> io::Result<()> {
-        // A turn has run since the last sample, so the sample may be out of date.
+        // The last sample may be out of date.
         let mut is_stale = true;
         while !reactor.is_done() && until.is_none_or(|until| Instant::now() < until) {
-            let sample_at = is_stale.then_some(self.budget.due());
+            let sample_at = is_stale.then(|| self.budget.due());
             let due = reactor.next_deadline().into_iter().chain(until);
             wait(reactor, due.chain(sample_at).min())?;
-            let is_due = self.budget.is_due();
-            if is_due {
-                self.sample_queues(reactor, listeners);
-            }
+            // After a change the turn makes another one, so the next sample comes without an event.
+            is_stale = !self.budget.is_due() || self.sample_queues(reactor, listeners);
             reactor.turn(Some(Duration::ZERO))?;
-            // A queue that held someone is shown empty before its connections go on.
-            if is_due && self.queues.values().any(|queue| queue.depth > 0) {
-                self.sample_queues(reactor, listeners);
-            }
-            is_stale = !is_due;
             self.sum_pending_output(reactor);
         }
         consume_stop(reactor)
     }
 
-    fn sample_queues(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) {
-        let begin = Instant::now();
+    /// True if a queue has changed since the last sample.
+    fn sample_queues(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) -> bool {
+        let (begin, mut has_changed) = (Instant::now(), false);
         let queues: BTreeMap<Id, AcceptQueue> = reactor.accept_queues().into_iter().collect();
         for &(id, address) in listeners {
             if let Some(&queue) = queues.get(&id) {
-                self.sample_queue(id, address, queue);
+                has_changed |= self.sample_queue(id, address, queue);
             }
         }
         self.budget.spend(begin);
+        has_changed
     }
 
-    fn sample_queue(&mut self, id: Id, address: SocketAddr, queue: AcceptQueue) {
+    fn sample_queue(&mut self, id: Id, address: SocketAddr, queue: AcceptQueue) -> bool {
         let before = self.queues.insert(id, queue);
         if before == Some(queue) {
-            return;
+            return false;
         }
         if let (Some((form, writer)), Some(_)) = (&self.narrator, before) {
             let at = self.start.elapsed().as_secs_f64();
@@ -228,6 +223,7 @@ impl Observers {
             let name = format!("accept queue of {address}");
             trace::counter(writer, self.start, &name, queue.depth.into());
         }
+        true
     }
 
     fn sum_pending_output(&mut self, reactor: &Reactor) {
