@@ -80,6 +80,15 @@ pub struct Config {
     /// still in the processor's cache when its source is driven. At most 134,217,727, because
     /// epoll_wait(2) takes no more. Default 64.
     pub events_per_turn: usize,
+    /// The number of posted closures that one turn runs ([`Handle::post`](crate::Handle::post)). The
+    /// others run in the next turns, and the loop does not sleep before. The same bound as for
+    /// [`posts_max`](Config::posts_max). Default 1,024.
+    pub posts_per_turn: usize,
+    /// The number of posted closures that wait for the loop. Beyond it,
+    /// [`Handle::post`](crate::Handle::post) hands the closure back. At most `isize::MAX` / 16, which
+    /// is all that a `VecDeque` of boxed closures holds (`isize::MAX` / 8 where a `usize` has 32 bits).
+    /// Default 65,536.
+    pub posts_max: usize,
 }
 
 impl Default for Config {
@@ -97,6 +106,8 @@ impl Default for Config {
             stall_warning: None,
             observed_bytes: 0,
             events_per_turn: 64,
+            posts_per_turn: 1024,
+            posts_max: 64 * 1024,
         }
     }
 }
@@ -107,6 +118,9 @@ const MOST_MOVED: usize = 0x7fff_f000;
 const MOST_HELD: usize = isize::MAX as usize;
 /// epoll_wait(2) takes INT_MAX / sizeof(struct epoll_event), which is 12 or 16 bytes.
 const MOST_EVENTS: usize = i32::MAX as usize / 16;
+
+/// The most boxed closures that a `VecDeque` holds: each is two pointers.
+const MOST_POSTS: usize = MOST_HELD / (2 * size_of::<usize>());
 
 impl Config {
     /// Checks each limit against its bounds, as [`Reactor::new`](crate::Reactor::new) does.
@@ -122,6 +136,8 @@ impl Config {
             ("output_max_bytes", self.output_max_bytes, 1..=MOST_HELD),
             ("observed_bytes", self.observed_bytes, 0..=MOST_MOVED),
             ("events_per_turn", self.events_per_turn, 1..=MOST_EVENTS),
+            ("posts_per_turn", self.posts_per_turn, 1..=MOST_POSTS),
+            ("posts_max", self.posts_max, 1..=MOST_POSTS),
         ] {
             in_range(name, value, bounds)?;
         }

@@ -94,7 +94,7 @@ pub use observe::{
     AcceptQueue, Budget, Call, Callback, ConnectionState, ConnectionView, Event, ListenerState,
     ListenerView, Observer, Overflows, Snapshot, Stats,
 };
-pub use reactor::{Handle, Next, Reactor};
+pub use reactor::{Handle, Next, PostError, Reactor};
 pub use time::TimerKey;
 
 /// The examples in README.md compile.

@@ -15,7 +15,9 @@ const MOVED: usize = 0x7fff_f000;
 const HELD: usize = isize::MAX as usize;
 const EVENTS: usize = 134_217_727;
 
-const LIMITS: [Limit; 7] = [
+const POSTS: usize = isize::MAX as usize / (2 * size_of::<usize>());
+
+const LIMITS: [Limit; 9] = [
     (
         "max_connections",
         |config| &mut config.max_connections,
@@ -58,6 +60,13 @@ const LIMITS: [Limit; 7] = [
         1,
         EVENTS,
     ),
+    (
+        "posts_per_turn",
+        |config| &mut config.posts_per_turn,
+        1,
+        POSTS,
+    ),
+    ("posts_max", |config| &mut config.posts_max, 1, POSTS),
 ];
 
 /// Has a message echoed.

@@ -9,11 +9,13 @@ use common::{
     Echo, NOW, PATIENCE, Running, client, echo, listen, listen_as, pass, reactor, read_all,
     read_exactly, set,
 };
-use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
+use doorkeeper::{Closed, Config, Context, Handler, Id, PostError, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -619,7 +621,63 @@ fn a_post_that_panics_is_counted_and_a_post_after_the_end_is_returned() {
     let handle = running.handle.clone();
     running.stop();
     let back = handle.post(|_| unreachable!());
-    assert!(back.is_err());
+    assert!(matches!(back, Err(PostError::Closed(_))));
+}
+
+/// Each thread posts for ever, and each post keeps the loop from its sources for a while.
+#[test]
+fn threads_that_post_for_ever_keep_nobody_from_a_turn() {
+    let config = set(|config: &mut Config| {
+        config.posts_per_turn = 10;
+        config.posts_max = 100;
+    });
+    let (running, address) = Running::serve(config, |_| Some(Echo));
+    let over = Arc::new(AtomicBool::new(false));
+    let threads = [(); 3].map(|()| {
+        let (handle, over) = (running.handle.clone(), Arc::clone(&over));
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let _ = handle.post(|_| pass(Duration::from_micros(20)));
+            }
+        })
+    });
+    let mut stream = client(address);
+    for _ in 0..100 {
+        assert_eq!(echo(&mut stream, b"ping"), b"ping");
+    }
+    over.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_full_mailbox_hands_back_and_a_turn_runs_its_budget_without_sleeping() {
+    let config = set(|config: &mut Config| {
+        config.posts_per_turn = 2;
+        config.posts_max = 5;
+    });
+    let mut reactor = Reactor::new(config).unwrap();
+    let (handle, ran) = (reactor.handle(), Arc::new(AtomicUsize::new(0)));
+    let post = |number| {
+        let ran = Arc::clone(&ran);
+        let work = move |_: &mut Reactor| assert_eq!(ran.fetch_add(1, Ordering::Relaxed), number);
+        handle.post(work)
+    };
+    (0..5).for_each(|number| post(number).unwrap());
+    assert!(matches!(post(5), Err(PostError::Full(_))));
+    // Without a deadline, a turn that slept would never end.
+    for (total, is_left) in [(2, true), (4, true), (5, false)] {
+        reactor.turn(None).unwrap();
+        assert_eq!(ran.load(Ordering::Relaxed), total);
+        assert_eq!(reactor.next_deadline().is_some(), is_left);
+    }
+    post(5).unwrap();
+    reactor.turn(None).unwrap();
+    assert_eq!(
+        (ran.load(Ordering::Relaxed), reactor.stats().panics),
+        (6, 0)
+    );
 }
 
 #[test]

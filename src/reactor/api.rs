@@ -12,7 +12,7 @@ use crate::id::Id;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
 use crate::sys::{EventSource, Interest, Poller, TcpListener, TcpStream};
 use crate::time::Deadlines;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 #[cfg(unix)]
@@ -48,7 +48,7 @@ impl Reactor {
         input.try_reserve_exact(length)?;
         input.resize(length, 0);
         Ok(Reactor {
-            mailbox: Mailbox::new(poller.waker()?),
+            mailbox: Mailbox::new(poller.waker()?, config.posts_max),
             poller,
             sources: Sources::new(slots, config.output_max_bytes),
             deadlines: Deadlines::with_capacity(slots),
@@ -56,7 +56,7 @@ impl Reactor {
             output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
             stats: Stats::default(),
             troubles: Troubles::default(),
-            posts: VecDeque::new(),
+            posts_wait: false,
             shutdown_until: None,
             lent: false,
             common: Common::new(config),

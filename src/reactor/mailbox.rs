@@ -2,6 +2,8 @@
 
 use super::Reactor;
 use crate::sys::Waker;
+use std::collections::VecDeque;
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,43 +11,48 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Work for the loop.
 pub(super) type Post = Box<dyn FnOnce(&mut Reactor) + Send>;
 
-/// What other threads left since the loop last looked. Wake-ups coalesce, so this must be kept beside
-/// them.
-#[derive(Default)]
-pub(super) struct Messages {
-    pub(super) stop: bool,
-    pub(super) posts: Vec<Post>,
-}
-
+/// What other threads left for the loop. Wake-ups coalesce, so this must be kept beside them.
 #[derive(Default)]
 struct Inner {
-    messages: Messages,
+    stop: bool,
+    posts: VecDeque<Post>,
     closed: bool,
 }
 
 pub(super) struct Mailbox {
     inner: Mutex<Inner>,
     waker: Waker,
+    posts_max: usize,
 }
 
 impl Mailbox {
-    pub(super) fn new(waker: Waker) -> Arc<Mailbox> {
+    pub(super) fn new(waker: Waker, posts_max: usize) -> Arc<Mailbox> {
         Arc::new(Mailbox {
             inner: Mutex::default(),
             waker,
+            posts_max,
         })
     }
 
-    pub(super) fn collect(&self) -> Messages {
-        std::mem::take(&mut self.lock().messages)
+    pub(super) fn take_stop(&self) -> bool {
+        std::mem::take(&mut self.lock().stop)
+    }
+
+    /// Takes the oldest posts, at most `budget`. True if others are left.
+    pub(super) fn take_posts(&self, budget: usize) -> (VecDeque<Post>, bool) {
+        let posts = &mut self.lock().posts;
+        if posts.len() <= budget {
+            return (std::mem::take(posts), false);
+        }
+        (posts.drain(..budget).collect(), true)
     }
 
     /// The reactor is gone. Returns the posts that it never runs, to be dropped outside the lock,
     /// because a closure may own a [`Handle`].
-    pub(super) fn close(&self) -> Vec<Post> {
+    pub(super) fn close(&self) -> VecDeque<Post> {
         let mut inner = self.lock();
         inner.closed = true;
-        std::mem::take(&mut inner.messages.posts)
+        std::mem::take(&mut inner.posts)
     }
 
     /// No code of an embedder runs under the lock, so the content is whole even if a thread panicked
@@ -67,25 +74,32 @@ impl Handle {
     /// Those of the poller's waker (on Linux a write to an eventfd), which are not expected. The
     /// request stands, and is met when the loop next wakes.
     pub fn stop(&self) -> io::Result<()> {
-        self.0.lock().messages.stop = true;
+        self.0.lock().stop = true;
         self.0.waker.wake()
     }
 
     /// Makes the loop run a closure in phase 5 of a turn. Closures of one thread run in the order of
-    /// their posts. A panic in one is caught, logged and counted.
+    /// their posts. A panic in one is caught, logged and counted. A turn runs at most
+    /// [`Config::posts_per_turn`](crate::Config::posts_per_turn) of them. Those that wait when
+    /// [`Reactor::run`] returns run in its next turn, or are dropped with it.
     ///
     /// # Errors
-    /// The closure itself, if the reactor is gone.
-    pub fn post<F>(&self, work: F) -> Result<(), F>
+    /// Each hands the closure back: [`PostError::Full`] if
+    /// [`Config::posts_max`](crate::Config::posts_max) closures wait, [`PostError::Closed`] if the
+    /// reactor is gone.
+    pub fn post<F>(&self, work: F) -> Result<(), PostError<F>>
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
     {
         let mut inner = self.0.lock();
         if inner.closed {
-            return Err(work);
+            return Err(PostError::Closed(work));
         }
-        inner.messages.posts.push(Box::new(work));
-        let first = inner.messages.posts.len() == 1;
+        if inner.posts.len() >= self.0.posts_max {
+            return Err(PostError::Full(work));
+        }
+        inner.posts.push_back(Box::new(work));
+        let first = inner.posts.len() == 1;
         drop(inner);
         // The first post wakes the loop; the others are collected with it.
         if first {
@@ -95,6 +109,45 @@ impl Handle {
         Ok(())
     }
 }
+
+/// Why [`Handle::post`] did not take a closure, and the closure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum PostError<F> {
+    /// [`Config::posts_max`](crate::Config::posts_max) closures wait. There is room again after the
+    /// loop's next turn.
+    Full(F),
+    /// The reactor is gone.
+    Closed(F),
+}
+
+impl<F> PostError<F> {
+    /// The closure.
+    pub fn into_inner(self) -> F {
+        match self {
+            PostError::Full(work) | PostError::Closed(work) => work,
+        }
+    }
+}
+
+impl<F> fmt::Debug for PostError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PostError::Full(_) => "Full(..)",
+            PostError::Closed(_) => "Closed(..)",
+        })
+    }
+}
+
+impl<F> fmt::Display for PostError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PostError::Full(_) => "too many posted closures wait",
+            PostError::Closed(_) => "the reactor is gone",
+        })
+    }
+}
+
+impl<F> Error for PostError<F> {}
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

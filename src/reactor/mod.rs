@@ -17,7 +17,7 @@ mod sources;
 mod trouble;
 mod watch;
 
-pub use mailbox::Handle;
+pub use mailbox::{Handle, PostError};
 pub use watch::Next;
 
 use crate::closed::Reason;
@@ -29,9 +29,8 @@ use crate::observe::{Event, Stats};
 use crate::readiness::Readiness;
 use crate::sys::{Polled, Poller};
 use crate::time::{Deadlines, Tick};
-use mailbox::{Mailbox, Post};
+use mailbox::Mailbox;
 use sources::Sources;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -72,8 +71,8 @@ pub struct Reactor {
     stats: Stats,
     troubles: Troubles,
     mailbox: Arc<Mailbox>,
-    /// Closures taken from the mailbox, for phase 5.
-    posts: VecDeque<Post>,
+    /// Posted closures are in the mailbox, for phase 5.
+    posts_wait: bool,
     /// Shutting down: when `run` returns although connections are open.
     shutdown_until: Option<Tick>,
     /// A callback is borrowing the reactor.
@@ -161,9 +160,8 @@ impl Reactor {
                     }
                 }
                 Polled::Message => {
-                    let messages = self.mailbox.collect();
-                    self.sources.stopping |= messages.stop;
-                    self.posts.extend(messages.posts);
+                    self.sources.stopping |= self.mailbox.take_stop();
+                    self.posts_wait = true;
                 }
             }
         }
@@ -198,7 +196,16 @@ impl Reactor {
                 self.close_now(id, Reason::Closed);
             }
         }
-        while let Some(post) = self.posts.pop_front() {
+        if self.posts_wait {
+            self.run_posts();
+        }
+    }
+
+    #[inline(never)]
+    fn run_posts(&mut self) {
+        let (posts, are_left) = self.mailbox.take_posts(self.common.config.posts_per_turn);
+        self.posts_wait = are_left;
+        for post in posts {
             if self.lend(post).is_none() {
                 self.count_panic("a posted closure");
             }
@@ -239,7 +246,7 @@ impl Reactor {
     }
 
     fn has_work(&self) -> bool {
-        self.sources.queued() > 0 || !self.sources.closing.is_empty()
+        self.sources.queued() > 0 || !self.sources.closing.is_empty() || self.posts_wait
     }
 
     fn is_shut_down(&self) -> bool {
