@@ -24,6 +24,7 @@ pub(crate) fn discard<T>(value: T) -> bool {
 /// Drops the payload of a panic. The payload of a panic in that drop is not dropped but leaked,
 /// because there may be no end to them.
 #[cold]
+#[inline(never)]
 pub(crate) fn discard_payload(payload: Box<dyn Any + Send>) {
     if let Err(next) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(next);

@@ -1,14 +1,17 @@
 //! What Linux says of its network in /proc.
 
 use crate::observe::Overflows;
+use std::fs::File;
+use std::io::Read;
 
 /// The limit that Linux clamps a backlog to (net.core.somaxconn, listen(2)).
 pub(super) fn backlog_limit() -> Option<u32> {
-    std::fs::read_to_string("/proc/sys/net/core/somaxconn")
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
+    let mut text = [0; 16];
+    let mut file = File::open("/proc/sys/net/core/somaxconn").ok()?;
+    // One read returns the whole of such a file (proc(5)).
+    let count = file.read(&mut text).ok()?;
+    let digits = text[..count].trim_ascii_end();
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// The counters of /proc/net/netstat (proc_pid_net(5)) for this network namespace.
