@@ -54,6 +54,8 @@
 //! # Features
 //! - `services` (default): the six standard services. It adds jiff, for dates.
 //! - `cli` (default): the program.
+//! - `sim`: a network in memory, to test handlers and the reactor itself over everything that a
+//!   network can do. It adds no dependency.
 //!
 //! A library needs neither. With `default-features = false` the dependencies are mio, slab, log and
 //! socket2, and beneath them libc.
