@@ -55,7 +55,7 @@ impl Load {
         let before = self.served.load(Ordering::Relaxed);
         let start = std::time::Instant::now();
         while self.served.load(Ordering::Relaxed) < before + 20 {
-            assert!(start.elapsed() < common::PATIENCE, "nobody is served");
+            assert!(start.elapsed() < PATIENCE, "nobody is served");
             std::thread::yield_now();
         }
     }
