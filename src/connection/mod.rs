@@ -173,6 +173,14 @@ impl Machine {
             && backlog.get().is_none()
     }
 
+    /// True if a plain connection can do nothing before an event: there is nothing to read, and output
+    /// can be sent.
+    #[inline(always)]
+    fn waits(&self) -> bool {
+        let marks = Readiness::INPUT.union(Readiness::WRITABLE);
+        self.ready.intersection(marks) == Readiness::WRITABLE
+    }
+
     /// How much output can be taken now.
     pub(crate) fn room(&self, backlog: &LazyBacklog, output_max: usize) -> usize {
         match self.output {
@@ -335,8 +343,7 @@ impl Machine {
                 break 'plain Detour::End;
             }
             // An event must come first if no read may succeed and all output is sent.
-            let waiting = Readiness::INPUT.union(Readiness::WRITABLE);
-            return Ok(self.ready.intersection(waiting) == Readiness::WRITABLE);
+            return Ok(self.waits());
         };
         Turn {
             machine: self,
@@ -421,7 +428,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         self.cx.hold_output();
         self.close_in_order()?;
         debug_assert!(self.machine.is_legal(self.cx), "{:?}", self.machine);
-        Ok(false)
+        Ok(self.machine.is_plain(self.cx.backlog) && self.machine.waits())
     }
 
     /// Sends the FIN once all output is sent, and ends the connection once the peer ended too, or a
