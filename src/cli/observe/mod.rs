@@ -191,7 +191,10 @@ impl Observers {
             wait(reactor, due.chain(sample_at).min())?;
             // After a change the turn makes another one, so the next sample comes without an event.
             is_stale = !self.budget.is_due() || self.sample_queues(reactor, listeners);
+            let events = reactor.stats().events;
             reactor.turn(Some(Duration::ZERO))?;
+            // The turn may have taken the event of a change that came after the sample.
+            is_stale |= reactor.stats().events != events;
             self.sum_pending_output(reactor);
         }
         consume_stop(reactor)
