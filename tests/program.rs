@@ -68,6 +68,10 @@ fn help_and_version_are_for_people_and_succeed() {
         (&["connect", "--help"], "--no-half-close"),
         (&["bench", "--help"], "--source-addresses LIST"),
         (&["story", "--help"], "Usage: doorkeeper story"),
+        (
+            &["room", "--help"],
+            "Usage: doorkeeper room BACKLOG CLIENTS",
+        ),
         (&["serve", "echo", "-h"], "Usage: doorkeeper serve"),
         (
             &["--version"],

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::bench::args::{self as bench_args, Bench};
 use super::connect::args::{self as connect_args, Connect};
+use super::room::Room;
 use super::serve::args::{self as serve_args, Serve};
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
@@ -17,6 +18,7 @@ Commands:
   connect    connect standard input and output to a server
   bench      load a server and measure its answers
   story      run a server and a client in one loop and show every system call
+  room       fill an accept queue client by client, and then accept
 
 Options:
   -h, --help       show this text; `doorkeeper COMMAND --help` describes COMMAND
@@ -40,6 +42,24 @@ Options:
 Exit status: 0 done, 1 failed, 2 wrong usage.
 ";
 
+const ROOM_HELP: &str = "\
+Show how an accept queue fills, client by client, and how it empties.
+
+Usage: doorkeeper room BACKLOG CLIENTS
+
+A server on 127.0.0.1 calls listen with this backlog (0 to 65535), and does not
+accept. The clients (1 to 400) connect one after the other. Each has a line:
+the result of connect, what it was told then, and the accept queue. Then the
+server accepts, until the last client is in, and shows how long after its
+connect each was connected. A SYN that meets a full queue is dropped. The
+client's kernel sends it again, first after 1 s.
+
+Options:
+  -h, --help    show this text
+
+Exit status: 0 done, 1 failed, 2 wrong usage.
+";
+
 /// What the program does.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -49,6 +69,7 @@ pub(crate) enum Command {
     Connect(Box<Connect>),
     Bench(Box<Bench>),
     Story,
+    Room(Room),
 }
 
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
@@ -63,10 +84,11 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Fa
         Some(Arg::Value(word)) if word == "connect" => connect_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "bench" => bench_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "story" => story(&mut parser),
+        Some(Arg::Value(word)) if word == "room" => room(&mut parser),
         Some(Arg::Value(word)) => {
             let word = word.to_string_lossy();
-            let known =
-                "the commands are `serve`, `connect`, `bench` and `story`; see `doorkeeper --help`";
+            let known = "the commands are `serve`, `connect`, `bench`, `story` and `room`; \
+                see `doorkeeper --help`";
             Err(Failure::usage(format_args!(
                 "unknown command `{word}`; {known}"
             )))
@@ -89,6 +111,18 @@ pub(crate) fn show(parser: &mut Parser, text: &str) -> Result<Command, Failure> 
             "{}; nothing follows --help or --version",
             other.unexpected()
         ))),
+    }
+}
+
+fn room(parser: &mut Parser) -> Result<Command, Failure> {
+    let mut words = Vec::new();
+    loop {
+        match parser.next().map_err(Failure::usage)? {
+            None => return Room::new(words).map(Command::Room),
+            Some(Arg::Short('h') | Arg::Long("help")) => return show(parser, ROOM_HELP),
+            Some(Arg::Value(word)) => words.push(word),
+            Some(other) => return Err(Failure::usage(other.unexpected())),
+        }
     }
 }
 

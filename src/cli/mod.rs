@@ -10,6 +10,7 @@ mod observe;
 mod output;
 mod ports;
 mod race;
+mod room;
 mod serve;
 mod shared_args;
 mod signals;
@@ -68,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Serve(options) => serve::run(*options),
         Command::Story => story::run(),
+        Command::Room(options) => room::run(options),
         Command::Connect(options) => connect::run(&options),
     });
     let (message, status) = match done {

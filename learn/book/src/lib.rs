@@ -138,6 +138,9 @@ fn run(command: &str) -> Result<String, String> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let (program, arguments) = match words.as_slice() {
         ["cargo", "run", "-q", "-p", package, "--", rest @ ..] => (programs().join(package), rest),
+        ["cargo", "run", "-q", "--manifest-path", "../Cargo.toml", "--", rest @ ..] => {
+            (doorkeeper(), rest)
+        }
         [program, rest @ ..] => (PathBuf::from(program), rest),
         [] => return Err("an empty command".to_string()),
     };
@@ -145,6 +148,13 @@ fn run(command: &str) -> Result<String, String> {
     let output = process.args(arguments).current_dir(folder()).output();
     let output = output.map_err(|error| format!("{command}: {error}"))?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The built program of the repository.
+fn doorkeeper() -> PathBuf {
+    let own = folder().join("../target");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(own, PathBuf::from);
+    target.join("debug/doorkeeper")
 }
 
 /// The folder of the built programs: that of this one, or above it for a test.

@@ -6,7 +6,7 @@ use doorkeeper::Call;
 use rustix::io::Errno;
 use std::io::{self, ErrorKind};
 
-pub(super) type CallResult<'a> = Result<usize, &'a io::Error>;
+pub(crate) type CallResult<'a> = Result<usize, &'a io::Error>;
 
 /// Which words explain a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn with_arguments(call: &Call<'_>) -> String {
     }
 }
 
-pub(super) fn outcome(call: &Call<'_>, result: CallResult<'_>) -> String {
+pub(crate) fn outcome(call: &Call<'_>, result: CallResult<'_>) -> String {
     match (call, result) {
         (_, Err(error)) => error_name(error),
         (

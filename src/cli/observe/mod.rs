@@ -4,6 +4,7 @@ mod calls;
 mod narrate;
 mod trace;
 
+pub(crate) use calls::outcome;
 pub(crate) use narrate::{Form, Narrator};
 
 use super::Failure;
