@@ -1,10 +1,8 @@
 //! Every limit of the reactor. The unit is in the name or in the type.
 
 use crate::id::Id;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The limits of a [`Reactor`](crate::Reactor). They hold for the whole life of the reactor.
@@ -128,18 +126,18 @@ impl Config {
     /// # Errors
     /// `InvalidInput`, which names the limit, its value and its bounds.
     pub fn check(&self) -> io::Result<()> {
-        for (name, value, bounds) in [
-            ("max_connections", self.max_connections, 1..=Id::SLOTS),
-            ("accept_budget", self.accept_budget, 1..=Id::SLOTS),
-            ("turn_budget_bytes", self.turn_budget_bytes, 1..=MOST_MOVED),
-            ("input_max_bytes", self.input_max_bytes, 1..=MOST_HELD),
-            ("output_max_bytes", self.output_max_bytes, 1..=MOST_HELD),
-            ("observed_bytes", self.observed_bytes, 0..=MOST_MOVED),
-            ("events_per_turn", self.events_per_turn, 1..=MOST_EVENTS),
-            ("posts_per_turn", self.posts_per_turn, 1..=MOST_POSTS),
-            ("posts_max", self.posts_max, 1..=MOST_POSTS),
+        for (name, value, least, most) in [
+            ("max_connections", self.max_connections, 1, Id::SLOTS),
+            ("accept_budget", self.accept_budget, 1, Id::SLOTS),
+            ("turn_budget_bytes", self.turn_budget_bytes, 1, MOST_MOVED),
+            ("input_max_bytes", self.input_max_bytes, 1, MOST_HELD),
+            ("output_max_bytes", self.output_max_bytes, 1, MOST_HELD),
+            ("observed_bytes", self.observed_bytes, 0, MOST_MOVED),
+            ("events_per_turn", self.events_per_turn, 1, MOST_EVENTS),
+            ("posts_per_turn", self.posts_per_turn, 1, MOST_POSTS),
+            ("posts_max", self.posts_max, 1, MOST_POSTS),
         ] {
-            in_range(name, value, bounds)?;
+            in_range(name, value as u64, least, most as u64)?;
         }
         if self.connect_timeout.is_zero() {
             return Err(invalid(
@@ -155,18 +153,18 @@ impl Config {
     }
 }
 
+/// Checks a number against its bounds. Times are given as numbers too: to print a `Duration` would add
+/// 2 kB to every program.
+///
 /// # Errors
 /// `InvalidInput`, which names the value and its bounds.
-fn in_range<T>(name: &str, value: T, range: RangeInclusive<T>) -> io::Result<()>
-where
-    T: PartialOrd + fmt::Debug,
-{
-    if range.contains(&value) {
+#[inline(never)]
+fn in_range(name: &str, value: u64, least: u64, most: u64) -> io::Result<()> {
+    if (least..=most).contains(&value) {
         return Ok(());
     }
-    let (least, most) = range.into_inner();
     Err(invalid(&format!(
-        "{name} is {value:?}; it must be from {least:?} to {most:?}"
+        "{name} is {value}; it must be from {least} to {most}"
     )))
 }
 
@@ -229,7 +227,7 @@ pub struct ListenOptions {
     /// over, the connection closes with [`Reason::TimedOut`](crate::Reason::TimedOut). With
     /// [`keepalive`](ListenOptions::keepalive) it takes the place of
     /// [`Keepalive::probes`](Keepalive::probes). Whole milliseconds, from 1 ms to 2³¹ − 1 ms (24
-    /// days). `None`, the default, leaves the time to the kernel (on Linux about 15 minutes,
+    /// days); a fraction is dropped. `None`, the default, leaves the time to the kernel (on Linux about 15 minutes,
     /// `tcp_retries2`). Linux and Android only; ignored elsewhere.
     ///
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
@@ -323,7 +321,7 @@ impl Default for ConnectOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keepalive {
     /// The time without a byte from the peer after which the first probe is sent (`TCP_KEEPIDLE`).
-    /// From 1 s to 32,767 s; a fraction of a second is rounded up. Default 60 s.
+    /// Whole seconds, from 1 s to 32,767 s; a fraction is rounded up. Default 60 s.
     pub idle: Duration,
     /// The time between two probes (`TCP_KEEPINTVL`), within the same bounds. Default 10 s. Ignored
     /// on OpenBSD and other systems without this option; so is `probes`.
@@ -340,6 +338,17 @@ impl Default for Keepalive {
             interval: Duration::from_secs(10),
             probes: 6,
         }
+    }
+}
+
+impl Keepalive {
+    /// `idle` and `interval` in whole seconds, because that is what the kernel takes.
+    pub(crate) fn seconds(&self) -> (u64, u64) {
+        let round_up = |time: Duration| {
+            let fraction = u64::from(time.subsec_nanos() > 0);
+            time.as_secs().saturating_add(fraction)
+        };
+        (round_up(self.idle), round_up(self.interval))
     }
 }
 
@@ -380,30 +389,22 @@ impl From<&ConnectOptions> for SocketOptions {
 impl SocketOptions {
     /// Refuses values that the kernel refuses (include/net/tcp.h), or that do not fit its integers.
     pub(crate) fn check(&self) -> io::Result<()> {
-        let (second, longest) = (Duration::from_secs(1), Duration::from_secs(32_767));
-        if let Some(Keepalive {
-            idle,
-            interval,
-            probes,
-        }) = self.keepalive
-        {
-            in_range("keepalive.idle", idle, second..=longest)?;
-            in_range("keepalive.interval", interval, second..=longest)?;
-            in_range("keepalive.probes", probes, 1..=127)?;
+        const MOST: u64 = i32::MAX as u64;
+        if let Some(keepalive) = self.keepalive {
+            let (idle, interval) = keepalive.seconds();
+            in_range("keepalive.idle in seconds", idle, 1, 32_767)?;
+            in_range("keepalive.interval in seconds", interval, 1, 32_767)?;
+            in_range("keepalive.probes", keepalive.probes.into(), 1, 127)?;
         }
-        let (shortest, longest) = (
-            Duration::from_millis(1),
-            Duration::from_millis(i32::MAX as u64),
-        );
         if let Some(time) = self.user_timeout {
-            in_range("user_timeout", time, shortest..=longest)?;
+            let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            in_range("user_timeout in milliseconds", time, 1, MOST)?;
         }
-        let sizes = [
+        for (name, size) in [
             ("send_buffer_bytes", self.send_buffer_bytes),
             ("receive_buffer_bytes", self.receive_buffer_bytes),
-        ];
-        for (name, size) in sizes {
-            in_range(name, size.unwrap_or(1), 1..=i32::MAX as usize)?;
+        ] {
+            in_range(name, size.unwrap_or(1) as u64, 1, MOST)?;
         }
         Ok(())
     }

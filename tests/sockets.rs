@@ -174,12 +174,14 @@ fn options_are_accepted_at_their_bounds_and_refused_beyond() {
     }
     let nanosecond = Duration::from_nanos(1);
     for (bad, shown) in [
-        (second - nanosecond, "999.999999ms"),
-        (most + nanosecond, "32767.000000001s"),
-        (Duration::ZERO, "0ns"),
-        (Duration::MAX, "18446744073709551615.999999999s"),
+        (Duration::ZERO, 0),
+        (most + nanosecond, 32768),
+        (Duration::MAX, u64::MAX),
     ] {
-        let message = |name| Some(format!("{name} is {shown}; it must be from 1s to 32767s"));
+        let message = |name| {
+            let shown = format!("{name} in seconds is {shown}; it must be from 1 to 32767");
+            Some(shown)
+        };
         assert_eq!(
             keepalive(|keepalive| keepalive.idle = bad),
             message("keepalive.idle")
@@ -203,9 +205,18 @@ fn options_are_accepted_at_their_bounds_and_refused_beyond() {
             None
         );
     }
-    for bad in [Duration::from_micros(999), most + nanosecond, Duration::MAX] {
-        let message = listen_error(|options| options.user_timeout = Some(bad));
-        assert!(message.is_some_and(|message| message.contains("from 1ms to 2147483.647s")));
+    let millisecond = Duration::from_millis(1);
+    for (bad, shown) in [
+        (Duration::from_micros(999), 0),
+        (most + millisecond, 1 << 31),
+        (Duration::MAX, u64::MAX),
+    ] {
+        let message =
+            format!("user_timeout in milliseconds is {shown}; it must be from 1 to 2147483647");
+        assert_eq!(
+            listen_error(|options| options.user_timeout = Some(bad)),
+            Some(message)
+        );
     }
 }
 

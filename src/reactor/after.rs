@@ -56,15 +56,14 @@ impl Reactor {
             self.deadlines.arm(id.slot(), after.at);
             return self.sources.check_in(id, Source::After(after));
         }
-        self.sources.retire(id);
+        self.retire(id);
         if self.lend(after.code).is_none() {
             self.count_panic("a timer");
         }
     }
 
     pub(super) fn close_after(&mut self, id: Id, after: Box<After>) {
-        self.deadlines.disarm(id.slot());
-        self.sources.retire(id);
+        self.retire(id);
         if !discard(after) {
             self.count_panic("a timer");
         }

@@ -124,8 +124,7 @@ impl Reactor {
     ) {
         self.log_close(id, peer.into(), &closed);
         // Before `on_close`, so that the callback cannot reach this connection by its id.
-        self.deadlines.disarm(id.slot());
-        self.sources.retire(id);
+        self.retire(id);
         self.sources.open -= 1;
         self.stats.closed[closed.reason as usize] += 1;
         let mut nothing = LazyBacklog::default();
@@ -142,6 +141,13 @@ impl Reactor {
         if panicked {
             self.count_panic("on_close");
         }
+    }
+
+    /// Makes the id of a source stale, and removes its deadline. The slot is freed in phase 6.
+    #[inline(never)]
+    pub(super) fn retire(&mut self, id: Id) {
+        self.deadlines.disarm(id.slot());
+        self.sources.retire(id);
     }
 
     /// Closes whatever the id names, now.

@@ -255,9 +255,8 @@ impl Reactor {
     pub(super) fn close_listener(&mut self, id: Id, listener: Listener) {
         listener.socket.close(&self.poller, self.common.scope(id));
         log::info!("listener {id} closed");
-        self.deadlines.disarm(id.slot());
         self.sources.listeners.retain(|&other| other != id);
-        self.sources.retire(id);
+        self.retire(id);
         if !discard(listener.service) {
             self.count_panic("a service");
         }

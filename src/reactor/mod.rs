@@ -191,8 +191,8 @@ impl Reactor {
     /// Phase 5: close what handlers asked to close, and run what other threads posted. What these ask
     /// for waits for the next turn.
     fn apply(&mut self) {
-        for _ in 0..self.sources.closing.len() {
-            if let Some(id) = self.sources.closing.pop_front() {
+        if !self.sources.closing.is_empty() {
+            for id in std::mem::take(&mut self.sources.closing) {
                 self.close_now(id, Reason::Closed);
             }
         }

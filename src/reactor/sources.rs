@@ -15,7 +15,6 @@ use crate::sys::{TcpListener, TcpStream};
 use crate::time::Tick;
 use slab::Slab;
 use std::any::Any;
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -119,7 +118,7 @@ pub(super) struct Sources {
     round: usize,
     driven: usize,
     /// What handlers and the program asked to close, for phase 5.
-    pub(super) closing: VecDeque<Id>,
+    pub(super) closing: Vec<Id>,
     /// Slots closed in this turn.
     closed: Vec<usize>,
     /// Every listener, in the order in which they were made.
@@ -354,7 +353,7 @@ impl LoopOps for Sources {
         if let Source::After(after) = &mut slot.source {
             after.cancelled = true;
         }
-        self.closing.push_back(id);
+        self.closing.push(id);
         true
     }
 

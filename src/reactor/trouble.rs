@@ -19,6 +19,8 @@ pub(super) struct Troubles {
 }
 
 impl Reactor {
+    #[cold]
+    #[inline(never)]
     pub(super) fn count_panic(&mut self, place: &str) {
         self.stats.panics += 1;
         if let Some(more) = self.troubles.panic.pass(self.common.now) {

@@ -72,7 +72,7 @@ impl Reactor {
     pub(super) fn unwatch(&mut self, id: Id, mut watched: Box<dyn Watched>) {
         let deregistered = guard(|| watched.deregister(&self.poller)).is_some();
         let done = deregistered & watched.discard();
-        self.sources.retire(id);
+        self.retire(id);
         if !done {
             self.count_panic("a watched source");
         }

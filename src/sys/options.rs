@@ -25,13 +25,9 @@ pub(super) fn set_options(socket: &Socket, options: SocketOptions) -> io::Result
     Ok(())
 }
 
-/// socket2 drops fractions of a second, and the kernel refuses 0.
 fn parameters(keepalive: Keepalive) -> TcpKeepalive {
-    let round_up = |time: Duration| {
-        let fraction = u64::from(time.subsec_nanos() > 0);
-        Duration::from_secs(time.as_secs() + fraction)
-    };
-    let parameters = TcpKeepalive::new().with_time(round_up(keepalive.idle));
+    let (idle, interval) = keepalive.seconds();
+    let parameters = TcpKeepalive::new().with_time(Duration::from_secs(idle));
     #[cfg(any(
         target_os = "android",
         target_os = "dragonfly",
@@ -44,7 +40,7 @@ fn parameters(keepalive: Keepalive) -> TcpKeepalive {
         target_os = "windows",
     ))]
     let parameters = parameters
-        .with_interval(round_up(keepalive.interval))
+        .with_interval(Duration::from_secs(interval))
         .with_retries(keepalive.probes);
     parameters
 }
