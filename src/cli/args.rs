@@ -3,62 +3,106 @@
 use super::Failure;
 use super::bench::args::{self as bench_args, Bench};
 use super::connect::args::{self as connect_args, Connect};
+use super::describe::{self, Description, Opt, Part};
 use super::room::Room;
 use super::serve::args::{self as serve_args, Serve};
+use super::version;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
 
-const HELP: &str = "\
-A TCP server and client on one readiness loop.
+pub(crate) const PROGRAM: Description = Description {
+    command: "",
+    about: "A TCP server and client on one readiness loop.",
+    usage: &["COMMAND [ARGUMENT]..."],
+    before: &[Part::List(
+        "Commands",
+        &[
+            (
+                "serve",
+                "serve echo, discard, daytime, qotd, chargen and time",
+            ),
+            ("connect", "connect standard input and output to a server"),
+            ("bench", "load a server and measure its answers"),
+            (
+                "story",
+                "run a server and a client in one loop and show every system call",
+            ),
+            (
+                "room",
+                "fill an accept queue client by client, and then accept",
+            ),
+            ("manual", "print a man page"),
+            ("completions", "print a script for a shell's completion"),
+        ],
+    )],
+    options: &[&[
+        Opt::both(
+            'h',
+            "help",
+            "show this text; `doorkeeper COMMAND --help` describes COMMAND",
+        ),
+        Opt::both(
+            'V',
+            "version",
+            "show the version, and the commit that it was built from",
+        ),
+    ]],
+    after: &[],
+    exit_status: "0 done, 1 failed, 2 wrong usage.",
+    operands: &NAMES,
+};
 
-Usage: doorkeeper COMMAND [ARGUMENT]...
+pub(crate) const NAMES: [&str; 7] = [
+    "serve",
+    "connect",
+    "bench",
+    "story",
+    "room",
+    "manual",
+    "completions",
+];
 
-Commands:
-  serve      serve echo, discard, daytime, qotd, chargen and time
-  connect    connect standard input and output to a server
-  bench      load a server and measure its answers
-  story      run a server and a client in one loop and show every system call
-  room       fill an accept queue client by client, and then accept
+pub(crate) const COMMANDS: [&Description; 7] = [
+    &serve_args::DESCRIPTION,
+    &connect_args::DESCRIPTION,
+    &bench_args::DESCRIPTION,
+    &STORY,
+    &ROOM,
+    &describe::args::MANUAL,
+    &describe::args::COMPLETIONS,
+];
 
-Options:
-  -h, --help       show this text; `doorkeeper COMMAND --help` describes COMMAND
-  -V, --version    show the version
+const STORY: Description = Description {
+    command: "story",
+    about: "Run a server and a client in one loop and show every system call of both.",
+    usage: &[""],
+    before: &[Part::Text(
+        "The story is one line a call, in two columns: the server's calls and the \
+         client's. accept, read and write stand for the system calls accept4, recvfrom \
+         and sendto.",
+    )],
+    options: &[&[describe::HELP]],
+    after: &[],
+    exit_status: "0 done, 1 failed, 2 wrong usage.",
+    operands: &[],
+};
 
-Exit status: 0 done, 1 failed, 2 wrong usage.
-";
-
-const STORY_HELP: &str = "\
-Run a server and a client in one loop and show every system call of both.
-
-Usage: doorkeeper story
-
-The story is one line a call, in two columns: the server's calls and the
-client's. accept, read and write stand for the system calls accept4, recvfrom
-and sendto.
-
-Options:
-  -h, --help    show this text
-
-Exit status: 0 done, 1 failed, 2 wrong usage.
-";
-
-const ROOM_HELP: &str = "\
-Show how an accept queue fills, client by client, and how it empties.
-
-Usage: doorkeeper room BACKLOG CLIENTS
-
-A server on 127.0.0.1 calls listen with this backlog (0 to 65535), and does not
-accept. The clients (1 to 400) connect one after the other. Each has a line:
-the result of connect, what it was told then, and the accept queue. Then the
-server accepts, until the last client is in, and shows how long after its
-connect each was connected. A SYN that meets a full queue is dropped. The
-client's kernel sends it again, first after 1 s.
-
-Options:
-  -h, --help    show this text
-
-Exit status: 0 done, 1 failed, 2 wrong usage.
-";
+const ROOM: Description = Description {
+    command: "room",
+    about: "Show how an accept queue fills, client by client, and how it empties.",
+    usage: &["BACKLOG CLIENTS"],
+    before: &[Part::Text(
+        "A server on 127.0.0.1 calls listen with this backlog (0 to 65535), and does not accept. The \
+         clients (1 to 400) connect one after the other. Each has a line: the result of connect, \
+         what it was told then, and the accept queue. Then the server accepts, until the last \
+         client is in, and shows how long after its connect each was connected. A SYN that meets a \
+         full queue is dropped. The client's kernel sends it again, first after 1 s.",
+    )],
+    options: &[&[describe::HELP]],
+    after: &[],
+    exit_status: "0 done, 1 failed, 2 wrong usage.",
+    operands: &[],
+};
 
 /// What the program does.
 #[derive(Debug)]
@@ -75,28 +119,23 @@ pub(crate) enum Command {
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
     let mut parser = Parser::from_args(words);
     match parser.next().map_err(Failure::usage)? {
-        Some(Arg::Short('h') | Arg::Long("help")) => show(&mut parser, HELP),
-        Some(Arg::Short('V') | Arg::Long("version")) => show(
-            &mut parser,
-            concat!("doorkeeper ", env!("CARGO_PKG_VERSION"), "\n"),
-        ),
+        Some(Arg::Short('h') | Arg::Long("help")) => show(&mut parser, &PROGRAM.help()),
+        Some(Arg::Short('V') | Arg::Long("version")) => show(&mut parser, &version::line()),
         Some(Arg::Value(word)) if word == "serve" => serve_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "connect" => connect_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "bench" => bench_args::parse(&mut parser),
         Some(Arg::Value(word)) if word == "story" => story(&mut parser),
         Some(Arg::Value(word)) if word == "room" => room(&mut parser),
+        Some(Arg::Value(word)) if word == "manual" => describe::args::manual(&mut parser),
+        Some(Arg::Value(word)) if word == "completions" => describe::args::completions(&mut parser),
         Some(Arg::Value(word)) => {
             let word = word.to_string_lossy();
-            let known = "the commands are `serve`, `connect`, `bench`, `story` and `room`; \
-                see `doorkeeper --help`";
+            let known = NAMES.join(", ");
             Err(Failure::usage(format_args!(
-                "unknown command `{word}`; {known}"
+                "unknown command `{word}`; the commands are {known}; see `doorkeeper --help`"
             )))
         }
-        Some(option) => Err(Failure::usage(format_args!(
-            "{}; see `doorkeeper --help`",
-            option.unexpected()
-        ))),
+        Some(option) => Err(PROGRAM.unexpected(option)),
         None => Err(Failure::usage(
             "a command is missing; try `doorkeeper serve`, or see `doorkeeper --help`",
         )),
@@ -119,7 +158,7 @@ fn room(parser: &mut Parser) -> Result<Command, Failure> {
     loop {
         match parser.next().map_err(Failure::usage)? {
             None => return Room::new(words).map(Command::Room),
-            Some(Arg::Short('h') | Arg::Long("help")) => return show(parser, ROOM_HELP),
+            Some(Arg::Short('h') | Arg::Long("help")) => return show(parser, &ROOM.help()),
             Some(Arg::Value(word)) => words.push(word),
             Some(other) => return Err(Failure::usage(other.unexpected())),
         }
@@ -129,10 +168,32 @@ fn room(parser: &mut Parser) -> Result<Command, Failure> {
 fn story(parser: &mut Parser) -> Result<Command, Failure> {
     match parser.next().map_err(Failure::usage)? {
         None => Ok(Command::Story),
-        Some(Arg::Short('h') | Arg::Long("help")) => show(parser, STORY_HELP),
+        Some(Arg::Short('h') | Arg::Long("help")) => show(parser, &STORY.help()),
         Some(other) => Err(Failure::usage(format_args!(
             "{}; `story` takes no arguments",
             other.unexpected()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{COMMANDS, PROGRAM, parse};
+
+    #[test]
+    fn every_described_option_is_parsed() {
+        let all = [&PROGRAM].into_iter().chain(COMMANDS);
+        for (command, option) in all.flat_map(|one| one.options().map(move |option| (one, option)))
+        {
+            for name in option.names() {
+                let words = [command.command, &name].into_iter();
+                let words = words.filter(|word| !word.is_empty()).map(Into::into);
+                // A missing value is its only fault.
+                if let Err(failure) = parse(words) {
+                    let failure = format!("{failure:?}");
+                    assert!(!failure.contains("invalid option"), "{failure}");
+                }
+            }
+        }
     }
 }

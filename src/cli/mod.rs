@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod connect;
+mod describe;
 mod descriptors;
 mod json;
 mod logging;
@@ -17,6 +18,7 @@ mod signals;
 mod story;
 mod timer;
 mod values;
+mod version;
 mod writer;
 
 use args::Command;

@@ -1,6 +1,7 @@
 //! The options that `serve` and `connect` share.
 
 use super::Failure;
+use super::describe::{HELP, Opt, Value};
 use super::logging;
 use super::observe::{Form, Observation};
 use super::values::{duration, number, path, value};
@@ -8,19 +9,32 @@ use doorkeeper::Config;
 use lexopt::{Arg, Parser};
 use std::time::Duration;
 
-// Not after a line continuation, which would drop the indentation.
-pub(super) const HELP: &str = "  --log=text, --log=json
-                        the form of the log; as JSON, one object a record [text]
-  --narrate[=json]      write each system call of each connection, and what it
-                        means, to standard error; as JSON, one object a line.
-                        accept, read and write stand for the system calls
-                        accept4, recvfrom and sendto
-  --trace FILE          write a trace of the loop for Perfetto or
-                        chrome://tracing
-  --trace-max BYTES     limit of its size; the last event of the trace counts
-                        the events that are left out [67108864]
-  -h, --help            show this text
-";
+pub(super) const OPTIONS: &[Opt] = &[
+    Opt::long(
+        "log",
+        Value::OneOf(&["text", "json"]),
+        "the form of the log; as JSON, one object a record [text]",
+    ),
+    Opt::long(
+        "narrate",
+        Value::OptionalWord("json"),
+        "write each system call of each connection, and what it means, to standard error; as \
+         JSON, one object a line. accept, read and write stand for the system calls accept4, \
+         recvfrom and sendto",
+    ),
+    Opt::long(
+        "trace",
+        Value::File("FILE"),
+        "write a trace of the loop for Perfetto or chrome://tracing",
+    ),
+    Opt::long(
+        "trace-max",
+        Value::Any("BYTES"),
+        "limit of its size; the last event of the trace counts the events that are left out \
+         [67108864]",
+    ),
+    HELP,
+];
 
 /// A trace has room for its header and for the count of events left out.
 const TRACE_LEAST: u64 = 1024;

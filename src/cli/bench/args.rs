@@ -2,64 +2,122 @@
 
 use super::super::Failure;
 use super::super::args::{Command, show};
+use super::super::describe::{Description, HELP, Opt, Part, Value};
 use super::super::values::{duration, number, number_up_to, path, server_word, value};
 use lexopt::{Arg, Parser};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-const HELP: &str = "\
-Load a server and measure its answers.
+pub(crate) const DESCRIPTION: Description = Description {
+    command: "bench",
+    about: "Load a server and measure its answers.",
+    usage: &["[OPTION]... [HOST]:PORT", "[OPTION]... HOST PORT"],
+    before: &[Part::Text(
+        "The server is an echo server, unless --mode says otherwise. Each connection waits for the \
+         echo of its request before it sends the next one. With --rate, requests are due at fixed \
+         times, and a latency begins when its request is due, so the requests that a stalled server \
+         delays are measured too. Every byte of an echo is compared with what was sent.",
+    )],
+    options: &[OPTIONS, &[HELP]],
+    after: &[
+        Part::Text("A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min."),
+        Part::Text(
+            "The load runs on one thread. If its own CPU is near a whole processor, or with --rate \
+             its own delay is near a latency, the result is a limit of the load and not of the \
+             server. Ctrl-C ends the measurement early. Load only servers that you may load.",
+        ),
+    ],
+    exit_status: "0 done; 1 it failed, connections failed, or requests had no answer (the report \
+                  says which); 2 wrong usage.",
+    operands: &[],
+};
 
-Usage: doorkeeper bench [OPTION]... [HOST]:PORT
-       doorkeeper bench [OPTION]... HOST PORT
-
-The server is an echo server, unless --mode says otherwise. Each connection
-waits for the echo of its request before it sends the next one. With --rate,
-requests are due at fixed times, and a latency begins when its request is due,
-so the requests that a stalled server delays are measured too. Every byte of an
-echo is compared with what was sent.
-
-Options:
-  --mode MODE             what a connection does: [echo]
-                            echo     requests, over and over
-                            idle     one request, then nothing
-                            connect  connect, one request, close, over and over
-                            read     connect, read to the end, over and over
-  --connections N         number of measured connections [64]
-  --size BYTES            size of a request [64]
-  --lines                 each request is a line of that size, newline included,
-                          for servers that answer lines
-  --send TEXT             each request is TEXT, and its answer is no echo, but
-                          one of the next three; in a TEXT, \\r, \\n, \\t, \\0,
-                          \\\\ and \\xHH stand for bytes
-  --expect TEXT           an answer is exactly TEXT
-  --expect-bytes N        an answer is N bytes
-  --until TEXT            an answer is all bytes up to and with TEXT
-  --pipeline N            requests that a connection sends before the first echo
-                          [1]
-  --rate N                requests a second, of all connections together
-  --flooders N            additional connections that echo 64 KiB at a time [0]
-  --mutes N               additional connections that send and never read [0]
-  --ramp DUR              spread the connecting over this time [0s]
-  --warm-up DUR           time before the measurement [1s]
-  --duration DUR          time of the measurement [5s]
-  --requests N            end the measurement after N answers
-  --source-addresses LIST connect from these local addresses in turn, as in
-                          127.0.0.2,127.0.0.3; each has its own ports
-  --json                  print one object when the measurement begins, one when
-                          it ends, and one with the results
-  --plot FILE.svg         draw the latencies
-  -h, --help              show this text
-
-A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-The load runs on one thread. If its own CPU is near a whole processor, or with
---rate its own delay is near a latency, the result is a limit of the load and
-not of the server. Ctrl-C ends the measurement early.
-Load only servers that you may load.
-Exit status: 0 done; 1 it failed, connections failed, or requests had no answer
-(the report says which); 2 wrong usage.
-";
+const OPTIONS: &[Opt] = &[
+    Opt::long(
+        "mode",
+        Value::OneOf(&["echo", "idle", "connect", "read"]),
+        "what a connection does: echo (requests, over and over), idle (one request, then nothing), \
+         connect (connect, one request, close, over and over) or read (connect, read to the end, \
+         over and over) [echo]",
+    ),
+    Opt::long(
+        "connections",
+        Value::Any("N"),
+        "number of measured connections [64]",
+    ),
+    Opt::long("size", Value::Any("BYTES"), "size of a request [64]"),
+    Opt::long(
+        "lines",
+        Value::None,
+        "each request is a line of that size, newline included, for servers that answer lines",
+    ),
+    Opt::long(
+        "send",
+        Value::Any("TEXT"),
+        "each request is TEXT, and its answer is no echo, but one of the next three; in a TEXT, \
+         \\r, \\n, \\t, \\0, \\\\ and \\xHH stand for bytes",
+    ),
+    Opt::long("expect", Value::Any("TEXT"), "an answer is exactly TEXT"),
+    Opt::long("expect-bytes", Value::Any("N"), "an answer is N bytes"),
+    Opt::long(
+        "until",
+        Value::Any("TEXT"),
+        "an answer is all bytes up to and with TEXT",
+    ),
+    Opt::long(
+        "pipeline",
+        Value::Any("N"),
+        "requests that a connection sends before the first echo [1]",
+    ),
+    Opt::long(
+        "rate",
+        Value::Any("N"),
+        "requests a second, of all connections together",
+    ),
+    Opt::long(
+        "flooders",
+        Value::Any("N"),
+        "additional connections that echo 64 KiB at a time [0]",
+    ),
+    Opt::long(
+        "mutes",
+        Value::Any("N"),
+        "additional connections that send and never read [0]",
+    ),
+    Opt::long(
+        "ramp",
+        Value::Any("DUR"),
+        "spread the connecting over this time [0s]",
+    ),
+    Opt::long(
+        "warm-up",
+        Value::Any("DUR"),
+        "time before the measurement [1s]",
+    ),
+    Opt::long(
+        "duration",
+        Value::Any("DUR"),
+        "time of the measurement [5s]",
+    ),
+    Opt::long(
+        "requests",
+        Value::Any("N"),
+        "end the measurement after N answers",
+    ),
+    Opt::long(
+        "source-addresses",
+        Value::Any("LIST"),
+        "connect from these local addresses in turn, as in 127.0.0.2,127.0.0.3; each has its own \
+         ports",
+    ),
+    Opt::long(
+        "json",
+        Value::None,
+        "print one object when the measurement begins, one when it ends, and one with the results",
+    ),
+    Opt::long("plot", Value::File("FILE.svg"), "draw the latencies"),
+];
 
 /// More than one thread can send.
 const RATE_MAX: u32 = 1_000_000;
@@ -166,8 +224,8 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     let mut bench = Bench::default();
     let (mut size, mut send, mut expected) = (None, None, Vec::new());
     while let Some(arg) = parser.next().map_err(Failure::usage)? {
-        match arg {
-            Arg::Short('h') | Arg::Long("help") => return show(parser, HELP),
+        match DESCRIPTION.described(arg)? {
+            Arg::Short('h') | Arg::Long("help") => return show(parser, &DESCRIPTION.help()),
             Arg::Long("mode") => bench.mode = mode(&value(parser)?)?,
             Arg::Long("connections") => bench.connections = number(parser, "--connections", 1)?,
             Arg::Long("size") => size = Some(number_up_to(parser, "--size", SIZE_MAX)? as usize),
@@ -194,12 +252,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             Arg::Long("json") => bench.json = true,
             Arg::Long("plot") => bench.plot = Some(path(parser)?),
             Arg::Value(word) => server_word(&mut bench.target, word)?,
-            other => {
-                let problem = other.unexpected();
-                return Err(Failure::usage(format_args!(
-                    "{problem}; see `doorkeeper bench --help`"
-                )));
-            }
+            other => return Err(DESCRIPTION.unexpected(other)),
         }
     }
     bench.exchange = exchange(send, expected)?;

@@ -2,6 +2,7 @@
 
 use super::super::Failure;
 use super::super::args::{Command, show};
+use super::super::describe::{Description, Opt, Part, Value};
 use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
@@ -11,39 +12,63 @@ use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-const HELP: &str = "\
-Connect standard input and output to a TCP server.
+pub(crate) const DESCRIPTION: Description = Description {
+    command: "connect",
+    about: "Connect standard input and output to a TCP server.",
+    usage: &["[OPTION]... [HOST]:PORT", "[OPTION]... HOST PORT"],
+    before: &[
+        Part::Text(
+            "Standard input goes to the server, and what the server sends goes to standard output. \
+             At the end of standard input the program half-closes the connection, and it ends when \
+             the server closes. If the server half-closes first, standard input is still sent until \
+             it ends or gives nothing for the time of --linger.",
+        ),
+        Part::Text(
+            "An empty HOST means 127.0.0.1; an IPv6 address stands in brackets before a colon and \
+             can have a zone, as in [fe80::1%eth0]:7007. If a name has several addresses and one of \
+             them does not answer within 250 ms, the next one is tried beside it (RFC 8305).",
+        ),
+    ],
+    options: &[OPTIONS, shared_args::OPTIONS],
+    after: &[Part::Text(
+        "A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.",
+    )],
+    exit_status: "0 all of standard input is sent and all output is written; 1 not so (standard \
+                  error says why), also if standard input had begun and had not ended when the \
+                  program ended; 2 wrong usage.",
+    operands: &[],
+};
 
-Usage: doorkeeper connect [OPTION]... [HOST]:PORT
-       doorkeeper connect [OPTION]... HOST PORT
-
-Standard input goes to the server, and what the server sends goes to standard
-output. At the end of standard input the program half-closes the connection,
-and it ends when the server closes. If the server half-closes first, standard
-input is still sent until it ends or gives nothing for the time of --linger.
-
-An empty HOST means 127.0.0.1; an IPv6 address stands in brackets before a colon
-and can have a zone, as in [fe80::1%eth0]:7007. If a name has several addresses
-and one of them does not answer within 250 ms, the next one is tried beside it
-(RFC 8305).
-
-Options:
-  --timeout DUR         time limit of connecting, for each address [30s]
-  --idle-timeout DUR    fail after this time without a byte in either direction;
-                        `none` means never [none]
-  --linger DUR          time to wait for more of standard input after the server
-                        has half-closed [500ms; 0s if it is a terminal]
-  --no-half-close       do not half-close at the end of standard input
-  -4, -6                use IPv4 addresses only, IPv6 addresses only
-  --source ADDR         connect from this local address, IP or IP:PORT
-";
-
-const HELP_END: &str = "
-A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min.
-Exit status: 0 all of standard input is sent and all output is written; 1 not so
-(standard error says why), also if standard input had begun and had not ended
-when the program ended; 2 wrong usage.
-";
+const OPTIONS: &[Opt] = &[
+    Opt::long(
+        "timeout",
+        Value::Any("DUR"),
+        "time limit of connecting, for each address [30s]",
+    ),
+    Opt::long(
+        "idle-timeout",
+        Value::Any("DUR"),
+        "fail after this time without a byte in either direction; `none` means never [none]",
+    ),
+    Opt::long(
+        "linger",
+        Value::Any("DUR"),
+        "time to wait for more of standard input after the server has half-closed [500ms; 0s if it \
+         is a terminal]",
+    ),
+    Opt::long(
+        "no-half-close",
+        Value::None,
+        "do not half-close at the end of standard input",
+    ),
+    Opt::short('4', "use IPv4 addresses only"),
+    Opt::short('6', "use IPv6 addresses only"),
+    Opt::long(
+        "source",
+        Value::Any("ADDR"),
+        "connect from this local address, IP or IP:PORT",
+    ),
+];
 
 /// The options of `connect`.
 #[derive(Debug, Default)]
@@ -88,11 +113,8 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             )?;
             continue;
         }
-        match arg {
-            Arg::Short('h') | Arg::Long("help") => {
-                let help = [HELP, shared_args::HELP, HELP_END].concat();
-                return show(parser, &help);
-            }
+        match DESCRIPTION.described(arg)? {
+            Arg::Short('h') | Arg::Long("help") => return show(parser, &DESCRIPTION.help()),
             Arg::Long("timeout") => connect.connect.timeout = Some(timeout(parser)?),
             Arg::Long("linger") => connect.linger = Some(duration(&value(parser)?, "--linger")?),
             Arg::Long("no-half-close") => connect.no_half_close = true,
@@ -102,12 +124,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
                 connect.connect.local = Some(ip_address("--source", &value(parser)?)?)
             }
             Arg::Value(word) => server_word(&mut connect.target, word)?,
-            other => {
-                let problem = other.unexpected();
-                return Err(Failure::usage(format_args!(
-                    "{problem}; see `doorkeeper connect --help`"
-                )));
-            }
+            other => return Err(DESCRIPTION.unexpected(other)),
         }
     }
     if connect.target.is_empty() {
