@@ -78,6 +78,11 @@ pub struct Config {
     /// still in the processor's cache when its source is driven. At most 134,217,727, because
     /// epoll_wait(2) takes no more. Default 64.
     pub events_per_turn: usize,
+    /// The number of timers of one connection that are called in one of its turns, and the number of
+    /// deadlines that pass in one turn of the loop: those of connections, and of
+    /// [`Reactor::after`](crate::Reactor::after). The others have the next turns, and the loop does
+    /// not sleep before. At most 2³² − 1 (2¹⁶ − 1 where a `usize` has 32 bits). Default 64.
+    pub timers_per_turn: usize,
     /// The number of posted closures that one turn runs ([`Handle::post`](crate::Handle::post)). The
     /// others run in the next turns, and the loop does not sleep before. The same bound as for
     /// [`posts_max`](Config::posts_max). Default 1,024.
@@ -104,6 +109,7 @@ impl Default for Config {
             stall_warning: None,
             observed_bytes: 0,
             events_per_turn: 64,
+            timers_per_turn: 64,
             posts_per_turn: 1024,
             posts_max: 64 * 1024,
         }
@@ -134,6 +140,7 @@ impl Config {
             ("output_max_bytes", self.output_max_bytes, 1, MOST_HELD),
             ("observed_bytes", self.observed_bytes, 0, MOST_MOVED),
             ("events_per_turn", self.events_per_turn, 1, MOST_EVENTS),
+            ("timers_per_turn", self.timers_per_turn, 1, Id::SLOTS),
             ("posts_per_turn", self.posts_per_turn, 1, MOST_POSTS),
             ("posts_max", self.posts_max, 1, MOST_POSTS),
         ] {

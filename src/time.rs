@@ -75,16 +75,16 @@ const NOWHERE: u32 = u32::MAX;
 /// It takes 16 bytes for each armed slot. An ordered set would be shorter code, but takes more than
 /// twice the memory, and with an idle timeout every connection always has a deadline.
 #[derive(Debug)]
-pub(crate) struct Deadlines {
+pub(crate) struct Deadlines<T = Tick> {
     /// The heap in two columns: `ticks[i]` is the deadline of `slots[i]`.
-    ticks: Vec<Tick>,
+    ticks: Vec<T>,
     slots: Vec<u32>,
     /// The heap index of each slot, or `NOWHERE`.
     indexes: Vec<u32>,
 }
 
-impl Deadlines {
-    pub(crate) fn with_capacity(slots: usize) -> Deadlines {
+impl<T: Copy + Ord> Deadlines<T> {
+    pub(crate) fn with_capacity(slots: usize) -> Deadlines<T> {
         Deadlines {
             ticks: Vec::with_capacity(slots),
             slots: Vec::with_capacity(slots),
@@ -93,7 +93,7 @@ impl Deadlines {
     }
 
     /// The deadline of a slot.
-    pub(crate) fn get(&self, slot: usize) -> Option<Tick> {
+    pub(crate) fn get(&self, slot: usize) -> Option<T> {
         let index = *self.indexes.get(slot)?;
         self.ticks.get(index as usize).copied()
     }
@@ -104,12 +104,12 @@ impl Deadlines {
     }
 
     /// The earliest deadline.
-    pub(crate) fn next(&self) -> Option<Tick> {
+    pub(crate) fn next(&self) -> Option<T> {
         self.ticks.first().copied()
     }
 
     /// Sets the deadline of a slot, in place of the one it had.
-    pub(crate) fn arm(&mut self, slot: usize, deadline: Tick) {
+    pub(crate) fn arm(&mut self, slot: usize, deadline: T) {
         if slot >= self.indexes.len() {
             self.indexes.resize(slot + 1, NOWHERE);
         }
@@ -143,14 +143,9 @@ impl Deadlines {
         }
     }
 
-    /// Removes the earliest deadline if it has passed, and returns its slot.
-    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<usize> {
-        if self.next()? > now {
-            return None;
-        }
-        let slot = self.slots[0] as usize;
-        self.disarm(slot);
-        Some(slot)
+    /// Every deadline, in no order.
+    pub(crate) fn into_unordered(self) -> Vec<T> {
+        self.ticks
     }
 
     /// Moves the entry at `index` up or down until the heap is in order.
@@ -181,6 +176,18 @@ impl Deadlines {
     }
 }
 
+impl Deadlines {
+    /// Removes the earliest deadline if it has passed, and returns its slot.
+    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<usize> {
+        if self.next()? > now {
+            return None;
+        }
+        let slot = self.slots[0] as usize;
+        self.disarm(slot);
+        Some(slot)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -199,8 +206,11 @@ mod tests {
             actions.push((slot, None));
         }
         for sequence in 0..actions.len().pow(5) {
-            let (mut deadlines, mut model, mut rest) =
-                (Deadlines::with_capacity(0), BTreeMap::new(), sequence);
+            let (mut deadlines, mut model, mut rest) = (
+                Deadlines::<Tick>::with_capacity(0),
+                BTreeMap::new(),
+                sequence,
+            );
             for _ in 0..5 {
                 let (slot, at) = actions[rest % actions.len()];
                 rest /= actions.len();

@@ -17,7 +17,7 @@ const EVENTS: usize = 134_217_727;
 
 const POSTS: usize = isize::MAX as usize / (2 * size_of::<usize>());
 
-const LIMITS: [Limit; 9] = [
+const LIMITS: [Limit; 10] = [
     (
         "max_connections",
         |config| &mut config.max_connections,
@@ -59,6 +59,12 @@ const LIMITS: [Limit; 9] = [
         |config| &mut config.events_per_turn,
         1,
         EVENTS,
+    ),
+    (
+        "timers_per_turn",
+        |config| &mut config.timers_per_turn,
+        1,
+        SOURCES,
     ),
     (
         "posts_per_turn",

@@ -1,6 +1,6 @@
 //! What a connection holds from one turn to the next, apart from its slot.
 
-use super::ByteQueue;
+use super::{ByteQueue, Timers};
 use crate::time::{Tick, TimerKey};
 
 /// Unsent output, unconsumed input, the handler's timers. (The backlog of listen(2) is another thing.)
@@ -10,7 +10,7 @@ use crate::time::{Tick, TimerKey};
 pub(crate) struct Backlog {
     pub(crate) input: ByteQueue,
     pub(crate) output: ByteQueue,
-    pub(crate) timers: Vec<(Tick, TimerKey)>,
+    pub(crate) timers: Option<Box<Timers>>,
     /// Received bytes that were thrown away because the handler finished.
     pub(crate) discarded: u64,
 }
@@ -19,7 +19,7 @@ impl Backlog {
     fn is_empty(&self) -> bool {
         self.input.is_empty()
             && self.output.is_empty()
-            && self.timers.is_empty()
+            && self.timers.as_ref().is_none_or(|timers| timers.is_empty())
             && self.discarded == 0
     }
 }
@@ -56,24 +56,25 @@ impl LazyBacklog {
         self.get().map_or(&[], |backlog| backlog.output.as_slice())
     }
 
-    /// The handler's earliest timer.
+    /// The time of the handler's earliest timer.
     pub(crate) fn next_timer(&self) -> Option<Tick> {
-        self.get()?.timers.iter().map(|&(at, _)| at).min()
+        self.get()?.timers.as_ref()?.next()
     }
 
     /// Removes the earliest timer if it is due.
     pub(crate) fn take_due_timer(&mut self, now: Tick) -> Option<TimerKey> {
-        let timers = &mut self.get_mut()?.timers;
-        let first = (0..timers.len()).min_by_key(|&i| timers[i])?;
-        (timers[first].0 <= now).then(|| timers.remove(first).1)
+        self.get_mut()?.timers.as_mut()?.take_due(now)
     }
 
+    /// Sets a timer, in place of one with the same key.
+    pub(crate) fn set_timer(&mut self, at: Tick, key: TimerKey) {
+        let timers = &mut self.get_or_insert().timers;
+        timers.get_or_insert_default().set(at, key);
+    }
+
+    /// True if the timer was set.
     pub(crate) fn remove_timer(&mut self, key: TimerKey) -> bool {
-        let Some(backlog) = self.get_mut() else {
-            return false;
-        };
-        let before = backlog.timers.len();
-        backlog.timers.retain(|&(_, other)| other != key);
-        backlog.timers.len() < before
+        let timers = self.get_mut().and_then(|backlog| backlog.timers.as_mut());
+        timers.is_some_and(|timers| timers.remove(key))
     }
 }

@@ -2,6 +2,8 @@
 
 mod backlog;
 mod queue;
+mod timers;
 
 pub(crate) use backlog::{Backlog, LazyBacklog};
 pub(crate) use queue::ByteQueue;
+pub(crate) use timers::Timers;

@@ -49,8 +49,12 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if pending == Pending::Open {
             self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
         }
-        // `finish` removes the timers, so this loop ends with the conversation.
-        while let Some(key) = self.cx.backlog.take_due_timer(self.cx.common.now) {
+        // `finish` removes the timers, so this loop ends with the conversation. Timers beyond the budget
+        // leave a deadline that has passed, which brings the next turn.
+        for _ in 0..self.cx.common.config.timers_per_turn {
+            let Some(key) = self.cx.backlog.take_due_timer(self.cx.common.now) else {
+                break;
+            };
             self.call(Callback::Timer, &mut |handler, cx| {
                 handler.on_timer(cx, key)
             })?;
@@ -182,7 +186,7 @@ impl Machine {
         };
         self.note_lingering(cx.common.now);
         if let Some(backlog) = cx.backlog.get_mut() {
-            backlog.timers.clear();
+            backlog.timers = None;
             backlog.discarded += backlog.input.len() as u64;
             backlog.input.consume(backlog.input.len());
         }

@@ -198,13 +198,15 @@ impl Context<'_> {
 /// Timers.
 impl Context<'_> {
     /// Calls [`on_timer`](crate::Handler::on_timer) with `key` once `after` has passed: not earlier,
-    /// and later only while the loop is busy. It replaces a timer with the same key.
+    /// and later only while the loop is busy. It replaces a timer with the same key. Timers are due in
+    /// the order of their times, and of their keys where these are equal, at most
+    /// [`timers_per_turn`](crate::Config::timers_per_turn) in one turn. With n timers, to set, cancel
+    /// or call one takes time proportional to log n.
     pub fn set_timer(&mut self, key: TimerKey, after: Duration) {
-        self.backlog.remove_timer(key);
         // At least one nanosecond: a timer that its own callback sets for now must not be due in the
         // same turn.
         let at = self.common.now.after(after.max(Duration::from_nanos(1)));
-        self.backlog.get_or_insert().timers.push((at, key));
+        self.backlog.set_timer(at, key);
     }
 
     /// Removes a timer. True if it was set. It will not be called, even if it was due in this turn.

@@ -5,6 +5,7 @@ use super::sources::Source;
 use crate::guard::discard;
 use crate::handler::{Context, LoopOps};
 use crate::id::Id;
+use crate::readiness::Readiness;
 use crate::time::Tick;
 use std::any::Any;
 use std::io;
@@ -47,12 +48,12 @@ impl Reactor {
         self.sources.after(at, Box::new(Box::new(code) as Code))
     }
 
-    /// A timer's turn. The first arms its deadline.
-    pub(super) fn after_turn(&mut self, id: Id, after: Box<After>) {
+    /// A timer's turn. The first arms its deadline, also if it has passed: phase 3 has the budget.
+    pub(super) fn after_turn(&mut self, id: Id, marks: Readiness, after: Box<After>) {
         if after.cancelled {
             return self.sources.check_in(id, Source::After(after));
         }
-        if self.common.now < after.at {
+        if marks.intersects(Readiness::WOKEN) {
             self.deadlines.arm(id.slot(), after.at);
             return self.sources.check_in(id, Source::After(after));
         }

@@ -57,7 +57,7 @@ impl Reactor {
             Source::Listener(listener) => self.accept_turn(id, marks, listener),
             Source::Outgoing(outgoing) => self.connect_turn(id, marks, outgoing),
             Source::Watch(watched) => self.run_watch(id, watched),
-            Source::After(after) => self.after_turn(id, after),
+            Source::After(after) => self.after_turn(id, marks, after),
             Source::Connection(_) | Source::Away | Source::Closed => {}
         }
     }

@@ -170,9 +170,13 @@ impl Reactor {
         log::trace!("turn {turns}: {events} events, {queued} queued");
     }
 
-    /// Phase 3: queue the ids whose deadlines have passed. Nothing is armed here, so the loop ends.
+    /// Phase 3: queue the ids whose deadlines have passed, within a budget. The others stay in the heap,
+    /// and the next turn does not sleep.
     fn expire(&mut self) {
-        while let Some(slot) = self.deadlines.pop_due(self.common.now) {
+        for _ in 0..self.common.config.timers_per_turn {
+            let Some(slot) = self.deadlines.pop_due(self.common.now) else {
+                return;
+            };
             if let Some(id) = self.sources.enqueue_due(slot) {
                 self.common.notify(|| Event::DeadlinePassed { id });
             }

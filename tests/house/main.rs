@@ -15,7 +15,7 @@ use std::process::Command;
 
 /// The rooms that a turn of the loop crosses. To know the engine is to have read them.
 const CORE: [&str; 5] = ["reactor", "connection", "handler", "buffers", "time"];
-const CORE_LINES: usize = 2680;
+const CORE_LINES: usize = 2800;
 const FILE_LINES: usize = 400;
 const FUNCTION_LINES: usize = 60;
 const MEDIAN_LINES: usize = 8;
