@@ -24,6 +24,8 @@ pub struct Stats {
     pub turns: u64,
     /// Readiness events from the poller.
     pub events: u64,
+    /// Posted closures that were run ([`Handle::post`](crate::Handle::post)).
+    pub posts: u64,
     /// Panics caught in handlers, services, posted closures and watched sources.
     pub panics: u64,
     pub(crate) closed: [u64; Reason::ALL.len()],

@@ -209,6 +209,7 @@ impl Reactor {
     fn run_posts(&mut self) {
         let (posts, are_left) = self.mailbox.take_posts(self.common.config.posts_per_turn);
         self.posts_wait = are_left;
+        self.stats.posts += posts.len() as u64;
         for post in posts {
             if self.lend(post).is_none() {
                 self.count_panic("a posted closure");

@@ -27,7 +27,7 @@ pub(crate) fn run(options: &Connect) -> Result<(), Failure> {
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let mut attempts = Attempts {
         options,
-        observers: options.observation.start(&mut reactor)?,
+        observers: options.observation.start(&mut reactor, None)?,
         started: Vec::new(),
     };
     match race(&mut reactor, &addresses, &mut attempts)? {

@@ -95,9 +95,19 @@ impl Observer for All {
 }
 
 impl Observation {
-    /// Registers the observers with the reactor; `None` if no option asks for one.
-    pub(crate) fn start(&self, reactor: &mut Reactor) -> Result<Option<Observers>, Failure> {
-        let (mut narrator, mut tracer, mut all) = (None, None, Vec::<Box<dyn Observer>>::new());
+    /// Registers the observers with the reactor, and `other` with them; `None` if no option asks
+    /// for one.
+    pub(crate) fn start(
+        &self,
+        reactor: &mut Reactor,
+        other: Option<Box<dyn Observer>>,
+    ) -> Result<Option<Observers>, Failure> {
+        let (mut narrator, mut tracer) = (None, None);
+        if self.narrate.is_none() && self.trace.is_none() {
+            other.into_iter().for_each(|one| reactor.observe(one));
+            return Ok(None);
+        }
+        let mut all: Vec<Box<dyn Observer>> = other.into_iter().collect();
         let start = Instant::now();
         if let Some(form) = self.narrate {
             let no_thread = || Failure::thread(Errno::AGAIN.into());
@@ -114,9 +124,6 @@ impl Observation {
             let writer = Writer::start(file, trace::left_out).map_err(Failure::thread)?;
             all.push(Box::new(Tracer::new(&writer, start)));
             tracer = Some(writer);
-        }
-        if all.is_empty() {
-            return Ok(None);
         }
         reactor.observe(Box::new(All(all)));
         Ok(Some(Observers {

@@ -1,42 +1,52 @@
-//! Access records: one line of the log for each connection that a service has ended.
+//! What is kept of each connection that a service accepts: its access record in the log, and the
+//! figures of its listener for --status.
 
 use super::super::logging::ACCESS;
 use super::args::Kind;
-use doorkeeper::Closed;
+use super::status::{Status, Tally};
+use doorkeeper::{Closed, Id};
 use std::cell::OnceCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-/// What a connection's handler keeps for its record. Nothing, if there are no records: a handler
-/// without fields takes no memory.
+/// What a connection's handler keeps for this. Nothing, if nothing is kept: a handler without
+/// fields takes no memory.
 pub(super) trait Record: Clone + 'static {
-    fn closed(&self, peer: SocketAddr, closed: &Closed);
+    fn accepted(&self) {}
+    fn turned_away(&self) {}
+    fn opened(&self, _: Id) {}
+    fn closed(&self, id: Id, peer: SocketAddr, closed: &Closed);
 }
 
 impl Record for () {
-    fn closed(&self, _: SocketAddr, _: &Closed) {}
+    fn closed(&self, _: Id, _: SocketAddr, _: &Closed) {}
 }
 
 /// The service and the listener of a connection.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Access {
     service: &'static str,
     /// Set once it is known, which is before the first connection.
-    pub(super) listener: Rc<OnceCell<SocketAddr>>,
+    pub(super) listener: OnceCell<SocketAddr>,
+    is_logged: bool,
+    pub(super) tally: Option<Rc<Tally>>,
 }
 
 impl Access {
-    /// `None` if the log does not show the records.
-    pub(super) fn new(kind: Kind) -> Option<Access> {
-        log::log_enabled!(target: ACCESS, log::Level::Debug).then(|| Access {
-            service: kind.name(),
-            listener: Rc::default(),
-        })
+    /// `None` if the log does not show the records, and there is no --status.
+    pub(super) fn new(kind: Kind, status: Option<&Status>) -> Option<Rc<Access>> {
+        let service = kind.name();
+        let is_logged = log::log_enabled!(target: ACCESS, log::Level::Debug);
+        let access = Access {
+            service,
+            listener: OnceCell::new(),
+            is_logged,
+            tally: status.map(|status| status.tally(service)),
+        };
+        (is_logged || status.is_some()).then(|| Rc::new(access))
     }
-}
 
-impl Record for Access {
-    fn closed(&self, peer: SocketAddr, closed: &Closed) {
+    fn log(&self, peer: SocketAddr, closed: &Closed) {
         let service = self.service;
         let listener = self
             .listener
@@ -61,5 +71,32 @@ impl Record for Access {
             closed.received,
             closed.sent
         );
+    }
+
+    fn tally(&self, count: impl FnOnce(&Tally)) {
+        if let Some(tally) = &self.tally {
+            count(tally);
+        }
+    }
+}
+
+impl Record for Rc<Access> {
+    fn accepted(&self) {
+        self.tally(Tally::accepted);
+    }
+
+    fn turned_away(&self) {
+        self.tally(Tally::turned_away);
+    }
+
+    fn opened(&self, id: Id) {
+        self.tally(|tally| tally.opened(id));
+    }
+
+    fn closed(&self, id: Id, peer: SocketAddr, closed: &Closed) {
+        self.tally(|tally| tally.closed(id, closed));
+        if self.is_logged {
+            self.log(peer, closed);
+        }
     }
 }

@@ -7,6 +7,7 @@ use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
 use super::super::values::{duration, number, path, resolve, text, value};
+use super::status;
 use doorkeeper::{Config, Keepalive, ListenOptions};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
@@ -132,6 +133,12 @@ const OPTIONS: &[Opt] = &[
          skipped [four built-in quotes]",
     ),
     Opt::long("utc", Value::None, "daytime sends UTC, not local time"),
+    Opt::long(
+        "status",
+        Value::Any("[HOST]:PORT"),
+        "serve HTTP there, on the same loop: a live page at /, /metrics for Prometheus, /healthz, \
+         /connections as JSON; limits and figures leave its clients out",
+    ),
 ];
 
 /// The default of --idle-timeout. A client that vanished without a FIN holds its connection for as
@@ -150,6 +157,7 @@ pub(crate) struct Serve {
     pub(crate) shutdown_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
+    pub(crate) status: Option<status::Place>,
     pub(crate) observation: Observation,
     pub(crate) log: logging::Form,
 }
@@ -170,6 +178,7 @@ impl Default for Serve {
             shutdown_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
+            status: None,
             observation: Observation::default(),
             log: logging::Form::default(),
         }
@@ -267,6 +276,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             }
             Arg::Long("quotes") => serve.quotes = Some(path(parser)?),
             Arg::Long("utc") => serve.utc = true,
+            Arg::Long("status") => serve.status = Some(status_place(&value(parser)?)?),
             Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
             other => return Err(DESCRIPTION.unexpected(other)),
         }
@@ -284,6 +294,17 @@ fn check(option: &str, config: &Config) -> Result<(), Failure> {
     config
         .check()
         .map_err(|error| Failure::usage(format_args!("{option}: {error}")))
+}
+
+fn status_place(word: &str) -> Result<status::Place, Failure> {
+    let mut addresses = resolve(word, word)?;
+    addresses.sort();
+    addresses.dedup();
+    let host = word.rsplit_once(':').map_or(word, |(host, _)| host);
+    Ok(status::Place {
+        host: host.to_string(),
+        addresses,
+    })
 }
 
 /// `SERVICE[=[HOST]:PORT]`, one listener for each address of HOST; or `SERVICE=fd:NAME`.

@@ -85,7 +85,12 @@ pub(super) fn limited<H: Handler, R: Record>(
     record: R,
 ) -> impl FnMut(SocketAddr) -> Option<Limited<H, R>> {
     move |peer| {
-        with_limits(|limits| limits.enter(peer)).then(|| Limited {
+        record.accepted();
+        if !with_limits(|limits| limits.enter(peer)) {
+            record.turned_away();
+            return None;
+        }
+        Some(Limited {
             handler: make(),
             record: record.clone(),
         })
@@ -193,6 +198,7 @@ fn report_full(cx: &mut Context<'_>) {
 
 impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.record.opened(cx.id());
         report_full(cx);
         self.handler.on_open(cx)
     }
@@ -219,7 +225,7 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
 
     fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
         with_limits(|limits| limits.leave(cx.peer()));
-        self.record.closed(cx.peer(), closed);
+        self.record.closed(cx.id(), cx.peer(), closed);
         self.handler.on_close(cx, closed);
     }
 }

@@ -6,6 +6,7 @@ use super::access::{Access, Record};
 use super::activation::Origin;
 use super::args::{Kind, Serve};
 use super::limits::limited;
+use super::status::Status;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
 use doorkeeper::{Id, ListenOptions, Reactor, Service};
@@ -70,6 +71,7 @@ pub(super) fn listen_all(
     origins: Vec<(Kind, Origin)>,
     options: &ListenOptions,
     sources: &Sources,
+    status: Option<&Rc<Status>>,
 ) -> Result<Listening, Failure> {
     let mut listening = Listening::default();
     for (kind, origin) in origins {
@@ -77,14 +79,14 @@ pub(super) fn listen_all(
             Origin::Address(address) => Some(*address),
             Origin::Passed(socket) => socket.local_addr().ok(),
         };
-        let access = Access::new(kind);
+        let access = Access::new(kind, status.map(Rc::as_ref));
         let opening = Opening {
             reactor,
             origin,
             options,
         };
         let opened = match &access {
-            Some(access) => opening.service(kind, sources, access.clone()),
+            Some(access) => opening.service(kind, sources, Rc::clone(access)),
             None => opening.service(kind, sources, ()),
         };
         let bound = opened.and_then(|id| Ok((id, reactor.local_addr(id)?)));
@@ -95,6 +97,9 @@ pub(super) fn listen_all(
         log::info!("{} on {bound} is listener {id}", kind.name());
         if let Some(access) = access {
             access.listener.get_or_init(|| bound);
+            if let Some(tally) = &access.tally {
+                tally.listens(id, bound);
+            }
         }
         listening.ids.push((id, bound));
         listening.kinds.push((bound, kind));

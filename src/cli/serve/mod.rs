@@ -7,6 +7,7 @@ mod control;
 mod limits;
 mod listeners;
 mod notify;
+mod status;
 mod table;
 mod zone;
 
@@ -17,6 +18,7 @@ use control::Control;
 use doorkeeper::{Reactor, Reason};
 use listeners::{Sources, listen_all};
 use notify::{Manager, watchdog_interval};
+use status::Status;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,17 +34,25 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     // Passed ones are among the inherited.
     let is_new = |(_, origin): &&(_, Origin)| matches!(origin, Origin::Address(_));
     let opened = origins.iter().filter(is_new).count();
-    limit_connections(&mut options, inherited + opened);
+    let status_sockets = options.status.as_ref().map_or(0, Status::descriptors);
+    limit_connections(&mut options, inherited + opened + status_sockets);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let max_connections = options.config.max_connections;
     limits::set(&reactor, max_connections, options.max_per_source);
-    let mut observers = options.observation.start(&mut reactor)?;
-    let listening = listen_all(&mut reactor, origins, &options.listen, &sources)?;
+    let status = options.status.as_ref();
+    let status = status.map(|place| Status::new(place, &options.config));
+    let observer = status.as_ref().map(|status| status.observer());
+    let mut observers = options.observation.start(&mut reactor, observer)?;
+    let (listen, status) = (&options.listen, status.as_ref());
+    let mut listening = listen_all(&mut reactor, origins, listen, &sources, status)?;
     let manager = Manager::from_environment().map(Rc::new);
     Control::new(&options, sources, &listening, manager.clone())
         .watch(&mut reactor)
         .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     watch_manager(&mut reactor, manager.clone())?;
+    if let (Some(status), Some(place)) = (status, &options.status) {
+        listening.announcement += &status.listen_all(&mut reactor, place)?;
+    }
     announce(&listening.announcement)?;
     if let Some(manager) = &manager {
         manager.send("READY=1");
