@@ -20,6 +20,11 @@ impl ByteQueue {
         self.len() == 0
     }
 
+    #[cfg(feature = "sim")]
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

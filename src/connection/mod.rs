@@ -49,6 +49,8 @@
 //! peer's FIN.
 
 mod callbacks;
+#[cfg(feature = "sim")]
+pub(crate) mod invariants;
 mod read;
 mod send;
 #[cfg(test)]

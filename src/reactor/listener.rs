@@ -91,7 +91,7 @@ impl Admission {
     }
 
     /// True if only a connection that closes, or a deadline, lets this listener accept again.
-    fn is_held(&self) -> bool {
+    pub(super) fn is_held(&self) -> bool {
         matches!(self.state, ListenerState::Full | ListenerState::Backoff)
     }
 
@@ -106,7 +106,7 @@ impl Admission {
         !self.queue_empty && self.is_held()
     }
 
-    fn deadline(&self) -> Option<Tick> {
+    pub(super) fn deadline(&self) -> Option<Tick> {
         (self.state == ListenerState::Backoff).then_some(self.retry_at)
     }
 }

@@ -8,6 +8,8 @@
 mod after;
 mod api;
 mod connection;
+#[cfg(feature = "sim")]
+mod invariants;
 mod listener;
 mod mailbox;
 mod outgoing;

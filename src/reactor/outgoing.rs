@@ -21,10 +21,10 @@ use std::time::Duration;
 pub(super) struct Outgoing {
     attempt: Attempt,
     /// It is created in the first turn.
-    socket: Option<TcpStream>,
+    pub(super) socket: Option<TcpStream>,
     /// The marks of all turns so far. The connection gets them once it is established, because input
     /// may have arrived already and no event reports it again.
-    marks: Readiness,
+    pub(super) marks: Readiness,
     /// The output was half-closed before the connection was established.
     pub(super) half_closed: bool,
 }
@@ -61,7 +61,7 @@ impl Outgoing {
             .unwrap_or(config.connect_timeout)
     }
 
-    fn deadline(&self, config: &Config) -> Tick {
+    pub(super) fn deadline(&self, config: &Config) -> Tick {
         self.attempt.since.after(self.timeout(config))
     }
 }

@@ -1,5 +1,8 @@
 //! The slab of all sources, the queue of ids, and deferred free.
 
+#[cfg(feature = "sim")]
+mod invariants;
+
 use super::after::After;
 use super::listener::Admission;
 use super::outgoing::Outgoing;

@@ -2,7 +2,7 @@
 
 use crate::reactor::Reactor;
 use crate::time::Tick;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 /// A reactor that the simulation gives turns to while the test holds it.
@@ -11,12 +11,30 @@ pub(super) struct Member {
     reactor: Weak<RefCell<Reactor>>,
     /// Its process in the world.
     pub(super) process: usize,
+    /// The turns since all its sources were checked.
+    unchecked: Rc<Cell<usize>>,
 }
+
+/// A reactor with at most this many sources is checked as a whole after every turn. One with twice as
+/// many has such a check after every second turn, and so on.
+const ALWAYS_CHECKED: usize = 64;
 
 impl Member {
     pub(super) fn new(reactor: &Rc<RefCell<Reactor>>, process: usize) -> Member {
         let reactor = Rc::downgrade(reactor);
-        Member { reactor, process }
+        Member {
+            reactor,
+            process,
+            unchecked: Rc::default(),
+        }
+    }
+
+    /// Called after each turn. True if all its sources are to be checked now.
+    pub(super) fn owes_check(&self, sources: usize) -> bool {
+        let turns = self.unchecked.get() + 1;
+        let owes = turns * ALWAYS_CHECKED >= sources;
+        self.unchecked.set(if owes { 0 } else { turns });
+        owes
     }
 
     /// The reactor, unless the test dropped it, or it has stopped.

@@ -282,6 +282,7 @@ impl Sim {
                     let turn = reactor.borrow_mut().turn(Some(Duration::ZERO));
                     turn.expect("a simulated poller does not fail");
                     self.check_panics(&reactor.borrow());
+                    self.check_invariants(&member, &reactor.borrow());
                 }
             }
         }
@@ -291,6 +292,19 @@ impl Sim {
     fn check_panics(&self, reactor: &Reactor) {
         if reactor.stats().panics > 0 && !self.panics_allowed.get() {
             panic!("a callback panicked: {}", quiet::last());
+        }
+    }
+
+    /// After every turn. A check of all sources costs as much as they are, so a large reactor has one
+    /// only now and then.
+    fn check_invariants(&self, member: &Member, reactor: &Reactor) {
+        let mut checked = reactor.check_turn();
+        if checked.is_ok() && member.owes_check(reactor.sources()) {
+            checked = reactor.check_sources();
+        }
+        if let Err(words) = checked {
+            let process = member.process;
+            panic!("an invariant of the reactor of process {process} does not hold: {words}");
         }
     }
 

@@ -4,6 +4,7 @@
 use super::sim::{self, Process};
 use super::{EventSource, Interest, sock_diag};
 use crate::config::SocketOptions;
+use crate::connection::invariants::Truth;
 use crate::observe::AcceptQueue;
 use mio::{Registry, Token};
 use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
@@ -157,6 +158,15 @@ impl Listener {
     }
 }
 
+impl Listener {
+    pub(super) fn truth(&self) -> Option<Truth> {
+        match self {
+            Listener::Kernel(_) => None,
+            Listener::Sim(socket) => Some(socket.truth()),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Stream {
     Kernel(mio::net::TcpStream),
@@ -190,6 +200,15 @@ impl Stream {
         match self {
             Stream::Kernel(stream) => stream.shutdown(how),
             Stream::Sim(socket) => socket.shutdown_write(),
+        }
+    }
+}
+
+impl Stream {
+    pub(super) fn truth(&self) -> Option<Truth> {
+        match self {
+            Stream::Kernel(_) => None,
+            Stream::Sim(socket) => Some(socket.truth()),
         }
     }
 }

@@ -112,6 +112,12 @@ impl TcpListener {
         body::accept_queues(listeners.map(|listener| &listener.socket))
     }
 
+    /// In a simulation, what is true of the socket.
+    #[cfg(feature = "sim")]
+    pub(crate) fn truth(&self) -> Option<crate::connection::invariants::Truth> {
+        self.socket.truth()
+    }
+
     pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
         poller.remove_adopted(&mut self.socket, self.origin);
         drop(self);

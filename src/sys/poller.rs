@@ -50,6 +50,12 @@ impl Poller {
         Ok(poller)
     }
 
+    /// The simulated process, if this is its poller.
+    #[cfg(feature = "sim")]
+    pub(crate) fn process(&self) -> Option<&Process> {
+        self.network.as_ref()
+    }
+
     #[cfg(unix)]
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()

@@ -334,7 +334,9 @@ fn the_core_is_read_in_an_afternoon() {
     let core = library
         .files
         .iter()
-        .filter(|(name, _)| CORE.contains(&room(name)));
+        .filter(|(name, _)| CORE.contains(&room(name)))
+        // What holds between turns is checked in simulations only, and is no part of the engine.
+        .filter(|(name, _)| !name.ends_with("/invariants"));
     let (mut rooms, mut lines, mut lengths) = (BTreeSet::new(), 0, Vec::new());
     for (name, file) in core {
         rooms.insert(room(name));

@@ -3,8 +3,9 @@
 use super::chooser::Choice;
 use super::errno::Errno;
 use super::ready::Event;
-use super::socket::{SocketId, flags};
-use super::world::World;
+use super::socket::{SocketId, Totals, flags};
+use super::world::{CallKind, Called, World};
+use crate::connection::invariants::Truth;
 use crate::observe::{AcceptQueue, Overflows};
 use crate::time::Tick;
 use mio::event::Source;
@@ -61,6 +62,8 @@ impl Process {
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
         self.events.clear();
+        let calls = &mut world.processes[self.number].calls;
+        calls.get_or_insert_default().clear();
         let until = limit.map(|limit| world.now().after(limit));
         let may_sleep = limit != Some(Duration::ZERO);
         if may_sleep && world.choose(Choice::Interrupt, 2) == 1 {
@@ -85,6 +88,24 @@ impl Process {
 
     pub(crate) fn overflows(&self) -> Overflows {
         self.world.borrow().overflows
+    }
+
+    /// The calls on its sockets since its last wait, in the order of the sockets.
+    pub(crate) fn calls(&self) -> Vec<Called> {
+        let world = self.world.borrow();
+        let mut calls = world.processes[self.number].calls.clone();
+        let calls = calls.get_or_insert_default();
+        calls.sort();
+        std::mem::take(calls)
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.world.borrow().processes[self.number].totals
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn open(&self) -> usize {
+        self.world.borrow().processes[self.number].open
     }
 
     pub(crate) fn waker(&self) -> Waker {
@@ -159,7 +180,9 @@ impl Socket {
     }
 
     pub(crate) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let (id, peer) = call!(self, accept)?;
+        let result = call!(self, accept);
+        self.count(CallKind::Accept, result.as_ref().ok().map(|_| 0));
+        let (id, peer) = result?;
         let world = Rc::clone(&self.world);
         Ok((Socket { world, id }, peer))
     }
@@ -203,6 +226,17 @@ impl Socket {
         world.socket_mut(self.id).level(send_max)
     }
 
+    fn count(&self, kind: CallKind, moved: Option<usize>) {
+        self.world.borrow_mut().count(self.id, kind, moved);
+    }
+
+    /// What is true of it, as opposed to what its program knows.
+    pub(crate) fn truth(&self) -> Truth {
+        let mut world = self.world.borrow_mut();
+        let send_max = world.limits.send_buffer;
+        world.socket_mut(self.id).truth(send_max)
+    }
+
     /// Bytes that were written and have not arrived.
     pub(crate) fn unsent(&self) -> u32 {
         self.world.borrow().socket(self.id).to_send.len() as u32
@@ -215,13 +249,17 @@ impl Socket {
 
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        call!(self, recv, buffer)
+        let result = call!(self, recv, buffer);
+        self.count(CallKind::Read, result.as_ref().ok().copied());
+        result
     }
 }
 
 impl Write for &Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        call!(self, send, bytes)
+        let result = call!(self, send, bytes);
+        self.count(CallKind::Write, result.as_ref().ok().copied());
+        result
     }
 
     fn flush(&mut self) -> io::Result<()> {

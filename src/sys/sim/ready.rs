@@ -4,7 +4,7 @@
 use super::chooser::Choice;
 use super::errno::Errno;
 use super::socket::{Registration, SocketId, flags};
-use super::world::World;
+use super::world::{CallKind, World};
 use crate::id::WAKER;
 use crate::readiness::Readiness;
 use mio::Token;
@@ -73,8 +73,11 @@ impl World {
 
     /// EPOLL_CTL_MOD.
     pub(super) fn modify(&mut self, id: SocketId, token: usize, mask: u32) -> Result<(), Errno> {
-        if self.socket(id).registration.is_none() {
+        let Some(before) = self.socket(id).registration else {
             return Err(Errno::NoEnt);
+        };
+        if (before.token, before.mask) == (token, mask | flags::ERR | flags::HUP) {
+            self.count(id, CallKind::RegisterAgain, None);
         }
         self.register(id, token, mask);
         Ok(())

@@ -2,6 +2,7 @@
 //! them the marks that poll, read and write look at.
 
 use super::errno::Errno;
+use crate::connection::invariants::Truth;
 use crate::time::Tick;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -24,6 +25,14 @@ pub(super) enum State {
     Closing,
     LastAck,
     Closed,
+}
+
+/// What calls moved, on one socket or on all of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    pub(crate) accepted: u64,
 }
 
 /// Who holds the socket.
@@ -94,6 +103,8 @@ pub(super) struct Socket {
     pub(super) registration: Option<Registration>,
     /// It is in the list of sockets with something to send.
     pub(super) in_flight: bool,
+    /// What the program read and wrote.
+    pub(super) totals: Totals,
 }
 
 /// The flags of epoll_ctl(2), with their numbers in Linux.
@@ -132,6 +143,7 @@ impl Socket {
             backlog: 0,
             registration: None,
             in_flight: false,
+            totals: Totals::default(),
         }
     }
 
@@ -158,6 +170,31 @@ impl Socket {
             | has(!self.received.is_empty(), flags::IN)
             | has(writable, flags::OUT)
             | has(self.error.is_some(), flags::ERR)
+    }
+
+    /// What the checks of a reactor compare with.
+    pub(super) fn truth(&mut self, send_max: usize) -> Truth {
+        let no_space = self.no_space;
+        let level = self.level(send_max);
+        // To look is not poll, which would make the next space an edge.
+        self.no_space = no_space;
+        let (reported, mask) = self
+            .registration
+            .map_or((false, 0), |found| (found.queued, found.mask));
+        let over = matches!(self.state, State::Fresh | State::Closed);
+        Truth {
+            connects: self.state == State::SynSent,
+            readable: level & (flags::IN | flags::ERR | flags::HUP) != 0,
+            broken: self.error.is_some(),
+            reported,
+            awaits_space: no_space && mask & flags::OUT != 0 && !self.to_send.is_empty(),
+            asks_space: mask & flags::OUT != 0,
+            sent_fin: self.send_shut,
+            over,
+            queued: self.queue.len(),
+            read: self.totals.read,
+            written: self.totals.written,
+        }
     }
 
     /// `tcp_done`: the connection is over in both directions.

@@ -1,7 +1,7 @@
 //! The world: its sockets, its processes and its time.
 
 use super::chooser::{Choice, Chooser, Decisions};
-use super::socket::{Owner, Socket, SocketId};
+use super::socket::{Owner, Socket, SocketId, Totals};
 use crate::observe::Overflows;
 use crate::time::Tick;
 use std::cell::Cell;
@@ -56,6 +56,27 @@ pub(super) struct ProcessState {
     /// The waker was used, perhaps by another thread.
     pub(super) woken: Arc<AtomicBool>,
     pub(super) open: usize,
+    /// What its sockets did since its last wait; `None` if it never waits, as a peer.
+    pub(super) calls: Option<Vec<Called>>,
+    pub(super) totals: Totals,
+}
+
+/// A call on a socket, which the checks of a reactor count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Called {
+    pub(crate) socket: SocketId,
+    pub(crate) kind: CallKind,
+    /// The bytes that it moved.
+    pub(crate) bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum CallKind {
+    Read,
+    Write,
+    Accept,
+    /// A registration that changed nothing.
+    RegisterAgain,
 }
 
 /// Something in flight.
@@ -155,6 +176,37 @@ impl World {
 
     pub(crate) fn now(&self) -> Tick {
         self.time.get()
+    }
+
+    /// Counts a call on a socket, and what it moved.
+    pub(super) fn count(&mut self, socket: SocketId, kind: CallKind, moved: Option<usize>) {
+        let bytes = moved.unwrap_or(0);
+        let Some(found) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        let Some(process) = found.owner.process() else {
+            return;
+        };
+        let process = &mut self.processes[process];
+        match kind {
+            CallKind::Read => {
+                found.totals.read += bytes as u64;
+                process.totals.read += bytes as u64;
+            }
+            CallKind::Write => {
+                found.totals.written += bytes as u64;
+                process.totals.written += bytes as u64;
+            }
+            CallKind::Accept => process.totals.accepted += u64::from(moved.is_some()),
+            CallKind::RegisterAgain => {}
+        }
+        if let Some(calls) = &mut process.calls {
+            calls.push(Called {
+                socket,
+                kind,
+                bytes,
+            });
+        }
     }
 
     pub(super) fn add_process(&mut self) -> usize {
