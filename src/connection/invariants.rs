@@ -17,7 +17,8 @@ pub(crate) struct Truth {
     pub(crate) broken: bool,
     /// The poller is going to report it.
     pub(crate) reported: bool,
-    /// The poller is going to report it once there is more space for output: some of it has not arrived.
+    /// The poller is going to report it once there is more space for output: some of it has not
+    /// arrived, or a reset is on its way.
     pub(crate) awaits_space: bool,
     /// The poller was asked for write readiness.
     pub(crate) asks_space: bool,

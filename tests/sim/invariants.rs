@@ -1,222 +1,31 @@
-//! The reactor under random handlers and random peers: what holds after every run.
+//! The reactor under random handlers and random peers. After each of its turns the simulation checks
+//! what a socket can tell (`src/reactor/invariants.rs`), and these runs what a handler and a peer can.
 
+use crate::audit::{Auditor, Faults};
 use crate::running::address;
-use doorkeeper::sim::{Ending, Peer, Sim};
-use doorkeeper::{
-    Closed, Config, ConnectionState, Context, Handler, Id, Reactor, Reason, TimerKey,
-};
-use std::cell::RefCell;
+use crate::wild::{Everything, Record, Shared, Wild, act_as_program, bytes};
+use doorkeeper::sim::{Choice, Ending, Peer, Sim};
+use doorkeeper::{Config, ConnectionState, Context, Handler, Reactor, Reason, TimerKey};
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The byte at a position of each stream, in both directions.
-fn pattern(at: usize) -> u8 {
-    (at % 251) as u8
-}
-
-fn bytes(from: usize, count: usize) -> Vec<u8> {
-    (from..from + count).map(pattern).collect()
-}
-
-/// What one handler saw and did.
-#[derive(Default)]
-struct Record {
-    opened: u32,
-    closed: u32,
-    consumed: usize,
-    written: usize,
-    ended: bool,
-    /// The connection, and whether `on_drain` has to come.
-    id: Option<Id>,
-    undrained: bool,
-    reason: Option<Reason>,
-}
-
-/// What all handlers of a run share.
-#[derive(Default)]
-struct Shared {
-    records: Vec<Record>,
-    ids: Vec<Id>,
-    /// The number of connections that may still be made.
-    connections: usize,
-    received: u64,
-    sent: u64,
-}
-
-/// Does anything at all that a handler may do.
-struct Wild {
-    sim: Sim,
-    shared: Rc<RefCell<Shared>>,
-    number: usize,
-}
-
-impl Wild {
-    fn new(sim: &Sim, shared: &Rc<RefCell<Shared>>) -> Wild {
-        let mut all = shared.borrow_mut();
-        all.records.push(Record::default());
-        Wild {
-            sim: sim.clone(),
-            shared: Rc::clone(shared),
-            number: all.records.len() - 1,
-        }
-    }
-
-    fn record<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
-        change(&mut self.shared.borrow_mut().records[self.number])
-    }
-
-    fn check_alive(&self) {
-        self.record(|record| assert_eq!((record.opened, record.closed), (1, 0)));
-    }
-
-    fn write(&self, cx: &mut Context<'_>) {
-        let from = self.record(|record| record.written);
-        let (room, length) = (cx.room(), 1 + self.sim.choose(300));
-        let count = cx.write(&bytes(from, length));
-        assert_eq!(
-            count,
-            length.min(room),
-            "write takes what there is room for"
-        );
-        self.record(|record| {
-            record.written += count;
-            record.undrained |= count > 0;
-        });
-    }
-
-    fn another(&self) -> Option<Id> {
-        let ids = self.shared.borrow().ids.clone();
-        (!ids.is_empty()).then(|| ids[self.sim.choose(ids.len())])
-    }
-
-    /// A few random acts.
-    fn act(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        for _ in 0..self.sim.choose(4) {
-            match self.sim.choose(24) {
-                0..8 => self.write(cx),
-                8 => cx.half_close(),
-                9 => cx.finish(),
-                10 => {
-                    let key = TimerKey(self.sim.choose(3) as u64);
-                    cx.set_timer(key, Duration::from_millis(self.sim.choose(2000) as u64));
-                }
-                11 => {
-                    cx.cancel_timer(TimerKey(self.sim.choose(3) as u64));
-                }
-                12 => {
-                    let own = cx.id();
-                    cx.wake(own);
-                }
-                13 => {
-                    self.another().map(|id| cx.wake(id));
-                }
-                14 => {
-                    self.another().map(|id| cx.half_close_of(id));
-                }
-                15 if self.sim.choose(4) == 0 => cx.abort(),
-                16 if self.sim.choose(4) == 0 => {
-                    self.another().map(|id| cx.close(id));
-                }
-                17 if self.sim.choose(4) == 0 => return Err(io::Error::other("wild")),
-                18 if self.sim.choose(4) == 0 => panic!("wild"),
-                19 => self.connect(cx)?,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn connect(&self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.shared.borrow().connections == 0 {
-            return Ok(());
-        }
-        self.shared.borrow_mut().connections -= 1;
-        let port = if self.sim.choose(4) == 0 { 9 } else { 7 };
-        let to = std::net::SocketAddr::new(address().ip(), port);
-        let id = cx.connect(to, Wild::new(&self.sim, &self.shared))?;
-        self.shared.borrow_mut().ids.push(id);
-        Ok(())
-    }
-}
-
-impl Handler for Wild {
-    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let id = cx.id();
-        self.record(|record| {
-            record.opened += 1;
-            record.id = Some(id);
-        });
-        self.check_alive();
-        self.shared.borrow_mut().ids.push(cx.id());
-        self.act(cx)
-    }
-
-    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        self.check_alive();
-        let from = self.record(|record| record.consumed);
-        assert!(
-            !input.is_empty() && *input == bytes(from, input.len()),
-            "input in order"
-        );
-        // Nothing is lost if the consumed part is not reported with an error.
-        self.act(cx)?;
-        let count = 1 + self.sim.choose(input.len());
-        if count < input.len() {
-            let own = cx.id();
-            cx.wake(own);
-        }
-        self.record(|record| record.consumed += count);
-        Ok(count)
-    }
-
-    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.check_alive();
-        self.record(|record| assert!(std::mem::take(&mut record.undrained), "nothing was written"));
-        self.act(cx)
-    }
-
-    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.check_alive();
-        self.record(|record| assert!(!std::mem::replace(&mut record.ended, true)));
-        self.act(cx)?;
-        if self.sim.choose(3) > 0 {
-            cx.finish();
-        }
-        Ok(())
-    }
-
-    fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
-        self.check_alive();
-        self.act(cx)
-    }
-
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        let id = cx.id();
-        let mut shared = self.shared.borrow_mut();
-        shared.ids.retain(|&other| other != id);
-        shared.received += closed.received;
-        shared.sent += closed.sent;
-        let record = &mut shared.records[self.number];
-        record.closed += 1;
-        record.reason = Some(closed.reason);
-        let consumed = record.consumed as u64;
-        // Input that `finish` throws away is in no handler's sum.
-        assert!(
-            closed.received >= consumed + closed.discarded.min(1),
-            "{closed:?}"
-        );
-        assert_eq!(
-            closed.sent + closed.unsent,
-            record.written as u64,
-            "{closed:?}"
-        );
-    }
-}
-
 struct Side {
     peer: Peer,
+    local: Option<SocketAddr>,
     sent: usize,
+}
+
+impl Side {
+    fn new(peer: Peer) -> Side {
+        let local = peer.local_addr();
+        Side {
+            peer,
+            local,
+            sent: 0,
+        }
+    }
 }
 
 fn act(sim: &Sim, side: &mut Side) {
@@ -250,7 +59,9 @@ fn config(sim: &Sim) -> Config {
     config
 }
 
+/// The statistics are the receipts of those that closed and what the others moved so far.
 fn check_sums(server: &Reactor, shared: &Shared) {
+    assert!(shared.faults.is_empty(), "{:?}", shared.faults);
     let (stats, snapshot) = (server.stats(), server.snapshot());
     let closed: u64 = Reason::ALL.iter().map(|&reason| stats.closed(reason)).sum();
     let made = shared.records.len() as u64;
@@ -259,10 +70,17 @@ fn check_sums(server: &Reactor, shared: &Shared) {
         closed + stats.open as u64,
         "every handler is open or closed"
     );
+    assert_eq!(stats.open, snapshot.connections.len());
     let open_received: u64 = snapshot.connections.iter().map(|view| view.received).sum();
     let open_sent: u64 = snapshot.connections.iter().map(|view| view.sent).sum();
     assert_eq!(stats.bytes_received, shared.received + open_received);
     assert_eq!(stats.bytes_sent, shared.sent + open_sent);
+    assert_eq!(stats.panics, shared.panics);
+    for &reason in &Reason::ALL {
+        let receipts = shared.records.iter().filter_map(|record| record.receipt);
+        let count = receipts.filter(|receipt| receipt.0 == reason).count();
+        assert_eq!(stats.closed(reason), count as u64, "{reason}");
+    }
     let open = [ConnectionState::Open, ConnectionState::PeerEnded];
     for view in &snapshot.connections {
         let mut records = shared.records.iter();
@@ -274,63 +92,128 @@ fn check_sums(server: &Reactor, shared: &Shared) {
             "all is sent, and on_drain was not called"
         );
     }
-    let limits = &snapshot.connections;
-    assert!(
-        limits
-            .iter()
-            .all(|view| view.pending_in <= 400 && view.pending_out <= 400)
-    );
+}
+
+fn find<'a>(shared: &'a Shared, ends: (SocketAddr, SocketAddr)) -> Option<&'a Record> {
+    let mut records = shared.records.iter();
+    records.find(|record| record.ends == Some(ends))
+}
+
+/// What a side received is what the other wrote, in order; all of it, if both ended in order.
+fn check_output(sides: &[Side], shared: &Shared) {
+    for side in sides {
+        let received = side.peer.received();
+        assert!(received == bytes(0, received.len()), "output in order");
+        let Some(record) = side
+            .local
+            .and_then(|local| find(shared, (address(), local)))
+        else {
+            assert!(received.is_empty(), "nobody wrote that");
+            continue;
+        };
+        assert!(received.len() <= record.written, "more than was written");
+        let Some((reason, taken, sent)) = record.receipt else {
+            continue;
+        };
+        assert!(taken <= side.sent as u64 && received.len() as u64 <= sent);
+        if reason == Reason::Finished && side.peer.ending() == Some(Ending::Fin) {
+            assert_eq!(received.len(), record.written, "the whole output");
+        }
+    }
+    for one in &shared.records {
+        let other = one
+            .ends
+            .and_then(|(local, peer)| find(shared, (peer, local)));
+        if let (Some(one), Some(other)) = (one.receipt, other.and_then(|other| other.receipt)) {
+            assert!(one.1 <= other.2, "received {} of {}", one.1, other.2);
+            if (one.0, other.0) == (Reason::Finished, Reason::Finished) {
+                assert_eq!(one.1, other.2, "both ended in order");
+            }
+        }
+    }
 }
 
 /// One run of random handlers against random peers.
 fn wild(sim: &Sim) {
     sim.allow_panics();
     sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
-    let shared = Rc::new(RefCell::new(Shared {
-        connections: 6,
-        ..Shared::default()
-    }));
-    let server = sim.reactor(config(sim)).unwrap();
+    if sim.choose(4) == 0 {
+        sim.set_rate(Choice::AcceptError, 64);
+    }
+    let shared = Everything::default();
+    shared.borrow_mut().connections = 6;
+    shared.borrow_mut().timers = 10;
+    let config = config(sim);
+    shared.borrow_mut().output_max = config.output_max_bytes;
+    let faults = Faults::default();
+    let server = sim.reactor(config.clone()).unwrap();
+    // Observed turns take another path, so half of the runs are not observed.
+    if sim.choose(2) == 1 {
+        let auditor = Auditor::new(config.turn_budget_bytes, &faults);
+        server.borrow_mut().observe(Box::new(auditor));
+    }
     let (all, inner) = (Rc::clone(&shared), sim.clone());
     let service = move |_| Some(Wild::new(&inner, &all));
-    server.borrow_mut().listen(address(), service).unwrap();
+    let listener = server.borrow_mut().listen(address(), service).unwrap();
     let mut sides: Vec<Side> = (0..1 + sim.choose(4))
-        .map(|_| Side {
-            peer: sim.connect(address()),
-            sent: 0,
-        })
+        .map(|_| Side::new(sim.connect(address())))
         .collect();
     for _ in 0..30 {
         let count = sides.len();
         act(sim, &mut sides[sim.choose(count)]);
+        act_as_program(sim, &shared, &mut server.borrow_mut(), listener);
         sim.run_for(Duration::from_millis(sim.choose(400) as u64));
         check_sums(&server.borrow(), &shared.borrow());
+        check_output(&sides, &shared.borrow());
+        faults.check();
     }
+    server.borrow_mut().resume(listener);
     for side in &sides {
         side.peer.read_all();
         side.peer.half_close();
     }
     sim.run_to_rest();
     check_sums(&server.borrow(), &shared.borrow());
+    check_output(&sides, &shared.borrow());
+    faults.check();
     let stats = server.borrow().stats();
     assert_eq!(stats.open, 0, "idle connections are closed");
-    for side in &sides {
-        let received = side.peer.received();
-        assert!(received == bytes(0, received.len()), "output in order");
-    }
-    let shared = shared.borrow();
+    let records = &shared.borrow().records;
     assert!(
-        shared.records.iter().all(|record| record.closed == 1),
+        records.iter().all(|record| record.closed == 1),
         "on_close once"
     );
 }
 
 #[test]
 fn anything_that_handlers_and_peers_do_leaves_the_sums_right() {
-    let runs = std::env::var("DOORKEEPER_SEEDS").map_or(2000, |text| text.parse().unwrap());
-    doorkeeper::sim::seeds(0..runs, wild);
+    seeds(wild);
 }
 
+/// On every core. `DOORKEEPER_SEEDS` says how many runs.
+fn seeds(test: fn(&Sim)) {
+    let runs: u64 = std::env::var("DOORKEEPER_SEEDS").map_or(2000, |text| text.parse().unwrap());
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let name = std::thread::current()
+        .name()
+        .unwrap_or_default()
+        .to_string();
+    let workers: Vec<_> = (0..threads)
+        .map(|thread| {
+            let range = runs * thread / threads..runs * (thread + 1) / threads;
+            // A failure names the test by its thread.
+            let worker = std::thread::Builder::new().name(name.clone());
+            worker
+                .spawn(move || doorkeeper::sim::seeds(range, test))
+                .unwrap()
+        })
+        .collect();
+    for worker in workers {
+        if let Err(panic) = worker.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
 /// Consumes a part of the input each time, and writes all of it back later.
 struct Slow {
     sim: Sim,
@@ -390,8 +273,7 @@ impl Handler for Slow {
 /// No deadline stays armed, so a wake-up that is lost is a run that cannot go on.
 #[test]
 fn no_wakeup_is_lost() {
-    let runs = std::env::var("DOORKEEPER_SEEDS").map_or(2000, |text| text.parse().unwrap());
-    doorkeeper::sim::seeds(0..runs, |sim| {
+    seeds(|sim| {
         sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
         let mut config = config(sim);
         config.idle_timeout = None;

@@ -181,13 +181,16 @@ impl Socket {
         let (reported, mask) = self
             .registration
             .map_or((false, 0), |found| (found.queued, found.mask));
+        // What was sent is on its way, or a reset that answers it.
+        let answered = matches!(self.remote, Remote::Ended | Remote::Reset);
+        let moves = answered || !self.to_send.is_empty();
         let over = matches!(self.state, State::Fresh | State::Closed);
         Truth {
             connects: self.state == State::SynSent,
             readable: level & (flags::IN | flags::ERR | flags::HUP) != 0,
             broken: self.error.is_some(),
             reported,
-            awaits_space: no_space && mask & flags::OUT != 0 && !self.to_send.is_empty(),
+            awaits_space: no_space && mask & flags::OUT != 0 && moves,
             asks_space: mask & flags::OUT != 0,
             sent_fin: self.send_shut,
             over,

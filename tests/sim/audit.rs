@@ -1,0 +1,128 @@
+//! What an observer can see of a reactor, and what must hold of it.
+
+use doorkeeper::{Budget, Call, Callback, Event, Id, Observer};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What one connection did so far.
+#[derive(Default)]
+struct Seen {
+    open: bool,
+    eof: bool,
+    closed: bool,
+    /// The last send: its turn, and the bytes that the kernel took.
+    sent: Option<(u64, usize)>,
+    fin: bool,
+}
+
+/// Sees every event. What does not hold is in `faults`, because a panic would only remove it.
+pub struct Auditor {
+    turn: u64,
+    turn_budget_bytes: usize,
+    seen: HashMap<Id, Seen>,
+    faults: Rc<RefCell<Vec<String>>>,
+}
+
+/// The faults that the auditor found.
+#[derive(Clone, Default)]
+pub struct Faults(Rc<RefCell<Vec<String>>>);
+
+impl Faults {
+    #[track_caller]
+    pub fn check(&self) {
+        let faults = self.0.borrow();
+        assert!(faults.is_empty(), "{faults:?}");
+    }
+}
+
+impl Auditor {
+    pub fn new(turn_budget_bytes: usize, faults: &Faults) -> Auditor {
+        Auditor {
+            turn: 0,
+            turn_budget_bytes,
+            seen: HashMap::new(),
+            faults: Rc::clone(&faults.0),
+        }
+    }
+
+    fn check(&self, holds: bool, words: impl FnOnce() -> String) {
+        if !holds {
+            self.faults.borrow_mut().push(words());
+        }
+    }
+
+    fn call(&mut self, id: Id, call: &Call<'_>, moved: Option<usize>) {
+        let seen = self.seen.entry(id).or_default();
+        let (ended, fin) = (seen.closed, seen.fin);
+        match call {
+            Call::Write { .. } => {
+                seen.sent = moved.map(|count| (self.turn, count)).or(seen.sent);
+                self.check(!ended && !fin, || format!("{id} writes after its end"));
+            }
+            Call::Read { .. } => self.check(!ended, || format!("{id} reads after its end")),
+            Call::Shutdown => {
+                seen.fin = true;
+                self.check(!ended && !fin, || format!("{id} sends a second FIN"));
+            }
+            Call::Accept { .. } => {}
+            _ => {}
+        }
+    }
+
+    fn callback(&mut self, id: Id, callback: Callback) {
+        let (turn, budget) = (self.turn, self.turn_budget_bytes);
+        let seen = self.seen.entry(id).or_default();
+        let (open, eof, closed) = (seen.open, seen.eof, seen.closed);
+        let holds = match callback {
+            Callback::Service => return,
+            Callback::Open => !std::mem::replace(&mut seen.open, true) && !closed,
+            Callback::Data | Callback::Timer => open && !closed,
+            Callback::Eof => open && !closed && !std::mem::replace(&mut seen.eof, true),
+            Callback::Close => !std::mem::replace(&mut seen.closed, true),
+            // In the turn that sent the last of the output, unless the budget is spent.
+            Callback::Drain => {
+                let later = |(at, count): (u64, usize)| match count < budget {
+                    true => at == turn,
+                    false => at < turn,
+                };
+                open && !closed && seen.sent.is_some_and(later)
+            }
+            _ => true,
+        };
+        let sent = seen.sent;
+        self.check(holds, || {
+            format!("turn {turn}: {callback} of {id}, {open} {eof} {closed}, sent {sent:?}")
+        });
+    }
+}
+
+impl Observer for Auditor {
+    fn event(&mut self, event: &Event<'_>) {
+        match *event {
+            Event::TurnStart { number, .. } => {
+                let before = std::mem::replace(&mut self.turn, number);
+                self.check(before == 0 || number == before + 1, || {
+                    format!("turn {number} follows {before}")
+                });
+            }
+            Event::TurnEnd { number } => {
+                self.check(number == self.turn, || format!("turn {number} ends"));
+            }
+            Event::Call {
+                id,
+                ref call,
+                result,
+            } => self.call(id, call, result.ok()),
+            Event::Callback { id, callback, .. } => self.callback(id, callback),
+            Event::BudgetSpent {
+                id,
+                budget: Budget::Bytes,
+            } => {
+                let closed = self.seen.get(&id).is_some_and(|seen| seen.closed);
+                self.check(!closed, || format!("the budget of {id} is spent"));
+            }
+            _ => {}
+        }
+    }
+}
