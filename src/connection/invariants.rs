@@ -11,6 +11,8 @@ use crate::readiness::Readiness;
 pub(crate) struct Truth {
     /// It is an attempt that has no result.
     pub(crate) connects: bool,
+    /// It comes from an accept queue.
+    pub(crate) accepted: bool,
     /// A read returns bytes, the end or an error.
     pub(crate) readable: bool,
     /// It has a pending error.

@@ -61,10 +61,6 @@ impl Reactor {
         };
         self.sources.check()?;
         self.check_statistics(process)?;
-        let next = self.deadlines.next();
-        holds(next.is_none_or(|next| next > self.common.now), || {
-            "a deadline has passed, and was not queued".to_string()
-        })?;
         for (id, source) in self.sources.iter() {
             let pending = self.sources.pending(id).unwrap_or_default();
             let words = match source {
@@ -90,6 +86,17 @@ impl Reactor {
             Source::Outgoing(outgoing) => outgoing.socket.is_some(),
             _ => false,
         });
+        let accepted = self.sources.iter().filter(|(_, source)| match source {
+            Source::Connection(connection) => connection
+                .socket
+                .truth()
+                .is_some_and(|truth| truth.accepted),
+            _ => false,
+        });
+        let (accepted, most) = (accepted.count(), self.common.config.max_connections);
+        holds(accepted <= most, || {
+            format!("{accepted} connections are accepted, which are more than {most}")
+        })?;
         let (sockets, open) = (sockets.count(), process.open());
         holds(sockets == open, || {
             format!("{open} descriptors are open for {sockets} sources")

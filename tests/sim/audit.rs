@@ -1,6 +1,6 @@
 //! What an observer can see of a reactor, and what must hold of it.
 
-use doorkeeper::{Budget, Call, Callback, Event, Id, Observer};
+use doorkeeper::{Budget, Call, Callback, Config, Event, Id, Observer};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -14,12 +14,17 @@ struct Seen {
     /// The last send: its turn, and the bytes that the kernel took.
     sent: Option<(u64, usize)>,
     fin: bool,
+    /// The last turn with timers, and how many it called.
+    timers: (u64, usize),
 }
 
 /// Sees every event. What does not hold is in `faults`, because a panic would only remove it.
 pub struct Auditor {
     turn: u64,
     turn_budget_bytes: usize,
+    timers_per_turn: usize,
+    /// The deadlines that passed in this turn.
+    passed: usize,
     seen: HashMap<Id, Seen>,
     faults: Rc<RefCell<Vec<String>>>,
 }
@@ -37,10 +42,12 @@ impl Faults {
 }
 
 impl Auditor {
-    pub fn new(turn_budget_bytes: usize, faults: &Faults) -> Auditor {
+    pub fn new(config: &Config, faults: &Faults) -> Auditor {
         Auditor {
             turn: 0,
-            turn_budget_bytes,
+            turn_budget_bytes: config.turn_budget_bytes,
+            timers_per_turn: config.timers_per_turn,
+            passed: 0,
             seen: HashMap::new(),
             faults: Rc::clone(&faults.0),
         }
@@ -71,13 +78,18 @@ impl Auditor {
     }
 
     fn callback(&mut self, id: Id, callback: Callback) {
-        let (turn, budget) = (self.turn, self.turn_budget_bytes);
+        let (turn, budget, timers) = (self.turn, self.turn_budget_bytes, self.timers_per_turn);
         let seen = self.seen.entry(id).or_default();
         let (open, eof, closed) = (seen.open, seen.eof, seen.closed);
         let holds = match callback {
             Callback::Service => return,
             Callback::Open => !std::mem::replace(&mut seen.open, true) && !closed,
-            Callback::Data | Callback::Timer => open && !closed,
+            Callback::Data => open && !closed,
+            Callback::Timer => {
+                let (at, count) = seen.timers;
+                seen.timers = (turn, 1 + if at == turn { count } else { 0 });
+                open && !closed && seen.timers.1 <= timers
+            }
             Callback::Eof => open && !closed && !std::mem::replace(&mut seen.eof, true),
             Callback::Close => !std::mem::replace(&mut seen.closed, true),
             // In the turn that sent the last of the output, unless the budget is spent.
@@ -102,8 +114,15 @@ impl Observer for Auditor {
         match *event {
             Event::TurnStart { number, .. } => {
                 let before = std::mem::replace(&mut self.turn, number);
+                self.passed = 0;
                 self.check(before == 0 || number == before + 1, || {
                     format!("turn {number} follows {before}")
+                });
+            }
+            Event::DeadlinePassed { id } => {
+                self.passed += 1;
+                self.check(self.passed <= self.timers_per_turn, || {
+                    format!("the deadline of {id} is beyond the budget")
                 });
             }
             Event::TurnEnd { number } => {

@@ -1,11 +1,15 @@
 //! The reactor under random handlers and random peers. After each of its turns the simulation checks
 //! what a socket can tell (`src/reactor/invariants.rs`), and these runs what a handler and a peer can.
+//!
+//! More runs, here ten million:
+//! `DOORKEEPER_SEEDS=10000000 cargo test --profile sim --features sim --test sim invariants`
 
 use crate::audit::{Auditor, Faults};
 use crate::running::address;
 use crate::wild::{Everything, Record, Shared, Wild, act_as_program, bytes};
 use doorkeeper::sim::{Choice, Ending, Peer, Sim};
 use doorkeeper::{Config, ConnectionState, Context, Handler, Reactor, Reason, TimerKey};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -56,6 +60,7 @@ fn config(sim: &Sim) -> Config {
     config.accept_budget = 1 + sim.choose(3);
     config.events_per_turn = 1 + sim.choose(4);
     config.max_connections = 1 + sim.choose(6);
+    config.timers_per_turn = 1 + sim.choose(3);
     config
 }
 
@@ -94,105 +99,168 @@ fn check_sums(server: &Reactor, shared: &Shared) {
     }
 }
 
-fn find<'a>(shared: &'a Shared, ends: (SocketAddr, SocketAddr)) -> Option<&'a Record> {
-    let mut records = shared.records.iter();
-    records.find(|record| record.ends == Some(ends))
+/// A reactor and its wild handlers.
+struct Party {
+    reactor: Rc<RefCell<Reactor>>,
+    shared: Everything,
+    faults: Faults,
+}
+
+impl Party {
+    fn new(sim: &Sim) -> Party {
+        let (shared, faults, config) = (Everything::default(), Faults::default(), config(sim));
+        let mut all = shared.borrow_mut();
+        (all.connections, all.timers) = (6, 10);
+        all.output_max = config.output_max_bytes;
+        drop(all);
+        let reactor = sim.reactor(config.clone()).unwrap();
+        // Observed turns take another path, so half of the runs are not observed.
+        if sim.choose(2) == 1 {
+            let auditor = Auditor::new(&config, &faults);
+            reactor.borrow_mut().observe(Box::new(auditor));
+        }
+        Party {
+            reactor,
+            shared,
+            faults,
+        }
+    }
+
+    fn check(&self) {
+        check_sums(&self.reactor.borrow(), &self.shared.borrow());
+        self.faults.check();
+    }
+
+    fn check_ended(&self) {
+        let open = self.reactor.borrow().stats().open;
+        assert_eq!(open, 0, "idle connections are closed");
+        let records = &self.shared.borrow().records;
+        assert!(
+            records.iter().all(|record| record.closed == 1),
+            "on_close once"
+        );
+    }
+}
+
+/// The record of the handler between these addresses, its own first.
+fn with_record<T>(
+    parties: &[Party],
+    ends: (SocketAddr, SocketAddr),
+    code: impl Fn(&Record) -> T,
+) -> Option<T> {
+    parties.iter().find_map(|party| {
+        let shared = party.shared.borrow();
+        let mut records = shared.records.iter();
+        records.find(|record| record.ends == Some(ends)).map(&code)
+    })
 }
 
 /// What a side received is what the other wrote, in order; all of it, if both ended in order.
-fn check_output(sides: &[Side], shared: &Shared) {
+fn check_output(sides: &[Side], parties: &[Party]) {
     for side in sides {
         let received = side.peer.received();
         assert!(received == bytes(0, received.len()), "output in order");
-        let Some(record) = side
-            .local
-            .and_then(|local| find(shared, (address(), local)))
-        else {
+        let ends = side.local.map(|local| (address(), local));
+        let found = ends
+            .and_then(|ends| with_record(parties, ends, |record| (record.written, record.receipt)));
+        let Some((written, receipt)) = found else {
             assert!(received.is_empty(), "nobody wrote that");
             continue;
         };
-        assert!(received.len() <= record.written, "more than was written");
-        let Some((reason, taken, sent)) = record.receipt else {
+        assert!(received.len() <= written, "more than was written");
+        let Some((reason, taken, sent)) = receipt else {
             continue;
         };
         assert!(taken <= side.sent as u64 && received.len() as u64 <= sent);
         if reason == Reason::Finished && side.peer.ending() == Some(Ending::Fin) {
-            assert_eq!(received.len(), record.written, "the whole output");
+            assert_eq!(received.len(), written, "the whole output");
         }
     }
-    for one in &shared.records {
-        let other = one
-            .ends
-            .and_then(|(local, peer)| find(shared, (peer, local)));
-        if let (Some(one), Some(other)) = (one.receipt, other.and_then(|other| other.receipt)) {
-            assert!(one.1 <= other.2, "received {} of {}", one.1, other.2);
-            if (one.0, other.0) == (Reason::Finished, Reason::Finished) {
-                assert_eq!(one.1, other.2, "both ended in order");
-            }
+    for party in parties {
+        for one in &party.shared.borrow().records {
+            check_pair(parties, one);
         }
     }
 }
 
-/// One run of random handlers against random peers.
+/// Both ends of a connection between two reactors, or within one.
+fn check_pair(parties: &[Party], one: &Record) {
+    let Some(((local, peer), receipt)) = one.ends.zip(one.receipt) else {
+        return;
+    };
+    let other = with_record(parties, (peer, local), |other| other.receipt);
+    if let Some((reason, _, sent)) = other.flatten() {
+        assert!(receipt.1 <= sent, "received {} of {sent}", receipt.1);
+        if (receipt.0, reason) == (Reason::Finished, Reason::Finished) {
+            assert_eq!(receipt.1, sent, "both ended in order");
+        }
+    }
+}
+
+/// One run of random handlers on two reactors, which connect to each other, against random peers.
 fn wild(sim: &Sim) {
     sim.allow_panics();
     sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
     if sim.choose(4) == 0 {
         sim.set_rate(Choice::AcceptError, 64);
     }
-    let shared = Everything::default();
-    shared.borrow_mut().connections = 6;
-    shared.borrow_mut().timers = 10;
-    let config = config(sim);
-    shared.borrow_mut().output_max = config.output_max_bytes;
-    let faults = Faults::default();
-    let server = sim.reactor(config.clone()).unwrap();
-    // Observed turns take another path, so half of the runs are not observed.
-    if sim.choose(2) == 1 {
-        let auditor = Auditor::new(config.turn_budget_bytes, &faults);
-        server.borrow_mut().observe(Box::new(auditor));
-    }
-    let (all, inner) = (Rc::clone(&shared), sim.clone());
+    let parties = [(); 2].map(|()| Party::new(sim));
+    let [server, client] = &parties;
+    let (all, inner) = (Rc::clone(&server.shared), sim.clone());
     let service = move |_| Some(Wild::new(&inner, &all));
-    let listener = server.borrow_mut().listen(address(), service).unwrap();
+    let listening = server.reactor.borrow_mut().listen(address(), service);
+    let listener = listening.unwrap();
     let mut sides: Vec<Side> = (0..1 + sim.choose(4))
         .map(|_| Side::new(sim.connect(address())))
         .collect();
     for _ in 0..30 {
         let count = sides.len();
         act(sim, &mut sides[sim.choose(count)]);
-        act_as_program(sim, &shared, &mut server.borrow_mut(), listener);
+        let party = &parties[sim.choose(2)];
+        act_as_program(
+            sim,
+            &party.shared,
+            &mut party.reactor.borrow_mut(),
+            listener,
+        );
+        connect(sim, client);
         sim.run_for(Duration::from_millis(sim.choose(400) as u64));
-        check_sums(&server.borrow(), &shared.borrow());
-        check_output(&sides, &shared.borrow());
-        faults.check();
+        parties.iter().for_each(Party::check);
+        check_output(&sides, &parties);
     }
-    server.borrow_mut().resume(listener);
+    server.reactor.borrow_mut().resume(listener);
     for side in &sides {
         side.peer.read_all();
         side.peer.half_close();
     }
     sim.run_to_rest();
-    check_sums(&server.borrow(), &shared.borrow());
-    check_output(&sides, &shared.borrow());
-    faults.check();
-    let stats = server.borrow().stats();
-    assert_eq!(stats.open, 0, "idle connections are closed");
-    let records = &shared.borrow().records;
-    assert!(
-        records.iter().all(|record| record.closed == 1),
-        "on_close once"
-    );
+    parties.iter().for_each(Party::check);
+    parties.iter().for_each(Party::check_ended);
+    check_output(&sides, &parties);
+}
+
+fn connect(sim: &Sim, client: &Party) {
+    let mut shared = client.shared.borrow_mut();
+    if sim.choose(8) > 0 || shared.connections == 0 {
+        return;
+    }
+    shared.connections -= 1;
+    drop(shared);
+    let handler = Wild::new(sim, &client.shared);
+    let connecting = client.reactor.borrow_mut().connect(address(), handler);
+    assert!(connecting.is_ok());
 }
 
 #[test]
 fn anything_that_handlers_and_peers_do_leaves_the_sums_right() {
-    seeds(wild);
+    seeds(1, wild);
 }
 
-/// On every core. `DOORKEEPER_SEEDS` says how many runs.
-fn seeds(test: fn(&Sim)) {
-    let runs: u64 = std::env::var("DOORKEEPER_SEEDS").map_or(2000, |text| text.parse().unwrap());
+/// On every core. `DOORKEEPER_SEEDS` says how many runs; a test that takes longer makes only a share
+/// of them.
+fn seeds(share: u64, test: fn(&Sim)) {
+    let asked = std::env::var("DOORKEEPER_SEEDS");
+    let runs = asked.map_or(2000, |text| text.parse().unwrap()) / share;
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let name = std::thread::current()
         .name()
@@ -273,7 +341,7 @@ impl Handler for Slow {
 /// No deadline stays armed, so a wake-up that is lost is a run that cannot go on.
 #[test]
 fn no_wakeup_is_lost() {
-    seeds(|sim| {
+    seeds(10, |sim| {
         sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
         let mut config = config(sim);
         config.idle_timeout = None;

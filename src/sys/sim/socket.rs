@@ -187,6 +187,7 @@ impl Socket {
         let over = matches!(self.state, State::Fresh | State::Closed);
         Truth {
             connects: self.state == State::SynSent,
+            accepted: self.is_bound,
             readable: level & (flags::IN | flags::ERR | flags::HUP) != 0,
             broken: self.error.is_some(),
             reported,
