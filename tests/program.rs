@@ -566,3 +566,31 @@ fn max_connections_and_idle_timeout_reach_the_loop() {
     assert_eq!(read_all(&mut first).unwrap(), b"");
     assert_eq!(common::read_exactly(&mut second, 1), b"2");
 }
+
+/// The send buffer of the connections to each service, as the kernel counts it: twice SO_SNDBUF
+/// (socket(7)).
+fn send_buffers(args: &[&str]) -> Vec<u32> {
+    let program = Program::serve(args);
+    let listening = program.listening.iter();
+    let buffer = |address: SocketAddr| {
+        let _client = client(address);
+        let filter = format!("( sport = :{} )", address.port());
+        let mut ss = Command::new("ss");
+        let output = ss.args(["-Htnm", "state", "established", &filter]).output();
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
+        let (_, buffer) = output.split_once(",tb").expect(&output);
+        buffer.split(',').next().unwrap().parse().unwrap()
+    };
+    listening.map(|(_, address)| buffer(*address)).collect()
+}
+
+#[test]
+fn a_client_that_never_reads_fills_a_send_buffer_of_the_size_that_is_asked_for() {
+    if !have("ss") {
+        return;
+    }
+    let chargen = send_buffers(&["chargen=:0"]);
+    assert_eq!(chargen, [2 * 256 * 1024]);
+    let both = send_buffers(&["chargen=:0", "echo=:0", "--send-buffer", "65536"]);
+    assert_eq!(both, [2 * 65536; 2]);
+}

@@ -6,7 +6,7 @@ use super::super::describe::{Description, Opt, Part, Value};
 use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
-use super::super::values::{duration, number, path, resolve, text, value};
+use super::super::values::{duration, number, number_up_to, path, resolve, text, value};
 use super::status;
 use doorkeeper::{Config, Keepalive, ListenOptions};
 use lexopt::{Arg, Parser};
@@ -101,6 +101,12 @@ const OPTIONS: &[Opt] = &[
          the new one first",
     ),
     Opt::long(
+        "take-over",
+        Value::None,
+        "like --reuse-port, and all new connections are for this process, not for earlier ones on \
+         the same ports: they can end without a loss (Linux)",
+    ),
+    Opt::long(
         "accept-budget",
         Value::Any("N"),
         "connections that a listener accepts in one turn [64]",
@@ -114,6 +120,12 @@ const OPTIONS: &[Opt] = &[
         "output-max",
         Value::Any("BYTES"),
         "unsent bytes that a connection may hold [65536]",
+    ),
+    Opt::long(
+        "send-buffer",
+        Value::Any("BYTES"),
+        "the kernel's send buffer of a connection (SO_SNDBUF), half of what Linux uses for it \
+         [chargen: 262144; others: the system's]",
     ),
     Opt::long(
         "idle-timeout",
@@ -145,6 +157,9 @@ const OPTIONS: &[Opt] = &[
 /// long as this.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// A gibibyte.
+const SEND_BUFFER_MAX: u32 = 1 << 30;
+
 /// The options of `serve`.
 #[derive(Debug)]
 pub(crate) struct Serve {
@@ -154,6 +169,7 @@ pub(crate) struct Serve {
     /// `None`: as many as the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_source: Option<usize>,
+    pub(crate) takes_over: bool,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
@@ -175,6 +191,7 @@ impl Default for Serve {
             listen,
             max_connections: None,
             max_per_source: None,
+            takes_over: false,
             shutdown_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
@@ -249,34 +266,10 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
         }
         match DESCRIPTION.described(arg)? {
             Arg::Short('h') | Arg::Long("help") => return show(parser, &DESCRIPTION.help()),
-            Arg::Long("backlog") => serve.listen.backlog = number(parser, "--backlog", 0)?,
-            Arg::Long("max-connections") => {
-                serve.config.max_connections = number(parser, "--max-connections", 1)?;
-                check("--max-connections", &serve.config)?;
-                serve.max_connections = Some(serve.config.max_connections);
+            Arg::Long(name) => {
+                let name = name.to_string();
+                serve.set(&name, parser)?;
             }
-            Arg::Long("reuse-port") => serve.listen.reuse_port = true,
-            Arg::Long("max-per-source") => {
-                serve.max_per_source = Some(number(parser, "--max-per-source", 1)?)
-            }
-            Arg::Long("accept-budget") => {
-                serve.config.accept_budget = number(parser, "--accept-budget", 1)?;
-                check("--accept-budget", &serve.config)?;
-            }
-            Arg::Long("turn-budget") => {
-                serve.config.turn_budget_bytes = number(parser, "--turn-budget", 1)?;
-                check("--turn-budget", &serve.config)?;
-            }
-            Arg::Long("output-max") => {
-                serve.config.output_max_bytes = number(parser, "--output-max", 1)?;
-                check("--output-max", &serve.config)?;
-            }
-            Arg::Long("shutdown-timeout") => {
-                serve.shutdown_timeout = duration(&value(parser)?, "--shutdown-timeout")?
-            }
-            Arg::Long("quotes") => serve.quotes = Some(path(parser)?),
-            Arg::Long("utc") => serve.utc = true,
-            Arg::Long("status") => serve.status = Some(status_place(&value(parser)?)?),
             Arg::Value(word) => serve.listeners.extend(listeners(&text(word)?)?),
             other => return Err(DESCRIPTION.unexpected(other)),
         }
@@ -289,11 +282,66 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
     Ok(Command::Serve(Box::new(serve)))
 }
 
-/// The library knows the bounds of its limits. The option is the last that was parsed.
-fn check(option: &str, config: &Config) -> Result<(), Failure> {
-    config
-        .check()
-        .map_err(|error| Failure::usage(format_args!("{option}: {error}")))
+impl Serve {
+    /// Sets an option of `serve` alone.
+    fn set(&mut self, option: &str, parser: &mut Parser) -> Result<(), Failure> {
+        match option {
+            "backlog" => self.listen.backlog = number(parser, "--backlog", 0)?,
+            "max-connections" => {
+                let most = limit(parser, "--max-connections", &mut self.config, |config| {
+                    &mut config.max_connections
+                })?;
+                self.max_connections = Some(most);
+            }
+            "reuse-port" => self.listen.reuse_port = true,
+            "take-over" => {
+                self.listen.reuse_port = true;
+                self.takes_over = true;
+            }
+            "send-buffer" => {
+                self.listen.send_buffer_bytes =
+                    Some(number_up_to(parser, "--send-buffer", SEND_BUFFER_MAX)? as usize)
+            }
+            "max-per-source" => self.max_per_source = Some(number(parser, "--max-per-source", 1)?),
+            "accept-budget" => {
+                limit(parser, "--accept-budget", &mut self.config, |config| {
+                    &mut config.accept_budget
+                })?;
+            }
+            "turn-budget" => {
+                limit(parser, "--turn-budget", &mut self.config, |config| {
+                    &mut config.turn_budget_bytes
+                })?;
+            }
+            "output-max" => {
+                limit(parser, "--output-max", &mut self.config, |config| {
+                    &mut config.output_max_bytes
+                })?;
+            }
+            "shutdown-timeout" => {
+                self.shutdown_timeout = duration(&value(parser)?, "--shutdown-timeout")?
+            }
+            "quotes" => self.quotes = Some(path(parser)?),
+            "utc" => self.utc = true,
+            "status" => self.status = Some(status_place(&value(parser)?)?),
+            _ => return Err(DESCRIPTION.unexpected(Arg::Long(option))),
+        }
+        Ok(())
+    }
+}
+
+/// Sets a limit. The library knows its bounds.
+fn limit(
+    parser: &mut Parser,
+    option: &str,
+    config: &mut Config,
+    field: impl Fn(&mut Config) -> &mut usize,
+) -> Result<usize, Failure> {
+    let most = number(parser, option, 1)?;
+    *field(config) = most;
+    let checked = config.check();
+    checked.map_err(|error| Failure::usage(format_args!("{option}: {error}")))?;
+    Ok(most)
 }
 
 fn status_place(word: &str) -> Result<status::Place, Failure> {

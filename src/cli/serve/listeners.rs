@@ -17,6 +17,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
+/// The default of --send-buffer for chargen.
+const CHARGEN_SEND_BUFFER: usize = 256 * 1024;
+
 /// What services take their answers from, and SIGHUP reads again.
 #[derive(Clone)]
 pub(super) struct Sources {
@@ -69,7 +72,7 @@ pub(super) struct Listening {
 pub(super) fn listen_all(
     reactor: &mut Reactor,
     origins: Vec<(Kind, Origin)>,
-    options: &ListenOptions,
+    serve: &Serve,
     sources: &Sources,
     status: Option<&Rc<Status>>,
 ) -> Result<Listening, Failure> {
@@ -80,10 +83,11 @@ pub(super) fn listen_all(
             Origin::Passed(socket) => socket.local_addr().ok(),
         };
         let access = Access::new(kind, status.map(Rc::as_ref));
+        let is_shared = serve.listen.reuse_port && matches!(origin, Origin::Address(_));
         let opening = Opening {
             reactor,
             origin,
-            options,
+            options: &listen_options(serve, kind),
         };
         let opened = match &access {
             Some(access) => opening.service(kind, sources, Rc::clone(access)),
@@ -92,6 +96,9 @@ pub(super) fn listen_all(
         let bound = opened.and_then(|id| Ok((id, reactor.local_addr(id)?)));
         let (id, bound) =
             bound.map_err(|error| Failure::failed(cannot_listen(kind, address, &error)))?;
+        if is_shared {
+            share(reactor, id, bound, serve.takes_over);
+        }
         // Writing to a String does not fail.
         let _ = writeln!(listening.announcement, "listening {} {bound}", kind.name());
         log::info!("{} on {bound} is listener {id}", kind.name());
@@ -105,6 +112,31 @@ pub(super) fn listen_all(
         listening.kinds.push((bound, kind));
     }
     Ok(listening)
+}
+
+/// chargen's send buffer is smaller than the kernel's limit, which a client that never reads fills
+/// (tcp_wmem, 4 MiB).
+fn listen_options(serve: &Serve, kind: Kind) -> ListenOptions {
+    let mut options = serve.listen.clone();
+    if kind == Kind::Chargen && options.send_buffer_bytes.is_none() {
+        options.send_buffer_bytes = Some(CHARGEN_SEND_BUFFER);
+    }
+    options
+}
+
+/// A restart that cannot take over still works; it may lose some connections.
+#[cfg(target_os = "linux")]
+fn share(reactor: &Reactor, id: Id, address: SocketAddr, takes_over: bool) {
+    if let Err(error) = super::sharing::share(reactor, id, address, takes_over) {
+        log::warn!("{address}: cannot say which process gets new connections: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn share(_: &Reactor, _: Id, address: SocketAddr, takes_over: bool) {
+    if takes_over {
+        log::warn!("{address}: --take-over works on Linux only");
+    }
 }
 
 /// A listener that is being opened.

@@ -7,6 +7,8 @@ mod control;
 mod limits;
 mod listeners;
 mod notify;
+#[cfg(target_os = "linux")]
+mod sharing;
 mod status;
 mod table;
 mod zone;
@@ -43,8 +45,8 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     let status = status.map(|place| Status::new(place, &options.config));
     let observer = status.as_ref().map(|status| status.observer());
     let mut observers = options.observation.start(&mut reactor, observer)?;
-    let (listen, status) = (&options.listen, status.as_ref());
-    let mut listening = listen_all(&mut reactor, origins, listen, &sources, status)?;
+    let status = status.as_ref();
+    let mut listening = listen_all(&mut reactor, origins, &options, &sources, status)?;
     let manager = Manager::from_environment().map(Rc::new);
     Control::new(&options, sources, &listening, manager.clone())
         .watch(&mut reactor)
