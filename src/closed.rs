@@ -19,7 +19,7 @@ pub enum Reason {
     Io,
     /// No byte moved for [`Config::idle_timeout`](crate::Config::idle_timeout).
     IdleTimeout,
-    /// The handler finished, but the peer did not close within
+    /// The handler finished, but the peer neither closed nor took a byte within
     /// [`Config::linger_timeout`](crate::Config::linger_timeout).
     LingerTimeout,
     /// The handler finished, but the peer then sent more than
@@ -107,6 +107,10 @@ pub struct Closed {
     pub received: u64,
     /// Bytes that the kernel took. TCP does not tell whether the peer read them.
     pub sent: u64,
+    /// Of these, the bytes that the peer's system had not acknowledged at the end. Known on Linux, for
+    /// [`Reason::LingerTimeout`], because the kernel is asked then; `None` otherwise. The kernel goes on
+    /// to send them, until the peer sends something: it then resets the connection (RFC 9293, 3.10.7.1).
+    pub undelivered: Option<u64>,
     /// Bytes that the handler wrote and the kernel did not take. If there are any, the connection is
     /// reset, not closed, so that the peer cannot take a part of an answer for the whole.
     pub unsent: u64,
@@ -125,6 +129,7 @@ impl fmt::Display for Closed {
             sent,
             unsent,
             discarded,
+            undelivered,
             ..
         } = self;
         let age = self.age.as_millis();
@@ -132,6 +137,9 @@ impl fmt::Display for Closed {
             f,
             "{received} bytes received, {sent} sent, {unsent} unsent, "
         )?;
+        if let Some(undelivered @ 1..) = undelivered {
+            write!(f, "{undelivered} undelivered, ")?;
+        }
         write!(f, "{discarded} discarded, age {age} ms")
     }
 }
@@ -156,6 +164,7 @@ impl End {
             error: self.error,
             received: 0,
             sent: 0,
+            undelivered: None,
             unsent: 0,
             discarded: 0,
             age,

@@ -56,9 +56,19 @@ pub struct Config {
     ///
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub connect_timeout: Duration,
-    /// The time that a finished connection waits for the peer's end after its own FIN. When it is
-    /// over, the connection closes with [`Reason::LingerTimeout`](crate::Reason::LingerTimeout). 0
-    /// is allowed. Default 5 s.
+    /// The time that a finished connection waits for the peer's end after its own FIN, while the peer
+    /// takes nothing. When it is over, the kernel is asked how much output it still holds. If there is
+    /// some, and less than the last time, the peer is slow, and the time begins again. It also begins
+    /// again once if there is no last time. Otherwise the connection closes with
+    /// [`Reason::LingerTimeout`](crate::Reason::LingerTimeout). So a peer that takes a byte each time is
+    /// waited for until it has all that the kernel holds, which is up to 4 MiB by default (`tcp_wmem`,
+    /// [tcp(7)]).
+    ///
+    /// Only Linux tells. On other systems, or if sock_diag(7) is not allowed, the time counts from the
+    /// FIN, and should be as long as a slow peer takes to read what the kernel holds. With 0, which is
+    /// allowed, the kernel is not asked either. Default 5 s.
+    ///
+    /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub linger_timeout: Duration,
     /// The number of input bytes that a finished connection reads and discards. Beyond it, the
     /// connection closes with [`Reason::LingerLimit`](crate::Reason::LingerLimit), and the kernel

@@ -3,11 +3,11 @@
 mod common;
 
 use common::{
-    PATIENCE, Receipt, Running, client, echo, listen, reactor, read_all, read_exactly, reset,
+    PATIENCE, Receipt, Running, client, echo, listen, pass, reactor, read_all, read_exactly, reset,
     send_until_full, set, turn_until,
 };
 use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -316,7 +316,77 @@ fn a_peer_that_never_closes_is_closed_after_linger_timeout() {
     assert_eq!(read_all(&mut stream).unwrap(), b"bye");
     let closed = receipt(&receipts);
     assert_eq!(closed.figures(), (Reason::LingerTimeout, 0, 3, 0, 0));
+    // The peer has all of it, so the time does not begin again.
+    assert_eq!(closed.undelivered, Some(0));
     assert!(closed.age >= Duration::from_millis(50));
+}
+
+/// An answer of this many bytes, most of which the kernel holds when the handler has finished.
+const ANSWER: usize = 600_000;
+
+/// A server that sends the answer and finishes, and a client with a receive buffer so small that what
+/// it reads is soon acknowledged.
+fn serve_answer(linger_timeout: Duration) -> (Running, TcpStream, Receiver<Receipt>) {
+    let config = set(|config: &mut Config| {
+        config.linger_timeout = linger_timeout;
+        config.output_max_bytes = ANSWER;
+        config.turn_budget_bytes = ANSWER;
+    });
+    let answer: Act = |cx, _| {
+        assert_eq!(cx.write(&pattern(ANSWER)), ANSWER);
+        cx.finish();
+        Ok(0)
+    };
+    let (running, address, receipts) = serve(config, answer, TAKE);
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_recv_buffer_size(30_000).unwrap();
+    socket.connect(&address.into()).unwrap();
+    (running, common::limited(socket.into()), receipts)
+}
+
+/// It takes four times the linger time, and sends a byte meanwhile, which the kernel answers with a
+/// reset once the connection is closed.
+#[test]
+fn a_slow_reader_gets_all_of_a_finished_answer() {
+    let linger = Duration::from_millis(300);
+    let (_running, mut stream, receipts) = serve_answer(linger);
+    let (mut answer, mut buffer, mut late) = (Vec::new(), [0; 15_000], false);
+    let start = Instant::now();
+    while answer.len() < ANSWER {
+        let count = stream.read(&mut buffer).unwrap();
+        assert!(count > 0, "{} of {ANSWER} bytes", answer.len());
+        answer.extend_from_slice(&buffer[..count]);
+        pass(linger / 10);
+        if start.elapsed() > 2 * linger && !late {
+            stream.write_all(b"late").unwrap();
+            late = true;
+        }
+    }
+    assert!(late && answer == pattern(ANSWER));
+    assert_eq!(read_all(&mut stream).unwrap(), b"");
+    drop(stream);
+    // If the client is late with its end, lingering is over, because it has taken everything.
+    let closed = receipt(&receipts);
+    let (reason, received, sent, unsent, _) = closed.figures();
+    assert_eq!((received, sent, unsent), (4, ANSWER as u64, 0));
+    let undelivered = (reason == Reason::LingerTimeout).then_some(0);
+    assert_eq!(closed.undelivered, undelivered, "{reason}");
+    assert!(closed.age > 3 * linger, "{:?}", closed.age);
+}
+
+#[test]
+fn a_peer_that_takes_nothing_is_closed_after_two_linger_timeouts_and_the_receipt_says_what_is_left()
+{
+    let linger = Duration::from_millis(50);
+    let (_running, mut stream, receipts) = serve_answer(linger);
+    let closed = receipt(&receipts);
+    let figures = (Reason::LingerTimeout, 0, ANSWER as u64, 0, 0);
+    assert_eq!(closed.figures(), figures);
+    assert!(closed.age >= 2 * linger, "{:?}", closed.age);
+    let left = closed.undelivered.unwrap();
+    assert!((1..ANSWER as u64).contains(&left), "{left}");
+    // The kernel still delivers it, because this client sends nothing.
+    assert!(read_all(&mut stream).unwrap() == pattern(ANSWER));
 }
 
 #[test]

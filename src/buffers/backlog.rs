@@ -13,6 +13,8 @@ pub(crate) struct Backlog {
     pub(crate) timers: Option<Box<Timers>>,
     /// Received bytes that were thrown away because the handler finished.
     pub(crate) discarded: u64,
+    /// How many bytes of output the kernel held when the linger time was last over, if it told.
+    pub(crate) undelivered: Option<u32>,
 }
 
 impl Backlog {
@@ -21,6 +23,7 @@ impl Backlog {
             && self.output.is_empty()
             && self.timers.as_ref().is_none_or(|timers| timers.is_empty())
             && self.discarded == 0
+            && self.undelivered.is_none()
     }
 }
 

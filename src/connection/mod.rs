@@ -74,6 +74,11 @@ pub(crate) trait Endpoint: LocalAddr {
     fn write(&self, bytes: &[u8], scope: CallScope<'_>) -> io::Result<usize>;
     /// The socket's pending error, which is cleared (SO_ERROR, socket(7)).
     fn take_error(&self, scope: CallScope<'_>) -> io::Result<()>;
+    /// How many bytes the kernel holds of what was written: not sent, or not acknowledged by the peer. A
+    /// FIN does not count. `None` if that is not known.
+    fn undelivered(&self) -> Option<u32> {
+        None
+    }
     /// Sends the FIN.
     fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()>;
 }
@@ -255,8 +260,12 @@ impl Machine {
         let mut closed = end.receipt(now.since(self.opened));
         (closed.received, closed.sent) = (self.received, self.sent);
         closed.unsent = (held.output().len() + unsent) as u64;
-        let discarded = held.get().map_or(0, |held| held.discarded);
-        closed.discarded = discarded + held.input().len() as u64;
+        if let Some(held) = held.get() {
+            closed.discarded = held.discarded + held.input.len() as u64;
+            // It was asked for in this turn, if the linger time is over.
+            let lingered = closed.reason == Reason::LingerTimeout;
+            closed.undelivered = held.undelivered.filter(|_| lingered).map(u64::from);
+        }
         closed
     }
 
@@ -458,8 +467,27 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         // Last, because what this turn read or sent counts as activity.
         if machine.is_over(cx.common) {
-            return Err(machine.timeout(&cx.common.config).1.into());
+            let (_, reason) = machine.timeout(&cx.common.config);
+            if reason != Reason::LingerTimeout || !self.peer_takes_bytes() {
+                return Err(reason.into());
+            }
+            self.machine.active = self.cx.common.now;
         }
         Ok(())
+    }
+
+    /// Whether the peer still takes output that the kernel holds, of which a close and then a late byte
+    /// of the peer would destroy the rest. The kernel is asked only when the linger time is over,
+    /// because that costs more than a message. The first time, there is no earlier figure to compare
+    /// with, so any output that is left counts.
+    #[cold]
+    fn peer_takes_bytes(&mut self) -> bool {
+        let undelivered = match self.cx.common.config.linger_timeout {
+            Duration::ZERO => None,
+            _ => self.endpoint.undelivered(),
+        };
+        let last = &mut self.cx.backlog.get_or_insert().undelivered;
+        let before = std::mem::replace(last, undelivered);
+        undelivered.is_some_and(|left| left > 0 && before.is_none_or(|before| left < before))
     }
 }

@@ -68,8 +68,8 @@ pub(super) fn accept_queues<'a>(
     sock_diag::accept_queues(listeners.map(SockRef::from))
 }
 
-pub(super) fn unsent(stream: &Stream) -> Option<u32> {
-    sock_diag::unsent(SockRef::from(stream))
+pub(super) fn undelivered(stream: &Stream) -> Option<u32> {
+    sock_diag::undelivered(SockRef::from(stream))
 }
 
 /// SO_LINGER with a time of zero (socket(7)).

@@ -363,10 +363,10 @@ pub(super) fn accept_queues<'a>(
     simulated
 }
 
-pub(super) fn unsent(stream: &Stream) -> Option<u32> {
+pub(super) fn undelivered(stream: &Stream) -> Option<u32> {
     match stream {
-        Stream::Kernel(stream) => sock_diag::unsent(SockRef::from(stream)),
-        Stream::Sim(socket) => Some(socket.unsent()),
+        Stream::Kernel(stream) => sock_diag::undelivered(SockRef::from(stream)),
+        Stream::Sim(socket) => Some(socket.undelivered()),
     }
 }
 

@@ -112,15 +112,6 @@ impl TcpStream {
         result
     }
 
-    /// How many bytes the kernel still holds of what was written: not sent, or not acknowledged by the
-    /// peer. A FIN does not count. The number falls while the peer takes bytes, and is 0 once the
-    /// connection is over. `None` on a system other than Linux, or if the kernel does not answer: out
-    /// of descriptors, or sock_diag(7) is not allowed. It takes seven system calls.
-    #[expect(dead_code, reason = "the end of a lingering connection is to ask it")]
-    pub(crate) fn unsent(&self) -> Option<u32> {
-        body::unsent(&self.socket)
-    }
-
     /// Makes the following close a reset: SO_LINGER with a time of zero (socket(7)).
     pub(crate) fn reset_on_close(&self) {
         if let Err(error) = body::reset_on_close(&self.socket) {
@@ -184,6 +175,12 @@ impl Endpoint for TcpStream {
         let result = self.socket.take_error();
         let result = result.and_then(|error| error.map_or(Ok(()), Err));
         scope.report(|| Call::SocketError, result)
+    }
+
+    /// Not known on a system other than Linux, or if the kernel does not answer: out of descriptors, or
+    /// sock_diag(7) is not allowed. 0 once the connection is over. It takes seven system calls.
+    fn undelivered(&self) -> Option<u32> {
+        body::undelivered(&self.socket)
     }
 
     /// Ends this side's output with a FIN (shutdown(2)).

@@ -1,6 +1,6 @@
 //! Running a simulation: time, rest, several reactors, and the same run again.
 
-use doorkeeper::sim::{Ending, Sim};
+use doorkeeper::sim::{Ending, Peer, Sim};
 use doorkeeper::{Closed, Config, Context, Handler, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
@@ -264,4 +264,63 @@ fn a_loop_that_spins_fails_the_run() {
     let run = catch_unwind(AssertUnwindSafe(|| sim.run_to_rest()));
     let message = *run.unwrap_err().downcast::<String>().unwrap();
     assert!(message.contains("something spins"), "{message}");
+}
+
+/// Sends this many bytes, and finishes.
+struct Answer(usize);
+
+impl Handler for Answer {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        assert_eq!(cx.write(&vec![7; self.0]), self.0);
+        cx.finish();
+        Ok(())
+    }
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+}
+
+/// A server with a linger timeout of 1 s, and a client whose system takes 1,000 of 5,000 bytes.
+fn slow_reader(sim: &Sim, ends: &Ends) -> (Rc<RefCell<Reactor>>, Peer) {
+    sim.set_buffers(10_000, 1000);
+    let mut config = Config::default();
+    config.linger_timeout = Duration::from_secs(1);
+    let (server, ends) = (sim.reactor(config).unwrap(), ends.clone());
+    let service = move |_| Some(Records(Answer(5000), ends.clone()));
+    server.borrow_mut().listen(address(), service).unwrap();
+    let peer = sim.connect(address());
+    peer.stop_reading();
+    (server, peer)
+}
+
+#[test]
+fn a_finished_answer_is_waited_for_while_the_peer_takes_bytes() {
+    for seed in 0..20 {
+        let (sim, ends) = (Sim::new(seed), Ends::default());
+        let (_server, peer) = slow_reader(&sim, &ends);
+        for second in 0..10 {
+            sim.run_for(Duration::from_millis(900));
+            peer.read(500);
+            if second == 3 {
+                peer.send(b"late");
+            }
+        }
+        peer.read_all();
+        sim.run_until(|| peer.ending().is_some());
+        assert_eq!(
+            (peer.received().len(), peer.ending()),
+            (5000, Some(Ending::Fin))
+        );
+        // Its system has had the last of the answer for a while.
+        assert_eq!(*ends.0.borrow(), [(Reason::LingerTimeout, 4, 5000)]);
+    }
+}
+
+#[test]
+fn a_peer_that_takes_nothing_ends_the_lingering_at_the_second_look() {
+    let (sim, ends) = (Sim::plain(), Ends::default());
+    let (_server, _peer) = slow_reader(&sim, &ends);
+    sim.run_until(|| !ends.0.borrow().is_empty());
+    assert_eq!(sim.now(), Duration::from_secs(2));
+    assert_eq!(*ends.0.borrow(), [(Reason::LingerTimeout, 0, 5000)]);
 }

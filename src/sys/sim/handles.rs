@@ -238,7 +238,7 @@ impl Socket {
     }
 
     /// Bytes that were written and have not arrived.
-    pub(crate) fn unsent(&self) -> u32 {
+    pub(crate) fn undelivered(&self) -> u32 {
         self.world.borrow().socket(self.id).to_send.len() as u32
     }
 

@@ -69,7 +69,7 @@ pub(super) struct SocketInfo {
 impl SocketInfo {
     /// The bytes that were written and that the peer has not acknowledged. A FIN takes a sequence
     /// number (RFC 9293, section 3.4), and in these states it is not acknowledged.
-    pub(super) fn unsent(&self) -> u32 {
+    pub(super) fn undelivered(&self) -> u32 {
         let has_fin = matches!(self.state, TCP_FIN_WAIT1 | TCP_LAST_ACK | TCP_CLOSING);
         self.send_queue.saturating_sub(u32::from(has_fin))
     }

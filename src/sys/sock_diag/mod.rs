@@ -8,7 +8,7 @@
 mod message;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{accept_queue, accept_queues, unsent};
+pub(super) use linux::{accept_queue, accept_queues, undelivered};
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn accept_queue(_: socket2::SockRef<'_>) -> Option<crate::observe::AcceptQueue> {
@@ -23,7 +23,7 @@ pub(super) fn accept_queues<'a>(
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn unsent(_: socket2::SockRef<'_>) -> Option<u32> {
+pub(super) fn undelivered(_: socket2::SockRef<'_>) -> Option<u32> {
     None
 }
 
@@ -75,7 +75,7 @@ mod linux {
 
     /// The bytes in the send queue of a connection. The kernel looks up this one socket in its hash
     /// table, however many there are.
-    pub(in crate::sys) fn unsent(connection: SockRef<'_>) -> Option<u32> {
+    pub(in crate::sys) fn undelivered(connection: SockRef<'_>) -> Option<u32> {
         let peer = match connection.peer_addr() {
             Err(error) if error.kind() == ErrorKind::NotConnected => return Some(0),
             result => result.ok()?.as_socket()?,
@@ -83,7 +83,7 @@ mod linux {
         let local = connection.local_addr().ok()?.as_socket()?;
         let cookie = connection.cookie().ok()?;
         let found = find(&message::connection(local, peer, cookie), cookie)?;
-        Some(found.unsent())
+        Some(found.undelivered())
     }
 
     /// The socket with this cookie in the answer.
@@ -167,8 +167,8 @@ mod tests {
         (near, far)
     }
 
-    fn unsent_of(stream: &TcpStream) -> u32 {
-        unsent(SockRef::from(stream)).unwrap()
+    fn undelivered_of(stream: &TcpStream) -> u32 {
+        undelivered(SockRef::from(stream)).unwrap()
     }
 
     /// Writes until the kernel takes no more. Returns how much it took.
@@ -192,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn unsent_is_what_was_written_and_is_not_with_the_peer() {
+    fn undelivered_is_what_was_written_and_is_not_with_the_peer() {
         for (address, only_v6) in [("127.0.0.1:0", true), ("[::1]:0", true), ("[::]:0", false)] {
             let (mut near, mut far) = pair(address, only_v6);
-            assert_eq!(unsent_of(&near), 0, "{address}");
+            assert_eq!(undelivered_of(&near), 0, "{address}");
             let total = fill(&mut near);
             // What is not in the send queue is in the peer's receive queue.
             let received = || {
@@ -203,28 +203,30 @@ mod tests {
                 far.peek(&mut buffer).unwrap()
             };
             wait("the queues add up", || {
-                let before = unsent_of(&near);
-                before > 0 && received() + before as usize == total && before == unsent_of(&near)
+                let before = undelivered_of(&near);
+                before > 0
+                    && received() + before as usize == total
+                    && before == undelivered_of(&near)
             });
             near.shutdown(Shutdown::Write).unwrap();
-            assert!(unsent_of(&near) as usize + received() <= total);
+            assert!(undelivered_of(&near) as usize + received() <= total);
             let mut all = Vec::new();
             far.read_to_end(&mut all).unwrap();
             assert_eq!(all.len(), total, "{address}");
-            wait("all is with the peer", || unsent_of(&near) == 0);
+            wait("all is with the peer", || undelivered_of(&near) == 0);
         }
     }
 
     #[test]
-    fn nothing_is_unsent_once_the_connection_is_over() {
+    fn nothing_is_undelivered_once_the_connection_is_over() {
         let (mut near, far) = pair("127.0.0.1:0", true);
         let total = fill(&mut near);
-        assert!(total > 0 && unsent_of(&near) > 0);
+        assert!(total > 0 && undelivered_of(&near) > 0);
         SockRef::from(&far)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(far);
         wait("the reset has come", || near.peer_addr().is_err());
-        assert_eq!(unsent_of(&near), 0);
+        assert_eq!(undelivered_of(&near), 0);
     }
 }
