@@ -66,7 +66,7 @@ fn a_fin_that_is_not_acknowledged_is_not_counted_as_a_byte() {
         let Some(Message::Socket(socket)) = first else {
             panic!("{first:?}")
         };
-        assert_eq!(socket.unsent(), unsent, "state {state}");
+        assert_eq!(socket.undelivered(), unsent, "state {state}");
     }
 }
 
