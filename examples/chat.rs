@@ -6,7 +6,7 @@
 //! output buffer. `room_of` tells how many bytes `send` would take. A line that does not fit is
 //! left out as a whole, and when the member reads again it is told how many lines it missed.
 
-use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
@@ -33,8 +33,8 @@ impl Member {
                 continue;
             }
             // A member that missed lines is told how many before it gets the next one.
-            if *missed == 0 && cx.room_of(id) >= message.len() {
-                cx.send(id, &message);
+            if *missed == 0 && cx.others.room(id) >= message.len() {
+                cx.others.send(id, &message);
             } else {
                 *missed += 1;
             }
@@ -78,8 +78,8 @@ impl Handler for Member {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, _closed: &Closed) {
-        self.members.borrow_mut().remove(&cx.id());
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
+        self.members.borrow_mut().remove(&closed.id);
     }
 }
 
@@ -89,12 +89,11 @@ fn main() -> Result<()> {
         .unwrap_or("127.0.0.1:7100".to_string());
     let members = Members::default();
     let mut reactor = Reactor::new(Config::default())?;
-    let service = move |_peer| {
+    let id = reactor.listen(address.parse().map_err(Error::other)?, move |_| {
         Some(Member {
             members: Rc::clone(&members),
         })
-    };
-    let id = reactor.listen(address.parse().map_err(Error::other)?, service)?;
+    })?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
 }

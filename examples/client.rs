@@ -5,7 +5,7 @@
 //! called when the connection is established. `on_close` tells how it ended; if only `on_close` is
 //! called, connecting failed.
 
-use doorkeeper::{Closed, Config, Context, Handler, Reactor};
+use doorkeeper::{Closed, Config, Context, Handler, Others, Reactor};
 use std::io::{Error, Result, Write};
 
 struct Greeter(String);
@@ -21,15 +21,12 @@ impl Handler for Greeter {
         std::io::stdout().write(input)
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         eprintln!(
             "{}: {}; {} bytes sent, {} received",
-            cx.peer(),
-            closed.reason,
-            closed.sent,
-            closed.received
+            closed.peer, closed.reason, closed.sent, closed.received
         );
-        cx.stop();
+        others.stop();
     }
 }
 

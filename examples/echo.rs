@@ -16,7 +16,7 @@ fn main() -> Result<()> {
         .nth(1)
         .unwrap_or("127.0.0.1:7007".to_string());
     let mut reactor = Reactor::new(Config::default())?;
-    let id = reactor.listen(address.parse().map_err(Error::other)?, |_peer| Some(Echo))?;
+    let id = reactor.listen(address.parse().map_err(Error::other)?, |_| Some(Echo))?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
 }

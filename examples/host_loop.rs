@@ -27,7 +27,7 @@ fn main() -> Result<()> {
     let mut config = Config::default();
     config.idle_timeout = Some(Duration::from_secs(60));
     let mut reactor = Reactor::new(config)?;
-    let id = reactor.listen(address, |_peer| Some(Echo))?;
+    let id = reactor.listen(address, |_| Some(Echo))?;
     let address = reactor.local_addr(id)?;
     let udp = UdpSocket::bind(address)?;
     udp.set_nonblocking(true)?;

@@ -6,7 +6,7 @@
 //! sender at the other, and the relay's buffers stay bounded. When one peer ends its output, the
 //! relay passes on all of it and then half-closes the other side, so an answer can still come back.
 
-use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, Reason};
 use std::io::{Error, Result};
 use std::net::SocketAddr;
 
@@ -40,12 +40,10 @@ impl Handler for Side {
                     other: Other::Side(cx.id()),
                     ending: false,
                 };
-                self.other = Other::Side(cx.connect(target, onward)?);
+                self.other = Other::Side(cx.others.connect(target, onward)?);
             }
             // The target is connected: offer the other side its input again.
-            Other::Side(other) => {
-                cx.wake(other);
-            }
+            Other::Side(other) => _ = cx.others.wake(other),
         }
         Ok(())
     }
@@ -54,32 +52,32 @@ impl Handler for Side {
         let Some(other) = self.other() else {
             return Ok(0);
         };
-        let taken = cx.send(other, input);
+        let taken = cx.others.send(other, input);
         if self.ending && taken == input.len() {
-            cx.half_close_of(other);
+            cx.others.half_close(other);
         }
         Ok(taken)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Result<()> {
         // There is room: offer the other side the input that it did not consume.
-        self.other().map(|other| cx.wake(other));
+        self.other().map(|other| cx.others.wake(other));
         Ok(())
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Result<()> {
         self.ending = cx.unread() > 0;
         if let Some(other) = self.other().filter(|_| !self.ending) {
-            cx.half_close_of(other);
+            cx.others.half_close(other);
         }
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         // If this side finished in good order, the other does too. An error ends both sides.
         if let Some(other) = self.other().filter(|_| closed.reason != Reason::Finished) {
-            eprintln!("{}: {}", cx.peer(), closed.reason);
-            cx.close(other);
+            eprintln!("{}: {}", closed.peer, closed.reason);
+            others.abort(other);
         }
     }
 }
@@ -94,7 +92,7 @@ fn main() -> Result<()> {
     };
     let (own, target) = (address("127.0.0.1:7000")?, address("127.0.0.1:7007")?);
     let mut reactor = Reactor::new(Config::default())?;
-    let id = reactor.listen(own, move |_peer| {
+    let id = reactor.listen(own, move |_| {
         Some(Side {
             other: Other::Target(target),
             ending: false,

@@ -34,7 +34,7 @@ fn start(address: SocketAddr) -> Result<Loop> {
         let mut reactor = Reactor::new(Config::default())?;
         let mut options = ListenOptions::default();
         options.reuse_port = true;
-        let id = reactor.listen_with(address, &options, |_peer| Some(Echo))?;
+        let id = reactor.listen_with(address, &options, |_| Some(Echo))?;
         let _ = sender.send((reactor.handle(), reactor.local_addr(id)?));
         reactor.run()?;
         Ok(reactor.stats().accepted)

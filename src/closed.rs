@@ -1,8 +1,10 @@
 //! Why a connection ended, and what it moved.
 
 use crate::errno::is_exhausted;
+use crate::id::Id;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Why a connection ended.
@@ -25,9 +27,10 @@ pub enum Reason {
     /// The handler finished, but the peer then sent more than
     /// [`Config::linger_max_bytes`](crate::Config::linger_max_bytes).
     LingerLimit,
-    /// The handler called [`Context::abort`](crate::Context::abort).
+    /// The handler called [`Context::abort`](crate::Context::abort), or other code called `abort` with
+    /// the id of this connection.
     Aborted,
-    /// Other code called `close` with the id of this connection.
+    /// Other code called `close` or `abort` before this outgoing connection was established.
     Closed,
     /// A callback returned an error; [`Closed::error`] holds it.
     HandlerError,
@@ -98,6 +101,10 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed {
+    /// The id that the connection had. It names nothing any more.
+    pub id: Id,
+    /// The peer's address. For an outgoing connection: the address that was given.
+    pub peer: SocketAddr,
     /// Why the connection ended.
     pub reason: Reason,
     /// The error behind the reason, if there is one: the system's, the handler's (for
@@ -158,8 +165,10 @@ impl End {
     }
 
     /// The receipt of a connection that moved nothing.
-    pub(crate) fn receipt(self, age: Duration) -> Closed {
+    pub(crate) fn receipt(self, id: Id, peer: SocketAddr, age: Duration) -> Closed {
         Closed {
+            id,
+            peer,
             reason: self.reason,
             error: self.error,
             received: 0,

@@ -1,7 +1,7 @@
 //! A TCP server and client on one hand-written, single-threaded readiness loop.
 //!
-//! A [`Reactor`] owns listeners and connections. For each accepted connection a [`Service`] makes a
-//! [`Handler`]; a [`Context`] is what a callback can do. An outgoing connection is a handler that
+//! A [`Reactor`] owns listeners and connections. For each accepted connection the listener's
+//! service, a closure, makes a [`Handler`]; a [`Context`] is what a callback can do. An outgoing connection is a handler that
 //! is given to [`Reactor::connect`], on the same loop.
 //!
 //! ```text
@@ -30,7 +30,7 @@
 //!
 //! fn main() -> io::Result<()> {
 //!     let mut reactor = Reactor::new(Config::default())?;
-//!     reactor.listen("127.0.0.1:7007".parse().unwrap(), |_peer| Some(Echo))?;
+//!     reactor.listen("127.0.0.1:7007".parse().unwrap(), |_| Some(Echo))?;
 //!     reactor.run()
 //! }
 //! ```
@@ -88,7 +88,7 @@ mod time;
 
 pub use closed::{Closed, Reason};
 pub use config::{Config, ConnectOptions, Keepalive, ListenOptions};
-pub use handler::{Context, Handler, Service};
+pub use handler::{Arrival, Context, Handler, Others};
 pub use id::Id;
 /// The poller library, in the version whose sources [`Reactor::watch`] takes.
 pub use mio;

@@ -5,7 +5,7 @@ use crate::buffers::{ByteQueue, LazyBacklog};
 use crate::common::Common;
 use crate::config::Config;
 use crate::connection::{Endpoint, Machine};
-use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps};
+use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
 use crate::observe::CallScope;
 use crate::readiness::Readiness;
@@ -104,7 +104,12 @@ pub fn turn() -> impl FnMut() -> bool {
         memory.waiting.set(64);
         let marks = Readiness::READABLE;
         let output = &mut copied;
-        let mut cx = Context::new(id, &peer, &common, None, &mut backlog, output, &mut ops);
+        let mut cx = Context {
+            others: Others::new(id, &common, output, &mut ops),
+            peer: &peer,
+            socket: None,
+            backlog: &mut backlog,
+        };
         let handler = &mut Echo;
         matches!(
             machine.run(marks, &mut buffer, &memory, handler, &mut cx),
@@ -127,7 +132,10 @@ impl LoopOps for () {
     fn half_close(&mut self, _: Id) -> bool {
         false
     }
-    fn close(&mut self, _: Id) -> bool {
+    fn close(&mut self, _: Id, _: Tick) -> bool {
+        false
+    }
+    fn abort(&mut self, _: Id) -> bool {
         false
     }
     fn connect(&mut self, _: Attempt) -> io::Result<Id> {

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Echo, PATIENCE, client, echo, listen, loopback, reactor, turn_until};
-use doorkeeper::{Closed, Context, Handler, Id, Reactor, Reason};
+use doorkeeper::{Closed, Context, Handler, Id, Others, Reactor, Reason};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -100,13 +100,13 @@ impl Handler for Persistent {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         if closed.reason != Reason::Refused {
             return;
         }
         let (address, attempts) = (self.address, Rc::clone(&self.attempts));
         let again = move |reactor: &mut Reactor| connect(reactor, address, attempts);
-        cx.after(SHORT, again).unwrap();
+        others.after(SHORT, again).unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use common::{
     Echo, NOW, Receipt, Say, alone, blocking_listener, client, have, is_nonblocking, listen, pass,
     reactor, read_all, read_exactly, refusing_address, reset, set, turn_until,
 };
-use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Reactor, Reason};
+use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Others, Reactor, Reason};
 use socket2::{Domain, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -75,7 +75,7 @@ impl Handler for Caller {
         Ok(())
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.note(Heard::Closed(closed.reason));
         *self.diary.1.borrow_mut() = Some(Receipt::of(closed));
     }
@@ -484,18 +484,20 @@ impl Handler for Reconnecting {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        assert_eq!((cx.write(b"too late"), cx.room()), (0, 0));
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        let own = closed.id;
+        assert_eq!((others.send(own, b"too late"), others.room(own)), (0, 0));
+        assert!(!others.half_close(own) && !others.close(own) && !others.abort(own));
         self.tries.set(self.tries.get() + 1);
         let Some(left) = self.left.checked_sub(1) else {
-            return cx.stop();
+            return others.stop();
         };
         let again = Reconnecting {
             left,
             tries: Rc::clone(&self.tries),
             ..*self
         };
-        if cx.connect(self.address, again).is_err() {
+        if others.connect(self.address, again).is_err() {
             assert_eq!(closed.reason, Reason::ReactorDropped);
             self.tries.set(u32::MAX);
         }
@@ -584,7 +586,7 @@ impl Handler for HalfClosed {
         // A byte a turn, so the peer's end comes while input is unconsumed.
         self.0.borrow_mut().extend_from_slice(&input[..1]);
         let id = cx.id();
-        cx.wake(id);
+        cx.others.wake(id);
         Ok(1)
     }
 

@@ -6,7 +6,9 @@ use common::{
     PATIENCE, Receipt, Running, client, echo, listen, pass, reactor, read_all, read_exactly, reset,
     send_until_full, set, turn_until,
 };
-use doorkeeper::{Closed, Config, Context, Handler, Id, Reactor, Reason, TimerKey};
+use doorkeeper::{
+    Arrival, Closed, Config, Context, Handler, Id, Others, Reactor, Reason, TimerKey,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -36,7 +38,7 @@ impl Handler for Acting {
         (self.data)(cx, b"").map(|_| ())
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.receipts.send(Receipt::of(closed)).unwrap();
     }
 }
@@ -46,9 +48,15 @@ const ECHO: Act = |cx, input| Ok(cx.write(input));
 const TAKE: Act = |_, input| Ok(input.len());
 
 /// A service of [`Acting`] handlers, and where their receipts arrive.
-fn acting(open: Act, data: Act) -> (impl FnMut(SocketAddr) -> Option<Acting>, Receiver<Receipt>) {
+fn acting(
+    open: Act,
+    data: Act,
+) -> (
+    impl FnMut(&mut Arrival<'_>) -> Option<Acting>,
+    Receiver<Receipt>,
+) {
     let (receipts, receiver) = channel();
-    let service = move |_| {
+    let service = move |_: &mut Arrival<'_>| {
         let receipts = receipts.clone();
         Some(Acting {
             open,
@@ -194,7 +202,7 @@ fn pieces_arrive_whole_and_in_order_however_slowly_they_are_read() {
         Config::default(),
         set(|config: &mut Config| config.output_max_bytes = 3000),
     ] {
-        let service = move |_| Some(Pieces { at: 0, pieces });
+        let service = move |_: &mut Arrival<'_>| Some(Pieces { at: 0, pieces });
         let (_running, address) = Running::serve(config, service);
         assert_eq!(read_pattern(client(address), 1_000_000), TOTAL);
     }
@@ -445,7 +453,7 @@ impl Handler for Listening {
         Ok(())
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.0.send(Receipt::of(closed)).unwrap();
     }
 }
@@ -456,7 +464,7 @@ fn a_reset_after_the_peers_end_ends_a_connection_that_only_listens() {
     for at_once in [false, true] {
         let ((receipts, receipt), (ends, end)) = (channel(), channel());
         let mut reactor = reactor();
-        let service = move |_| Some(Listening(receipts.clone(), ends.clone()));
+        let service = move |_: &mut Arrival<'_>| Some(Listening(receipts.clone(), ends.clone()));
         let mut stream = client(listen(&mut reactor, service));
         stream.write_all(b"hello").unwrap();
         turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
@@ -572,16 +580,17 @@ fn input_counts_as_discarded_when_on_open_fails() {
 }
 
 #[test]
-fn the_receipt_tells_a_close_by_id_from_a_dropped_reactor() {
+fn the_receipt_tells_an_abort_by_id_from_a_dropped_reactor() {
     let (running, address, receipts) = serve(Config::default(), NOTHING, |cx, input| {
         let id: Id = cx.id();
-        assert!(cx.close(id));
+        assert!(cx.others.abort(id) && !cx.others.close(id));
         Ok(input.len())
     });
     let mut first = client(address);
     first.write_all(b"x").unwrap();
-    assert_eq!(read_all(&mut first).unwrap(), b"");
-    assert_eq!(receipt(&receipts).figures(), (Reason::Closed, 1, 0, 0, 0));
+    let error = read_all(&mut first).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert_eq!(receipt(&receipts).figures(), (Reason::Aborted, 1, 0, 0, 1));
     let mut second = client(address);
     running.await_stats(|stats| stats.open == 1);
     running.stop();

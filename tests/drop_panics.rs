@@ -5,7 +5,9 @@ mod common;
 
 use common::{Discard, Echo, NOW, client, listen, listen_as, reactor, read_exactly, turn_until};
 use doorkeeper::mio::{Interest, net::UnixStream};
-use doorkeeper::{Closed, Context, Event, Handler, Id, Next, Observer, Reactor, Reason, TimerKey};
+use doorkeeper::{
+    Closed, Context, Event, Handler, Id, Next, Observer, Others, Reactor, Reason, TimerKey,
+};
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Write};
@@ -85,7 +87,7 @@ impl Handler for Fails {
     fn on_timer(&mut self, _: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
         self.reached("timer")
     }
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.closes.borrow_mut().push(closed.reason);
         let _ = self.reached("close");
     }

@@ -11,7 +11,9 @@ use common::{
 use doorkeeper::mio::event::Source;
 use doorkeeper::mio::net::UnixStream;
 use doorkeeper::mio::{Interest, Registry, Token};
-use doorkeeper::{Closed, Config, Context, Handle, Handler, Id, Next, Reactor, Reason, TimerKey};
+use doorkeeper::{
+    Arrival, Closed, Config, Context, Handle, Handler, Id, Next, Others, Reactor, Reason, TimerKey,
+};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
@@ -447,7 +449,7 @@ fn a_stream_is_adopted_again_from_a_duplicate_and_a_closed_one_has_no_events() {
             reactor.stats().bytes_sent == 4 * round
         });
         assert_eq!(read_exactly(&mut peer, 4), b"echo");
-        reactor.close(id);
+        reactor.abort(id);
         turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
     }
     peer.write_all(b"more").unwrap();
@@ -504,7 +506,7 @@ fn a_socket_that_does_not_listen_is_not_adopted() {
     for socket in [bound, stream, datagrams] {
         let (mut reactor, kept) = (reactor(), Rc::new(()));
         let held = Rc::clone(&kept);
-        let service = move |_| {
+        let service = move |_: &mut Arrival<'_>| {
             let _ = &held;
             Some(Echo)
         };
@@ -551,7 +553,7 @@ impl Handler for Reasons {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.0.borrow_mut().push(closed.reason);
     }
 }

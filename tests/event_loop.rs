@@ -9,7 +9,9 @@ use common::{
     Echo, NOW, PATIENCE, Running, client, echo, listen, listen_as, pass, reactor, read_all,
     read_exactly, set,
 };
-use doorkeeper::{Closed, Config, Context, Handler, Id, PostError, Reactor, Reason, TimerKey};
+use doorkeeper::{
+    Arrival, Closed, Config, Context, Handler, Id, Others, PostError, Reactor, Reason, TimerKey,
+};
 use std::cell::RefCell;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -55,9 +57,9 @@ impl Handler for Diarist {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         self.note(cx, &format!("timer {}", key.0))
     }
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        let own = cx.id();
-        assert!(!cx.wake(own), "a closed connection has no turn coming");
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        let own = closed.id;
+        assert!(!others.wake(own), "a closed connection has no turn coming");
         self.diary
             .borrow_mut()
             .push(format!("closed {}", closed.reason));
@@ -81,7 +83,7 @@ impl Server {
         let mut reactor = Reactor::new(config).unwrap();
         let service = {
             let diary = Rc::clone(&diary);
-            move |_| {
+            move |_: &mut Arrival<'_>| {
                 Some(Diarist {
                     diary: Rc::clone(&diary),
                     act: Rc::clone(&act),
@@ -154,7 +156,9 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_one_in_its_slot() {
                         .copied()
                         .filter(|&id| id != cx.id())
                         .collect();
-                    others.into_iter().for_each(|id| assert!(cx.close(id)));
+                    others
+                        .into_iter()
+                        .for_each(|id| assert!(cx.others.abort(id)));
                 }
                 _ => {}
             }
@@ -164,8 +168,9 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_one_in_its_slot() {
         let _waiting: Vec<TcpStream> = (0..3).map(|_| client(server.address)).collect();
         a.write_all(b"close the others").unwrap();
         b.write_all(b"meant for b").unwrap();
-        server
-            .turn_until(|server| server.reactor.stats().open == 4 && server.wrote("closed closed"));
+        server.turn_until(|server| {
+            server.reactor.stats().open == 4 && server.wrote("closed aborted")
+        });
         server.settle();
         let _late = server.connect();
         let newcomers = ids.borrow()[2..].to_vec();
@@ -186,15 +191,18 @@ fn an_event_of_a_closed_connection_does_not_reach_the_next_one_in_its_slot() {
 #[test]
 fn any_two_operations_in_any_callback_lead_to_one_on_close() {
     type Operation = fn(&mut Context<'_>, Id);
-    let operations: [(&str, Operation); 9] = [
+    let operations: [(&str, Operation); 10] = [
         ("finish", |cx, _| cx.finish()),
         ("abort", |cx, _| cx.abort()),
-        ("close itself", |cx, _| _ = cx.close(cx.id())),
-        ("close the listener", |cx, listener| _ = cx.close(listener)),
-        ("stop", |cx, _| cx.stop()),
+        ("close itself", |cx, _| _ = cx.others.close(cx.id())),
+        ("abort itself", |cx, _| _ = cx.others.abort(cx.id())),
+        ("close the listener", |cx, listener| {
+            _ = cx.others.close(listener)
+        }),
+        ("stop", |cx, _| cx.others.stop()),
         ("write", |cx, _| _ = cx.write(b"x")),
-        ("send to itself", |cx, _| _ = cx.send(cx.id(), b"y")),
-        ("wake itself", |cx, _| _ = cx.wake(cx.id())),
+        ("send to itself", |cx, _| _ = cx.others.send(cx.id(), b"y")),
+        ("wake itself", |cx, _| _ = cx.others.wake(cx.id())),
         ("set a timer", |cx, _| {
             cx.set_timer(TimerKey(1), Duration::ZERO)
         }),
@@ -284,7 +292,7 @@ fn a_panic_in_on_close_is_caught_and_counted() {
         fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
             Ok(input.len())
         }
-        fn on_close(&mut self, _: &mut Context<'_>, _: &Closed) {
+        fn on_close(&mut self, _: &mut Others<'_>, _: &Closed) {
             panic!("on purpose");
         }
     }
@@ -480,22 +488,26 @@ fn a_connection_reaches_another_by_id_and_a_stale_id_reaches_none() {
             "open" => shared.borrow_mut().push(cx.id()),
             "data tell" => {
                 let other = shared.borrow()[1];
-                assert_eq!(cx.room_of(other), 8);
+                assert_eq!(cx.others.room(other), 8);
                 assert_eq!(
                     (
-                        cx.send(other, b"12345"),
-                        cx.send(other, b"67890"),
-                        cx.send(other, b"!")
+                        cx.others.send(other, b"12345"),
+                        cx.others.send(other, b"67890"),
+                        cx.others.send(other, b"!")
                     ),
                     (5, 3, 0)
                 );
-                assert_eq!(cx.send(cx.id(), b"me"), 2);
+                assert_eq!(cx.others.send(cx.id(), b"me"), 2);
             }
             "data gone" => {
                 let other = shared.borrow()[1];
-                assert_eq!(cx.room_of(other), 0);
+                assert_eq!(cx.others.room(other), 0);
                 assert_eq!(
-                    (cx.send(other, b"x"), cx.wake(other), cx.close(other)),
+                    (
+                        cx.others.send(other, b"x"),
+                        cx.others.wake(other),
+                        cx.others.close(other)
+                    ),
                     (0, false, false)
                 );
                 cx.write(b"gone");
@@ -539,7 +551,7 @@ fn a_wake_offers_unconsumed_input_again() {
     let id: Rc<RefCell<Option<Id>>> = Rc::default();
     let shared = Rc::clone(&id);
     let mut reactor = reactor();
-    let service = move |_| Some(ThirdTime(0, Rc::clone(&shared)));
+    let service = move |_: &mut Arrival<'_>| Some(ThirdTime(0, Rc::clone(&shared)));
     let mut stream = client(listen(&mut reactor, service));
     stream.write_all(b"left").unwrap();
     while id.borrow().is_none() {
@@ -568,7 +580,7 @@ fn stop_works_from_another_thread_before_run_and_from_a_handler() {
 
     let mut server = Server::new(Config::default(), |cx, what| {
         if what == "data stop" {
-            cx.stop();
+            cx.others.stop();
         }
         Ok(())
     });

@@ -6,7 +6,7 @@ use common::{
     Echo, NOW, PATIENCE, Running, Say, blocking_listener, client, echo, have, is_nonblocking,
     listen, loopback, reactor, read_all, read_exactly, reset, set, ss_accept_queue, turn_until,
 };
-use doorkeeper::{Config, ListenOptions, ListenerState, Reactor, Reason};
+use doorkeeper::{Arrival, Config, ListenOptions, ListenerState, Reactor, Reason};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -173,7 +173,8 @@ fn own_socket(local: SocketAddr, peer: SocketAddr) -> std::os::fd::OwnedFd {
 fn the_service_is_given_the_peers_address_and_may_refuse_it() {
     let (running, (address, peers)) = Running::start(Config::default(), |reactor| {
         let (sender, peers): (_, Receiver<SocketAddr>) = channel();
-        let service = move |peer: SocketAddr| {
+        let service = move |arrival: &mut Arrival<'_>| {
+            let peer = arrival.peer;
             sender.send(peer).unwrap();
             (peer.ip() == Ipv4Addr::LOCALHOST).then_some(Echo)
         };
@@ -202,7 +203,7 @@ fn the_service_is_given_the_peers_address_and_may_refuse_it() {
 fn a_service_that_panics_ends_that_connection_only() {
     let (running, address) = Running::start(Config::default(), |reactor| {
         let mut first = true;
-        let service = move |_| {
+        let service = move |_: &mut Arrival<'_>| {
             assert!(!std::mem::take(&mut first), "on purpose");
             Some(Echo)
         };
@@ -253,7 +254,8 @@ fn a_dual_stack_listener_shows_an_ipv4_peer_as_ipv4() {
     let (_running, (port, peers)) = Running::start(Config::default(), |reactor| {
         let (sender, peers): (_, Receiver<SocketAddr>) = channel();
         let options = set(|options: &mut ListenOptions| options.ipv6_only = false);
-        let service = move |peer| sender.send(peer).map(|()| Echo).ok();
+        let service =
+            move |arrival: &mut Arrival<'_>| sender.send(arrival.peer).map(|()| Echo).ok();
         let id = reactor
             .listen_with("[::]:0".parse().unwrap(), &options, service)
             .unwrap();

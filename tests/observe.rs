@@ -8,7 +8,7 @@ use common::{
 };
 use doorkeeper::{
     AcceptQueue, Call, Callback, Closed, Config, ConnectionState, Context, Event, Handler, Id,
-    ListenOptions, ListenerState, Observer, Reactor, Reason,
+    ListenOptions, ListenerState, Observer, Others, Reactor, Reason,
 };
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -421,7 +421,7 @@ fn the_observer_gets_how_long_each_callback_took() {
             Ok(input.len())
         }
 
-        fn on_close(&mut self, _: &mut Context<'_>, _: &Closed) {}
+        fn on_close(&mut self, _: &mut Others<'_>, _: &Closed) {}
     }
     struct Longest(Rc<RefCell<(Duration, Option<Callback>)>>);
     impl Observer for Longest {

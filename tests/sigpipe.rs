@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Running, client, reset};
-use doorkeeper::{Config, Context, Handler, Reason};
+use doorkeeper::{Arrival, Config, Context, Handler, Reason};
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -29,7 +29,7 @@ fn a_send_to_a_closed_peer_is_an_error_and_no_signal() {
     sigpipe::reset();
     let peer: Arc<Mutex<Option<TcpStream>>> = Arc::default();
     let shared = Arc::clone(&peer);
-    let service = move |_| Some(Farewell(Arc::clone(&shared)));
+    let service = move |_: &mut Arrival<'_>| Some(Farewell(Arc::clone(&shared)));
     let (running, address) = Running::serve(Config::default(), service);
     for round in 1..=20 {
         let mut stream = client(address);

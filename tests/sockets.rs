@@ -7,7 +7,8 @@ use common::{
     turn_until,
 };
 use doorkeeper::{
-    Closed, ConnectOptions, Context, Handler, Id, Keepalive, ListenOptions, Reactor, Reason,
+    Arrival, Closed, ConnectOptions, Context, Handler, Id, Keepalive, ListenOptions, Others,
+    Reactor, Reason,
 };
 use socket2::SockRef;
 use std::cell::{Cell, RefCell};
@@ -94,7 +95,7 @@ fn an_accepted_connection_has_the_options_of_its_listener() {
             options.receive_buffer_bytes = Some(RECEIVE_BUFFER);
         });
         let noted = Rc::clone(&id);
-        let service = move |_| Some(Noted(Rc::clone(&noted)));
+        let service = move |_: &mut Arrival<'_>| Some(Noted(Rc::clone(&noted)));
         let listener = reactor.listen_with(local.parse().unwrap(), &options, service);
         let stream = client(reactor.local_addr(listener.unwrap()).unwrap());
         turn_until(&mut reactor, |_| id.get().is_some());
@@ -254,7 +255,7 @@ impl Handler for Ends {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         let error = closed.error.as_ref().map(ToString::to_string);
         self.0
             .borrow_mut()

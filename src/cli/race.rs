@@ -2,7 +2,7 @@
 //! does not answer delays the next one, but does not prevent it.
 
 use super::Failure;
-use doorkeeper::{Context, Id, Reactor};
+use doorkeeper::{Context, Id, Others, Reactor};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl Lane {
         if self.state.winner.get().is_none() {
             self.state.winner.set(Some(self.number));
         }
-        cx.stop();
+        cx.others.stop();
     }
 
     pub(crate) fn has_won(&self) -> bool {
@@ -57,11 +57,11 @@ impl Lane {
     }
 
     /// For `on_close`: if the attempt has not opened, it failed for this reason.
-    pub(crate) fn closed(&self, cx: &mut Context<'_>, reason: &str) {
+    pub(crate) fn closed(&self, others: &mut Others<'_>, reason: &str) {
         if self.state.winner.get().is_none() {
             let failure = (self.number, reason.to_string());
             self.state.failures.borrow_mut().push(failure);
-            cx.stop();
+            others.stop();
         }
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn race(
         if let Some(winner) = state.winner.get() {
             let losers = ids.iter().enumerate().filter(|&(lane, _)| lane != winner);
             losers.for_each(|(_, &id)| {
-                reactor.close(id);
+                reactor.abort(id);
             });
             return Ok(Ok(winner));
         }

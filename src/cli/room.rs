@@ -6,8 +6,8 @@ use super::output;
 use super::values::text;
 use super::writer::Writer;
 use doorkeeper::{
-    AcceptQueue, Call, Closed, Config, Context, Event, Handler, Id, ListenOptions, Observer,
-    Reactor,
+    AcceptQueue, Arrival, Call, Closed, Config, Context, Event, Handler, Id, ListenOptions,
+    Observer, Others, Reactor,
 };
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -96,7 +96,7 @@ impl Handler for Client {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         let failed = format!("client {}: {}", self.index + 1, closed.reason);
         self.seen.borrow_mut().failed.get_or_insert(failed);
     }
@@ -153,8 +153,8 @@ impl Experiment {
         let mut options = ListenOptions::default();
         options.backlog = room.backlog;
         let accepted = Rc::clone(&seen);
-        let service = move |peer| {
-            accepted.borrow_mut().accepted.push(peer);
+        let service = move |arrival: &mut Arrival<'_>| {
+            accepted.borrow_mut().accepted.push(arrival.peer);
             Some(Guest)
         };
         let listener = reactor.listen_with(([127, 0, 0, 1], 0).into(), &options, service)?;

@@ -4,7 +4,7 @@ use super::Failure;
 use super::observe::{Form, Narrator};
 use super::output;
 use doorkeeper::services::Echo;
-use doorkeeper::{Closed, Config, Context, Handler, Reactor};
+use doorkeeper::{Closed, Config, Context, Handler, Others, Reactor};
 use std::io;
 use std::time::Instant;
 
@@ -22,8 +22,8 @@ impl Handler for Client {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, _: &Closed) {
-        cx.stop();
+    fn on_close(&mut self, others: &mut Others<'_>, _: &Closed) {
+        others.stop();
     }
 }
 

@@ -1,13 +1,16 @@
 //! The second step of a turn: the callbacks, and what they asked for.
 
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
+use crate::buffers::LazyBacklog;
 use crate::closed::{End, Reason};
 use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
-use crate::observe::Callback;
+use crate::observe::{Callback, Returned};
 use crate::readiness::Readiness;
+use crate::time::Tick;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
 impl<E: Endpoint> Turn<'_, '_, E> {
     /// The callbacks of a turn that is not plain: those that are due, then `on_data` with held and new
@@ -39,20 +42,23 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.machine.output != Output::Open {
             self.cx.half_close();
         }
-        let output_max = self.cx.common.config.output_max_bytes;
-        self.cx.room = self.machine.room(self.cx.backlog, output_max);
+        let output_max = self.cx.others.common.config.output_max_bytes;
+        self.cx.others.room = self.machine.room(self.cx.backlog, output_max);
     }
 
     /// The callbacks that need no input: `on_open`, timers that are due, a late `on_drain`.
     pub(super) fn call_pending(&mut self) -> Result<(), End> {
         let pending = std::mem::take(&mut self.machine.pending);
+        if pending == Pending::Abort {
+            return Err(Reason::Aborted.into());
+        }
         if pending == Pending::Open {
             self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
         }
         // `finish` removes the timers, so this loop ends with the conversation. Timers beyond the budget
         // leave a deadline that has passed, which brings the next turn.
-        for _ in 0..self.cx.common.config.timers_per_turn {
-            let Some(key) = self.cx.backlog.take_due_timer(self.cx.common.now) else {
+        for _ in 0..self.cx.others.common.config.timers_per_turn {
+            let Some(key) = self.cx.backlog.take_due_timer(self.cx.others.common.now) else {
                 break;
             };
             self.call(Callback::Timer, &mut |handler, cx| {
@@ -73,10 +79,26 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         callback: Callback,
         code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>) -> io::Result<R>,
     ) -> Result<R, End> {
-        let started = self.cx.common.observation.start();
+        let started = self.cx.others.common.observation.start();
         let result = catch_unwind(AssertUnwindSafe(|| code(self.handler, self.cx)));
-        self.cx.returned(started, callback);
+        self.returned(started, callback);
         self.machine.resolve(result, self.cx)
+    }
+
+    /// Reports that a callback returned, if callbacks are timed.
+    fn returned(&self, started: Option<Instant>, callback: Callback) {
+        let (id, peer, queued) = (self.cx.id(), self.cx.peer(), self.cx.others.ops.queued());
+        let returned = || Returned {
+            id,
+            peer,
+            callback,
+            queued,
+        };
+        self.cx
+            .others
+            .common
+            .observation
+            .returned(started, returned);
     }
 
     /// Offers new input, if there is any.
@@ -96,7 +118,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let backlog = self.cx.backlog.get_or_insert();
         backlog
             .input
-            .push(self.input, self.cx.common.config.input_max_bytes);
+            .push(self.input, self.cx.others.common.config.input_max_bytes);
         // Out of the backlog during the call, because the context borrows the backlog.
         let mut held = std::mem::take(&mut backlog.input);
         let input = held.as_slice();
@@ -108,7 +130,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         self.cx.backlog.get_or_insert().input = held;
         // If the callback finished, `finish` found no held input to throw away: it was out.
         if result.is_ok() && self.machine.discards() {
-            self.machine.finish(self.cx);
+            self.machine
+                .finish(self.cx.backlog, self.cx.others.common.now);
         }
         result.map(|_| ())
     }
@@ -120,7 +143,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         let discarded = &mut self.cx.backlog.get_or_insert().discarded;
         *discarded += self.input.len() as u64;
-        let is_over = *discarded > self.cx.common.config.linger_max_bytes;
+        let is_over = *discarded > self.cx.others.common.config.linger_max_bytes;
         if is_over {
             Err(Reason::LingerLimit.into())
         } else {
@@ -139,7 +162,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             } else {
                 backlog
                     .input
-                    .push(rest, self.cx.common.config.input_max_bytes);
+                    .push(rest, self.cx.others.common.config.input_max_bytes);
             }
         }
         result.map(|_| ())
@@ -167,10 +190,10 @@ impl Machine {
             End::from(Reason::Panic)
         })?;
         let value = result.map_err(|error| End::new(Reason::HandlerError, error))?;
-        match cx.intent {
+        match cx.others.intent {
             Intent::Stay => {}
             Intent::HalfClose => self.half_close(),
-            Intent::Finish => self.finish(cx),
+            Intent::Finish => self.finish(cx.backlog, cx.others.common.now),
             Intent::Abort => return Err(Reason::Aborted.into()),
         }
         Ok(value)
@@ -178,14 +201,14 @@ impl Machine {
 
     /// The handler finished: from here on no callback but `on_close` is made. A second call throws
     /// away what was held meanwhile.
-    fn finish(&mut self, cx: &mut Context<'_>) {
+    pub(crate) fn finish(&mut self, backlog: &mut LazyBacklog, now: Tick) {
         self.half_close();
         self.input = match self.input {
             Input::Open | Input::Discarding => Input::Discarding,
             Input::Ended | Input::Reported | Input::Discarded => Input::Discarded,
         };
-        self.note_lingering(cx.common.now);
-        if let Some(backlog) = cx.backlog.get_mut() {
+        self.note_lingering(now);
+        if let Some(backlog) = backlog.get_mut() {
             backlog.timers = None;
             backlog.discarded += backlog.input.len() as u64;
             backlog.input.consume(backlog.input.len());

@@ -61,10 +61,12 @@ use crate::closed::{Closed, End, Reason};
 use crate::common::Common;
 use crate::config::Config;
 use crate::handler::{Context, Handler, Intent, LocalAddr};
+use crate::id::Id;
 use crate::observe::{CallScope, ConnectionState, ConnectionView};
 use crate::readiness::Readiness;
 use crate::time::Tick;
 use std::io;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -116,6 +118,8 @@ enum Pending {
     Open,
     /// `on_drain`: all output was sent in a turn whose budget was spent.
     Drain,
+    /// None: other code aborted the connection, and the next turn ends it before it sends anything.
+    Abort,
 }
 
 /// The machine. Held input and output are kept beside it, in the backlog, where callbacks reach them.
@@ -203,6 +207,12 @@ impl Machine {
         }
     }
 
+    /// Ends the connection in its next turn. Until then it takes no more output.
+    pub(crate) fn abort(&mut self) {
+        self.half_close();
+        self.pending = Pending::Abort;
+    }
+
     /// Takes output from outside a turn. The next turn sends it.
     pub(crate) fn push(&self, backlog: &mut LazyBacklog, bytes: &[u8], output_max: usize) -> usize {
         let taken = bytes.len().min(self.room(backlog, output_max));
@@ -256,8 +266,15 @@ impl Machine {
     }
 
     /// The receipt. `unsent` is what the last turn wrote and did not send.
-    pub(crate) fn receipt(&self, end: End, now: Tick, held: &LazyBacklog, unsent: usize) -> Closed {
-        let mut closed = end.receipt(now.since(self.opened));
+    pub(crate) fn receipt(
+        &self,
+        end: End,
+        (id, peer): (Id, SocketAddr),
+        now: Tick,
+        held: &LazyBacklog,
+        unsent: usize,
+    ) -> Closed {
+        let mut closed = end.receipt(id, peer, now.since(self.opened));
         (closed.received, closed.sent) = (self.received, self.sent);
         closed.unsent = (held.output().len() + unsent) as u64;
         if let Some(held) = held.get() {
@@ -289,7 +306,7 @@ impl Machine {
         match (self.input, self.output) {
             (Input::Discarding | Input::Discarded, Output::Open) => false,
             (Input::Discarded, Output::Ended) => false,
-            (Input::Ended, Output::Ended) => self.wants_turn(cx.backlog, &cx.common.config),
+            (Input::Ended, Output::Ended) => self.wants_turn(cx.backlog, &cx.others.common.config),
             (Input::Reported, Output::Ended) => !cx.backlog.input().is_empty(),
             _ => true,
         }
@@ -314,7 +331,7 @@ impl Machine {
         handler: &mut dyn Handler,
         cx: &mut Context<'_>,
     ) -> Result<bool, End> {
-        let (common, received) = (cx.common, self.receive(marks, buffer, endpoint, cx));
+        let (common, received) = (cx.others.common, self.receive(marks, buffer, endpoint, cx));
         let input = &buffer[..*received.as_ref().unwrap_or(&0)];
         let detour = 'plain: {
             let is_plain = self.is_plain(cx.backlog) && !common.observation.is_timed();
@@ -332,15 +349,15 @@ impl Machine {
                 break 'plain Detour::Data(Ok(consumed));
             }
             // WRITABLE need not be tested: while it is clear, unsent output is in the backlog.
-            if !cx.output.is_empty() {
-                let count = match endpoint.write(cx.output, cx.scope()) {
-                    Ok(count) if count == cx.output.len() => count,
+            if !cx.others.output.is_empty() {
+                let count = match endpoint.write(cx.others.output, cx.scope()) {
+                    Ok(count) if count == cx.others.output.len() => count,
                     result => break 'plain Detour::Sent(result),
                 };
-                cx.output.clear();
+                cx.others.output.clear();
                 self.add_sent(count, common);
                 if self.sent_all(count, common) {
-                    cx.room = common.config.output_max_bytes;
+                    cx.others.room = common.config.output_max_bytes;
                     let outcome = catch_unwind(AssertUnwindSafe(|| handler.on_drain(cx)));
                     if let Err(outcome) = plain_value(outcome, cx) {
                         break 'plain Detour::Drained(outcome);
@@ -374,7 +391,7 @@ type Outcome<R> = std::thread::Result<io::Result<R>>;
 #[inline(always)]
 fn plain_value<R>(outcome: Outcome<R>, cx: &Context<'_>) -> Result<R, Outcome<R>> {
     match outcome {
-        Ok(Ok(value)) if cx.intent == Intent::Stay => Ok(value),
+        Ok(Ok(value)) if cx.others.intent == Intent::Stay => Ok(value),
         outcome => Err(outcome),
     }
 }
@@ -412,7 +429,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     fn respond(&mut self, detour: Detour) -> Result<bool, End> {
         // While lingering, `active` is when that began, so that a peer that sends cannot prolong it.
         if !self.input.is_empty() && !self.machine.lingers() {
-            self.machine.active = self.cx.common.now;
+            self.machine.active = self.cx.others.common.now;
         }
         match detour {
             Detour::Start(Some(error)) => {
@@ -454,7 +471,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 self.endpoint.shutdown_write(cx.scope())?;
             }
             machine.output = Output::Ended;
-            machine.note_lingering(cx.common.now);
+            machine.note_lingering(cx.others.common.now);
         }
         // `Ended` is not enough: held input is still to be offered, and then `on_eof` to be called.
         let peer_done = match machine.input {
@@ -466,12 +483,12 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             return Err(Reason::Finished.into());
         }
         // Last, because what this turn read or sent counts as activity.
-        if machine.is_over(cx.common) {
-            let (_, reason) = machine.timeout(&cx.common.config);
+        if machine.is_over(cx.others.common) {
+            let (_, reason) = machine.timeout(&cx.others.common.config);
             if reason != Reason::LingerTimeout || !self.peer_takes_bytes() {
                 return Err(reason.into());
             }
-            self.machine.active = self.cx.common.now;
+            self.machine.active = self.cx.others.common.now;
         }
         Ok(())
     }
@@ -482,7 +499,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// with, so any output that is left counts.
     #[cold]
     fn peer_takes_bytes(&mut self) -> bool {
-        let undelivered = match self.cx.common.config.linger_timeout {
+        let undelivered = match self.cx.others.common.config.linger_timeout {
             Duration::ZERO => None,
             _ => self.endpoint.undelivered(),
         };

@@ -21,7 +21,7 @@ impl Machine {
     ) -> io::Result<usize> {
         // The marks of the slot (QUEUED, ARMED) are added too and mean nothing here.
         self.ready.insert(marks);
-        if !marks.intersects(Readiness::READABLE) && self.is_over(cx.common) {
+        if !marks.intersects(Readiness::READABLE) && self.is_over(cx.others.common) {
             // Before a connection times out, it is read and written once more: a turn takes a bounded
             // number of events, so its own event may still be in the poller.
             self.ready
@@ -34,7 +34,7 @@ impl Machine {
         // the peer is not read: the kernel's buffer fills, and TCP stops the peer.
         let most = match cx.backlog.get() {
             None => buffer.len(),
-            Some(held) => match self.space(held, &cx.common.config) {
+            Some(held) => match self.space(held, &cx.others.common.config) {
                 0 => return Ok(0),
                 space => buffer.len().min(space),
             },
@@ -45,14 +45,16 @@ impl Machine {
             Err(error) => return self.read_error(error),
         };
         self.received += count as u64;
-        cx.common.add_received(count);
+        cx.others.common.add_received(count);
         if count < most {
             // A short read took all there was, so the read that would return WouldBlock is saved. The
             // next bytes make a new edge (epoll(7), question 9).
             self.ready.remove(Readiness::READABLE);
-        } else if count == cx.common.config.turn_budget_bytes {
-            let (id, budget) = (cx.id, Budget::Bytes);
-            cx.common.notify(|| Event::BudgetSpent { id, budget });
+        } else if count == cx.others.common.config.turn_budget_bytes {
+            let (id, budget) = (cx.others.id, Budget::Bytes);
+            cx.others
+                .common
+                .notify(|| Event::BudgetSpent { id, budget });
         }
         Ok(count)
     }

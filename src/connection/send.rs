@@ -17,7 +17,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         let held = self.cx.backlog.output();
         let output = if held.is_empty() {
-            &self.cx.output[..]
+            &self.cx.others.output[..]
         } else {
             held
         };
@@ -40,20 +40,20 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             Err(error) => return Err(error.into()),
         };
         if count > 0 {
-            self.machine.add_sent(count, self.cx.common);
-            self.machine.active = self.cx.common.now;
+            self.machine.add_sent(count, self.cx.others.common);
+            self.machine.active = self.cx.others.common.now;
         }
         // `send` sent held output if there is any, and otherwise that of this turn.
         match self.cx.backlog.get_mut() {
             Some(held) if !held.output.is_empty() => held.output.consume(count),
-            _ => drop(self.cx.output.drain(..count)),
+            _ => drop(self.cx.others.output.drain(..count)),
         }
         if self.cx.has_output() {
             self.machine.ready.remove(Readiness::WRITABLE);
-        } else if !self.machine.discards() && self.machine.sent_all(count, self.cx.common) {
+        } else if !self.machine.discards() && self.machine.sent_all(count, self.cx.others.common) {
             // All room is free again, unless this turn's callbacks asked for an end.
-            if self.cx.intent == Intent::Stay {
-                self.cx.room = self.cx.common.config.output_max_bytes;
+            if self.cx.others.intent == Intent::Stay {
+                self.cx.others.room = self.cx.others.common.config.output_max_bytes;
             }
             self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
         }

@@ -41,7 +41,7 @@
 //!
 //! # fn main() -> io::Result<()> {
 //! let mut reactor = Reactor::new(Config::default())?;
-//! let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_peer| {
+//! let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| {
 //!     Some(Capitals { lines: Lines::new(LINE_MAX) })
 //! })?;
 //! # use std::io::{Read, Write};

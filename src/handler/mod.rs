@@ -1,14 +1,16 @@
 //! What an embedder implements: the handler of a connection, and the service that makes handlers.
 
 mod context;
+mod others;
 
 pub use context::Context;
-pub(crate) use context::{Attempt, Intent, LocalAddr, LoopOps};
+pub use others::{Arrival, Others};
+pub(crate) use others::{Attempt, Intent, LocalAddr, LoopOps};
 
 use crate::closed::Closed;
 use crate::time::TimerKey;
+use std::any::Any;
 use std::io;
-use std::net::SocketAddr;
 
 /// The code of one side of one connection. The reactor calls it on its own thread, so it must not
 /// block.
@@ -50,7 +52,7 @@ pub trait Handler: 'static {
 
     /// The kernel took all output that this connection had written. Normally there is room for
     /// [`Config::output_max_bytes`](crate::Config::output_max_bytes) more now. [`Context::room`] is
-    /// less if a timer of this connection, or another connection's [`send`](Context::send), wrote
+    /// less if a timer of this connection, or another connection's [`send`](Others::send), wrote
     /// first.
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let _ = cx;
@@ -79,28 +81,58 @@ pub trait Handler: 'static {
     /// The connection is closed, or an outgoing connection failed. This is called exactly once, last,
     /// whatever happened.
     ///
-    /// The context still reaches the rest of the loop (to close or wake another connection, to
-    /// connect again, to stop). The connection itself is gone: a write takes 0 bytes and a timer is
-    /// not set.
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        let _ = (cx, closed);
+    /// The connection itself is gone, and its id names nothing. `others` reaches everything else: to
+    /// close or wake another connection, to connect again, to stop.
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        let _ = (others, closed);
     }
 }
 
-/// Makes a [`Handler`] for each connection that a listener accepts.
-///
-/// A closure `FnMut(SocketAddr) -> Option<impl Handler>` is a service.
-pub trait Service: 'static {
-    /// A connection from `peer` was accepted. With `None` it is closed at once.
-    fn open(&mut self, peer: SocketAddr) -> Option<Box<dyn Handler>>;
-}
-
-impl<F, H> Service for F
-where
-    F: FnMut(SocketAddr) -> Option<H> + 'static,
-    H: Handler,
-{
-    fn open(&mut self, peer: SocketAddr) -> Option<Box<dyn Handler>> {
-        self(peer).map(|handler| Box::new(handler) as Box<dyn Handler>)
+/// A handler in a box. One that is in a box already is not boxed again.
+pub(crate) fn boxed<H: Handler>(mut handler: H) -> Box<dyn Handler> {
+    let any: &mut dyn Any = &mut handler;
+    match any.downcast_mut::<Box<dyn Handler>>() {
+        Some(boxed) => std::mem::replace(boxed, Box::new(Nobody)),
+        None => Box::new(handler),
     }
 }
+
+/// What stands in the place of a handler that was taken out. It takes no memory.
+struct Nobody;
+
+impl Handler for Nobody {
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+}
+
+/// A handler that was chosen at run time.
+impl<H: Handler + ?Sized> Handler for Box<H> {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        (**self).on_open(cx)
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        (**self).on_data(cx, input)
+    }
+
+    fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        (**self).on_drain(cx)
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        (**self).on_eof(cx)
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        (**self).on_timer(cx, key)
+    }
+
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        (**self).on_close(others, closed);
+    }
+}
+
+/// What makes a handler for each connection that a listener accepts. With `None` the connection is
+/// closed at once.
+pub(crate) type Service = Box<dyn FnMut(&mut Arrival<'_>) -> Option<Box<dyn Handler>>>;

@@ -157,11 +157,11 @@ pub enum Call<'a> {
     Close,
 }
 
-/// A method of [`Handler`](crate::Handler) or [`Service`](crate::Service).
+/// A method of [`Handler`](crate::Handler), or a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Callback {
-    /// [`Service::open`](crate::Service::open).
+    /// The service given to [`Reactor::listen`](crate::Reactor::listen).
     Service,
     /// [`Handler::on_open`](crate::Handler::on_open).
     Open,

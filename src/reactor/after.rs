@@ -3,7 +3,7 @@
 use super::Reactor;
 use super::sources::Source;
 use crate::guard::discard;
-use crate::handler::{Context, LoopOps};
+use crate::handler::{LoopOps, Others};
 use crate::id::Id;
 use crate::readiness::Readiness;
 use crate::time::Tick;
@@ -71,8 +71,8 @@ impl Reactor {
     }
 }
 
-impl Context<'_> {
-    /// Runs a closure later; see [`Reactor::after`]. The time counts from this turn. It outlives this
+impl Others<'_> {
+    /// Runs a closure later; see [`Reactor::after`]. The time counts from this turn. It outlives the
     /// connection, so `on_close` can use it to connect again after a pause.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Context<'_> {
         wait: Duration,
         code: impl FnOnce(&mut Reactor) + 'static,
     ) -> io::Result<Id> {
-        let at = self.common.now.after(wait);
+        let at = self.at(wait);
         self.ops.after(at, Box::new(Box::new(code) as Code))
     }
 }

@@ -7,7 +7,7 @@ use super::{Reactor, trouble::Troubles};
 use crate::common::Common;
 use crate::config::{Config, ConnectOptions, ListenOptions};
 use crate::connection::Machine;
-use crate::handler::{Attempt, Handler, LocalAddr, LoopOps, Service};
+use crate::handler::{Arrival, Attempt, Handler, LocalAddr, LoopOps, Service, boxed};
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
 use crate::sys::{EventSource, Interest, Poller, TcpListener, TcpStream};
@@ -66,9 +66,18 @@ impl Reactor {
     /// Listens on an address, with the default [`ListenOptions`]. Port 0 asks for any free port;
     /// [`local_addr`](Reactor::local_addr) returns it.
     ///
+    /// For each connection that is accepted, the service makes a handler. With `None` the connection is
+    /// closed at once. A service that chooses between handlers returns `Box<dyn Handler>`, which is not
+    /// boxed again. A closure that is kept in a variable first must name the type of its argument:
+    /// `|arrival: &mut Arrival<'_>| …`.
+    ///
     /// # Errors
     /// As for [`listen_with`](Reactor::listen_with).
-    pub fn listen(&mut self, address: SocketAddr, service: impl Service) -> io::Result<Id> {
+    pub fn listen<H: Handler>(
+        &mut self,
+        address: SocketAddr,
+        service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
+    ) -> io::Result<Id> {
         self.listen_with(address, &ListenOptions::default(), service)
     }
 
@@ -82,15 +91,15 @@ impl Reactor {
     /// `InvalidInput` if an option is beyond its bounds, naming both; those of socket(2),
     /// setsockopt(2), bind(2), listen(2) and the poller: `AddrInUse`, `AddrNotAvailable`,
     /// `PermissionDenied` and others.
-    pub fn listen_with(
+    pub fn listen_with<H: Handler>(
         &mut self,
         address: SocketAddr,
         options: &ListenOptions,
-        service: impl Service,
+        service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
     ) -> io::Result<Id> {
         let scope = self.common.scope(self.sources.next_id());
         let listener = TcpListener::bind(&self.poller, address, options, scope)?;
-        self.add_listener(listener, Box::new(service))
+        self.add_listener(listener, box_service(service))
     }
 
     /// Takes over a socket that listens already, such as one from a supervisor or a systemd socket
@@ -103,18 +112,16 @@ impl Reactor {
     /// `InvalidInput` if the socket does not listen (SO_ACCEPTCONN,
     /// [socket(7)](https://man7.org/linux/man-pages/man7/socket.7.html); checked on Linux, Android and
     /// FreeBSD); those of getsockopt(2), fcntl(2), setsockopt(2) and the poller.
-    pub fn adopt_listener(
+    pub fn adopt_listener<H: Handler>(
         &mut self,
         listener: std::net::TcpListener,
-        service: impl Service,
+        service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
     ) -> io::Result<Id> {
-        self.add_listener(
-            TcpListener::adopt(&self.poller, listener)?,
-            Box::new(service),
-        )
+        let socket = TcpListener::adopt(&self.poller, listener)?;
+        self.add_listener(socket, box_service(service))
     }
 
-    fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> io::Result<Id> {
+    fn add_listener(&mut self, socket: TcpListener, service: Service) -> io::Result<Id> {
         let mut socket = socket;
         self.sources.check_slot()?;
         let address = socket.local_addr()?;
@@ -155,12 +162,11 @@ impl Reactor {
         options: &ConnectOptions,
         handler: impl Handler,
     ) -> io::Result<Id> {
-        let (options, handler) = (options.clone(), Box::new(handler));
-        let since = self.common.clock.now();
+        let (options, since) = (options.clone(), self.common.clock.now());
         self.sources.connect(Attempt {
             address,
             options,
-            handler,
+            handler: boxed(handler),
             since,
         })
     }
@@ -185,7 +191,7 @@ impl Reactor {
         self.poller
             .add_stream(&mut socket, self.sources.next_id())?;
         let machine = Machine::new(self.common.clock.now(), false);
-        let connection = Connection::new(machine, peer, Box::new(handler), socket);
+        let connection = Connection::new(machine, peer, boxed(handler), socket);
         let id = self.sources.add_connection(connection);
         self.stats.connected += 1;
         log::debug!("connection {id} with {peer} adopted");
@@ -223,12 +229,17 @@ impl Reactor {
 
 /// Reaching a source by its id.
 impl Reactor {
-    /// Writes to a connection, like [`Context::send`](crate::Context::send).
+    /// How many bytes [`send`](Reactor::send) to this id would take now.
+    pub fn room(&self, id: Id) -> usize {
+        self.sources.room(id)
+    }
+
+    /// Writes to a connection, like [`Others::send`](crate::Others::send).
     pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         self.sources.send(id, bytes)
     }
 
-    /// Gives a connection a turn, like [`Context::wake`](crate::Context::wake).
+    /// Gives a connection a turn, like [`Others::wake`](crate::Others::wake).
     pub fn wake(&mut self, id: Id) -> bool {
         self.sources.wake(id)
     }
@@ -239,10 +250,16 @@ impl Reactor {
         self.sources.half_close(id)
     }
 
-    /// Closes a connection, a listener or a watched source in phase 5 of the next turn, like
-    /// [`Context::close`](crate::Context::close).
+    /// Closes in good order, like [`Others::close`](crate::Others::close): a connection sends what was
+    /// written to it first. Everything else closes in phase 5 of the next turn.
     pub fn close(&mut self, id: Id) -> bool {
-        self.sources.close(id)
+        let now = self.common.clock.now();
+        self.sources.close(id, now)
+    }
+
+    /// Resets a connection in its next turn, like [`Others::abort`](crate::Others::abort).
+    pub fn abort(&mut self, id: Id) -> bool {
+        self.sources.abort(id)
     }
 
     /// Pauses a listener: it accepts nothing, and new connections wait in its accept queue, until
@@ -412,6 +429,12 @@ impl Reactor {
         }
         snapshot
     }
+}
+
+fn box_service<H: Handler>(
+    mut service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
+) -> Service {
+    Box::new(move |arrival| service(arrival).map(boxed))
 }
 
 fn not_found(id: Id, what: &str) -> io::Error {

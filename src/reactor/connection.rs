@@ -2,15 +2,12 @@
 
 use super::Reactor;
 use super::sources::{Connection, Source};
-use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::guard::{discard, guard};
-use crate::handler::{Context, Handler, LocalAddr};
+use crate::handler::{Context, Handler, LoopOps, Others};
 use crate::id::Id;
-use crate::observe::Callback;
-use crate::peer::Peer;
+use crate::observe::{Callback, Returned};
 use crate::readiness::Readiness;
-use crate::sys::TcpStream;
 use std::io;
 
 impl Reactor {
@@ -30,8 +27,12 @@ impl Reactor {
         };
         let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
         let (backlog, socket) = (&mut connection.backlog, &connection.socket);
-        let peer = &connection.peer;
-        let mut cx = Context::new(id, peer, common, Some(socket), backlog, output, ops);
+        let mut cx = Context {
+            others: Others::new(id, common, output, ops),
+            peer: &connection.peer,
+            socket: Some(socket),
+            backlog,
+        };
         let (machine, handler) = (&mut connection.machine, &mut *connection.handler);
         let result = machine.run(marks, &mut self.input, socket, handler, &mut cx);
         let armed = marks.intersects(Readiness::ARMED);
@@ -95,47 +96,39 @@ impl Reactor {
         let Source::Connection(connection) = source else {
             return;
         };
-        let (backlog, socket) = (&connection.backlog, connection.socket);
+        let (machine, backlog) = (connection.machine, &connection.backlog);
+        let (handler, socket, now) = (connection.handler, connection.socket, self.common.now);
         let unsent = self.output.drain(..).len();
-        let closed = connection
-            .machine
-            .receipt(end, self.common.now, backlog, unsent);
+        let who = (id, connection.peer.into());
+        let closed = machine.receipt(end, who, now, backlog, unsent);
         // After a FIN the peer would take a part of an answer for the whole. A reset tells it that the
         // rest is missing.
         if closed.reason == Reason::Aborted || closed.unsent > 0 {
             socket.reset_on_close();
         }
-        let (peer, handler) = (connection.peer, connection.handler);
-        // The socket closes after `on_close`, which may still ask for its local address.
-        self.finish_close(id, peer, Some(&socket), handler, closed);
+        self.finish_close(handler, closed);
         socket.close(&self.poller, self.common.scope(id));
     }
 
-    /// Makes the id stale, counts, and calls `on_close`, whose context reaches the loop but nothing of
-    /// the connection. The slot is freed in phase 6. The
-    /// handler and its error are dropped here.
-    pub(super) fn finish_close(
-        &mut self,
-        id: Id,
-        peer: Peer,
-        socket: Option<&TcpStream>,
-        mut handler: Box<dyn Handler>,
-        closed: Closed,
-    ) {
-        self.log_close(id, peer.into(), &closed);
+    /// Makes the id stale, counts, and calls `on_close`. The slot is freed in phase 6. The handler and
+    /// its error are dropped here.
+    pub(super) fn finish_close(&mut self, mut handler: Box<dyn Handler>, closed: Closed) {
+        let (id, peer) = (closed.id, closed.peer);
+        self.log_close(&closed);
         // Before `on_close`, so that the callback cannot reach this connection by its id.
         self.retire(id);
         self.sources.open -= 1;
         self.stats.closed[closed.reason as usize] += 1;
-        let mut nothing = LazyBacklog::default();
-        let socket = socket.map(|socket| socket as &dyn LocalAddr);
         let (output, ops) = (&mut self.output, &mut self.sources);
-        let mut cx = Context::new(id, &peer, &self.common, socket, &mut nothing, output, ops);
-        // Leaves no room, so a write takes 0 bytes and the output buffer stays empty.
-        cx.abort();
-        let started = cx.common.observation.start();
-        let called = guard(|| handler.on_close(&mut cx, &closed));
-        cx.returned(started, Callback::Close);
+        let mut others = Others::without_own(id, &self.common, output, ops);
+        let started = self.common.observation.start();
+        let called = guard(|| handler.on_close(&mut others, &closed));
+        self.common.observation.returned(started, || Returned {
+            id,
+            peer,
+            callback: Callback::Close,
+            queued: self.sources.queued(),
+        });
         // The destructors of a handler and of its error are an embedder's code too.
         let panicked = called.is_none() | !discard(handler) | !discard(closed);
         if panicked {

@@ -5,7 +5,7 @@ use super::sources::{Connection, Listener, Source};
 use crate::connection::Machine;
 use crate::errno::is_exhausted;
 use crate::guard::{discard, guard};
-use crate::handler::LoopOps;
+use crate::handler::{Arrival, Handler, LoopOps, Others};
 use crate::id::Id;
 use crate::observe::{Budget, Callback, Event, ListenerState, Returned};
 use crate::peer::Peer;
@@ -190,32 +190,56 @@ impl Reactor {
         self.stats.accepted += 1;
         // An IPv4 peer of a dual-stack listener is shown with its IPv4 address.
         let peer = SocketAddr::from(Peer::from(peer));
-        let started = self.common.observation.start();
-        // The service has no reactor to reach, so the id of the next source stays what it is.
-        let opened = guard(|| listener.service.open(peer));
-        self.common.observation.returned(started, || Returned {
-            id,
-            peer,
-            callback: Callback::Service,
-            queued: self.sources.queued(),
-        });
-        let Some(Some(handler)) = opened else {
-            socket.close(&self.poller, self.common.scope(self.sources.next_id()));
+        // The service may connect, so the connection has its slot before the service is called.
+        let (listener_id, id) = (id, self.sources.add(Source::Away));
+        let Some(handler) = self.open(listener_id, listener, &socket, id, peer) else {
+            self.sources.retire(id);
             self.stats.turned_away += 1;
-            return match opened {
-                None => self.count_panic("a service"),
-                Some(_) => log::debug!("{peer} turned away"),
-            };
+            return socket.close(&self.poller, self.common.scope(id));
         };
-        let registered = self.poller.add_stream(&mut socket, self.sources.next_id());
+        let registered = self.poller.add_stream(&mut socket, id);
         let machine = Machine::new(self.common.now, false);
         let connection = Connection::new(machine, peer, handler, socket);
-        let id = self.sources.add_connection(connection);
+        self.sources.open += 1;
+        self.sources.check_in(id, Source::Connection(connection));
         log::debug!("connection {id} from {peer}");
         // It closes as a connection, so that its handler is told by `on_close`.
         if let Err(error) = registered {
             self.close_unregistered(id, error);
         }
+    }
+
+    /// Asks the service for a handler.
+    fn open(
+        &mut self,
+        listener_id: Id,
+        listener: &mut Listener,
+        socket: &TcpStream,
+        id: Id,
+        peer: SocketAddr,
+    ) -> Option<Box<dyn Handler>> {
+        let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
+        let mut arrival = Arrival {
+            id,
+            listener: listener_id,
+            peer,
+            others: Others::without_own(id, common, output, ops),
+            socket,
+        };
+        let started = self.common.observation.start();
+        let opened = guard(|| (listener.service)(&mut arrival));
+        self.common.observation.returned(started, || Returned {
+            id: listener_id,
+            peer,
+            callback: Callback::Service,
+            queued: self.sources.queued(),
+        });
+        match opened {
+            None => self.count_panic("a service"),
+            Some(None) => log::debug!("{peer} turned away"),
+            Some(handler) => return handler,
+        }
+        None
     }
 
     /// Pauses or resumes a listener. False if the id names no listener.

@@ -55,7 +55,7 @@ use trouble::Troubles;
 ///
 /// # fn main() -> io::Result<()> {
 /// let mut reactor = Reactor::new(Config::default())?;
-/// let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_peer| Some(Echo))?;
+/// let id = reactor.listen("127.0.0.1:0".parse().unwrap(), |_| Some(Echo))?;
 /// println!("listening on {}", reactor.local_addr(id)?);
 /// # reactor.handle().stop()?;
 /// reactor.run()
@@ -82,7 +82,7 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    /// Turns until [`Handle::stop`], [`Context::stop`](crate::Context::stop), or the end of a
+    /// Turns until [`Handle::stop`], [`Others::stop`](crate::Others::stop), or the end of a
     /// [`shutdown`](Reactor::shutdown).
     ///
     /// # Errors

@@ -132,14 +132,8 @@ impl Reactor {
     /// Ends an attempt. It moved nothing, so there is no output that a reset must report.
     pub(super) fn close_outgoing(&mut self, id: Id, outgoing: Outgoing, end: End) {
         let (attempt, socket) = (outgoing.attempt, outgoing.socket);
-        let closed = end.receipt(self.common.now.since(attempt.since));
-        self.finish_close(
-            id,
-            attempt.address.into(),
-            socket.as_ref(),
-            attempt.handler,
-            closed,
-        );
+        let closed = end.receipt(id, attempt.address, self.common.now.since(attempt.since));
+        self.finish_close(attempt.handler, closed);
         if let Some(socket) = socket {
             socket.close(&self.poller, self.common.scope(id));
         }

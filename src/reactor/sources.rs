@@ -59,7 +59,7 @@ impl Connection {
 /// A listener: its socket, the service that makes handlers, and when it accepts.
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
-    pub(super) service: Box<dyn Service>,
+    pub(super) service: Service,
     pub(super) admission: Admission,
 }
 
@@ -165,7 +165,7 @@ impl Sources {
         self.add(Source::Connection(connection))
     }
 
-    pub(super) fn add_listener(&mut self, socket: TcpListener, service: Box<dyn Service>) -> Id {
+    pub(super) fn add_listener(&mut self, socket: TcpListener, service: Service) -> Id {
         let admission = Admission::default();
         let id = self.add(Source::Listener(Box::new(Listener {
             socket,
@@ -349,12 +349,23 @@ impl LoopOps for Sources {
         self.enqueue(id, Readiness::default())
     }
 
-    fn close(&mut self, id: Id) -> bool {
-        let Some(slot) = self.slot(id) else {
-            return false;
-        };
-        if let Source::After(after) = &mut slot.source {
-            after.cancelled = true;
+    fn close(&mut self, id: Id, now: Tick) -> bool {
+        if let Some(Source::Connection(found)) = self.slot(id).map(|slot| &mut slot.source) {
+            found.machine.finish(&mut found.backlog, now);
+            return self.enqueue(id, Readiness::default());
+        }
+        self.abort(id)
+    }
+
+    fn abort(&mut self, id: Id) -> bool {
+        match self.slot(id).map(|slot| &mut slot.source) {
+            Some(Source::Connection(found)) => {
+                found.machine.abort();
+                return self.enqueue(id, Readiness::default());
+            }
+            Some(Source::After(after)) => after.cancelled = true,
+            Some(_) => {}
+            None => return false,
         }
         self.closing.push(id);
         true

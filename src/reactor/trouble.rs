@@ -7,7 +7,6 @@ use crate::guard::guard;
 use crate::id::Id;
 use crate::observe::Throttle;
 use std::io;
-use std::net::SocketAddr;
 
 /// One throttle for each kind of trouble.
 #[derive(Debug, Default)]
@@ -35,7 +34,8 @@ impl Reactor {
         }
     }
 
-    pub(super) fn log_close(&mut self, id: Id, peer: SocketAddr, closed: &Closed) {
+    pub(super) fn log_close(&mut self, closed: &Closed) {
+        let (id, peer) = (closed.id, closed.peer);
         match closed.reason {
             Reason::Panic => self.count_panic("a handler"),
             Reason::HandlerError => {

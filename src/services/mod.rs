@@ -16,7 +16,7 @@
 //!
 //! # fn main() -> std::io::Result<()> {
 //! let mut reactor = Reactor::new(Config::default())?;
-//! reactor.listen("127.0.0.1:7007".parse().unwrap(), |_peer| Some(Echo))?;
+//! reactor.listen("127.0.0.1:7007".parse().unwrap(), |_| Some(Echo))?;
 //! reactor.run()
 //! # }
 //! ```

@@ -22,7 +22,7 @@
 //! let sim = Sim::new(1);
 //! let server = sim.reactor(Config::default())?;
 //! let address = "10.0.0.1:7".parse().unwrap();
-//! server.borrow_mut().listen(address, |_peer| Some(Echo))?;
+//! server.borrow_mut().listen(address, |_| Some(Echo))?;
 //! let peer = sim.connect(address);
 //! peer.send(b"hello");
 //! sim.run_until(|| peer.received() == b"hello");

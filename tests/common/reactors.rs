@@ -1,7 +1,7 @@
 //! Reactors: turned by hand on the test's own thread, or running on a thread of their own.
 
 use super::PATIENCE;
-use doorkeeper::{Config, Handle, Id, Reactor, Service, Stats};
+use doorkeeper::{Arrival, Config, Handle, Handler, Id, Reactor, Stats};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -21,13 +21,19 @@ pub fn loopback() -> SocketAddr {
 }
 
 /// Listens on a free port of loopback, and tells the listener's id and address.
-pub fn listen_as(reactor: &mut Reactor, service: impl Service + 'static) -> (Id, SocketAddr) {
+pub fn listen_as<H: Handler>(
+    reactor: &mut Reactor,
+    service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
+) -> (Id, SocketAddr) {
     let id = reactor.listen(loopback(), service).unwrap();
     (id, reactor.local_addr(id).unwrap())
 }
 
 /// Listens on a free port of loopback, and tells the address.
-pub fn listen(reactor: &mut Reactor, service: impl Service + 'static) -> SocketAddr {
+pub fn listen<H: Handler>(
+    reactor: &mut Reactor,
+    service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
+) -> SocketAddr {
     listen_as(reactor, service).1
 }
 
@@ -75,7 +81,10 @@ impl Running {
     }
 
     /// Starts a reactor with this one service on a free port of loopback, and tells the address.
-    pub fn serve(config: Config, service: impl Service + Send + 'static) -> (Running, SocketAddr) {
+    pub fn serve<H: Handler>(
+        config: Config,
+        service: impl FnMut(&mut Arrival<'_>) -> Option<H> + Send + 'static,
+    ) -> (Running, SocketAddr) {
         Running::start(config, |reactor| listen(reactor, service))
     }
 

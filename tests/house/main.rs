@@ -15,7 +15,7 @@ use std::process::Command;
 
 /// The rooms that a turn of the loop crosses. To know the engine is to have read them.
 const CORE: [&str; 5] = ["reactor", "connection", "handler", "buffers", "time"];
-const CORE_LINES: usize = 2800;
+const CORE_LINES: usize = 2970;
 /// The files of the program that drive a source of their own: signals, timers, clients of --status.
 const WATCHED: [&str; 3] = ["cli/signals", "cli/timer", "cli/serve/status/server"];
 const FILE_LINES: usize = 400;
@@ -89,7 +89,7 @@ fn no_circle_leads_from_room_to_room() {
     assert!(circles.is_empty(), "{circles:?}{told}");
 }
 
-/// A handler is given a context, and a context serves a handler. The files of `reactor` are one
+/// A handler is given a context or what is not its own (`others`), and these take handlers to connect with. The files of `reactor` are one
 /// module, and its first comment says so.
 #[test]
 fn within_a_room_no_files_need_each_other_except_where_the_room_says_so() {
@@ -99,8 +99,10 @@ fn within_a_room_no_files_need_each_other_except_where_the_room_says_so() {
     let mut told = String::new();
     for room in rooms(&files).into_keys() {
         for circle in circles(&within(&files, room)) {
-            let known =
-                circle.iter().eq(&["handler/context", "handler/mod"]) || loose && room == "reactor";
+            let known = circle
+                .iter()
+                .eq(&["handler/context", "handler/mod", "handler/others"])
+                || loose && room == "reactor";
             if !known {
                 told += &arrows(&files, &circle);
             }

@@ -1,7 +1,7 @@
 //! Handlers with a fault that their socket tests do not see, and without.
 
 use doorkeeper::sim::{self, Sim};
-use doorkeeper::{Closed, Config, Context, Handler, Id};
+use doorkeeper::{Arrival, Closed, Config, Context, Handler, Id, Others};
 use std::cell::RefCell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -156,7 +156,7 @@ impl Handler for Member {
         };
         let own = cx.id();
         for &member in self.room.borrow().iter().filter(|&&member| member != own) {
-            cx.send(member, &input[..=length]);
+            cx.others.send(member, &input[..=length]);
         }
         Ok(length + 1)
     }
@@ -167,9 +167,9 @@ impl Handler for Member {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, _: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         if !self.forgets_resets {
-            self.leave(cx.id());
+            self.leave(closed.id);
         }
     }
 }
@@ -179,7 +179,7 @@ fn a_room(sim: &Sim, forgets_resets: bool) {
     let server = sim.reactor(Config::default()).unwrap();
     let address = "10.0.0.1:7".parse().unwrap();
     let members = Rc::clone(&room);
-    let service = move |_| {
+    let service = move |_: &mut Arrival<'_>| {
         let room = Rc::clone(&members);
         Some(Member {
             room,

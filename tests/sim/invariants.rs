@@ -8,7 +8,7 @@ use crate::audit::{Auditor, Faults};
 use crate::running::address;
 use crate::wild::{Everything, Record, Shared, Wild, act_as_program, bytes};
 use doorkeeper::sim::{Choice, Ending, Peer, Sim};
-use doorkeeper::{Config, ConnectionState, Context, Handler, Reactor, Reason, TimerKey};
+use doorkeeper::{Arrival, Config, ConnectionState, Context, Handler, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -207,7 +207,7 @@ fn wild(sim: &Sim) {
     let parties = [(); 2].map(|()| Party::new(sim));
     let [server, client] = &parties;
     let (all, inner) = (Rc::clone(&server.shared), sim.clone());
-    let service = move |_| Some(Wild::new(&inner, &all));
+    let service = move |_: &mut Arrival<'_>| Some(Wild::new(&inner, &all));
     let listening = server.reactor.borrow_mut().listen(address(), service);
     let listener = listening.unwrap();
     let mut sides: Vec<Side> = (0..1 + sim.choose(4))
@@ -317,7 +317,7 @@ impl Handler for Slow {
             _ => cx.set_timer(TimerKey(0), Duration::from_millis(1)),
         }
         let own = cx.id();
-        cx.wake(own);
+        cx.others.wake(own);
         Ok(count)
     }
 
@@ -348,7 +348,7 @@ fn no_wakeup_is_lost() {
         config.max_connections = 1 + sim.choose(3);
         let server = sim.reactor(config).unwrap();
         let inner = sim.clone();
-        let service = move |_| {
+        let service = move |_: &mut Arrival<'_>| {
             Some(Slow {
                 sim: inner.clone(),
                 held: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::running::{Echo, Ends, Records, address, echo_server};
 use doorkeeper::sim::{Choice, Ending, Sim};
-use doorkeeper::{Config, ConnectOptions, Context, Handler, ListenOptions, Reason};
+use doorkeeper::{Arrival, Config, ConnectOptions, Context, Handler, ListenOptions, Reason};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -135,7 +135,7 @@ fn a_reset_ends_the_connection_and_keeps_what_had_arrived() {
         let ends = Ends::default();
         let server = sim.reactor(Config::default()).unwrap();
         let seen = ends.clone();
-        let service = move |_| Some(Records(Nothing, seen.clone()));
+        let service = move |_: &mut Arrival<'_>| Some(Records(Nothing, seen.clone()));
         server.borrow_mut().listen(address(), service).unwrap();
         let peer = sim.connect(address());
         peer.send(b"abcdef");

@@ -1,7 +1,7 @@
 //! Running a simulation: time, rest, several reactors, and the same run again.
 
 use doorkeeper::sim::{Ending, Peer, Sim};
-use doorkeeper::{Closed, Config, Context, Handler, Reactor, Reason, TimerKey};
+use doorkeeper::{Arrival, Closed, Config, Context, Handler, Others, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ impl<H: Handler> Handler for Records<H> {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         self.0.on_data(cx, input)
     }
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         let entry = (closed.reason, closed.received, closed.sent);
         self.1.0.borrow_mut().push(entry);
     }
@@ -137,7 +137,7 @@ fn timers_come_at_their_time() {
     let server = sim.reactor(Config::default()).unwrap();
     let ticks = Rc::new(RefCell::new(Vec::new()));
     let (seen, inner) = (Rc::clone(&ticks), sim.clone());
-    let service = move |_| Some(Ticking(Rc::clone(&seen), inner.clone()));
+    let service = move |_: &mut Arrival<'_>| Some(Ticking(Rc::clone(&seen), inner.clone()));
     server.borrow_mut().listen(address(), service).unwrap();
     sim.connect(address());
     sim.run_to_rest();
@@ -252,7 +252,7 @@ fn a_loop_that_spins_fails_the_run() {
     impl Handler for Spins {
         fn on_data(&mut self, cx: &mut Context<'_>, _: &[u8]) -> io::Result<usize> {
             let own = cx.id();
-            cx.wake(own);
+            cx.others.wake(own);
             Ok(0)
         }
     }
@@ -286,7 +286,7 @@ fn slow_reader(sim: &Sim, ends: &Ends) -> (Rc<RefCell<Reactor>>, Peer) {
     let mut config = Config::default();
     config.linger_timeout = Duration::from_secs(1);
     let (server, ends) = (sim.reactor(config).unwrap(), ends.clone());
-    let service = move |_| Some(Records(Answer(5000), ends.clone()));
+    let service = move |_: &mut Arrival<'_>| Some(Records(Answer(5000), ends.clone()));
     server.borrow_mut().listen(address(), service).unwrap();
     let peer = sim.connect(address());
     peer.stop_reading();

@@ -3,7 +3,7 @@
 
 use crate::running::address;
 use doorkeeper::sim::Sim;
-use doorkeeper::{Closed, Context, Handler, Id, Reactor, Reason, TimerKey};
+use doorkeeper::{Closed, Context, Handler, Id, Others, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -116,7 +116,7 @@ impl Wild {
                 }
                 11..13 => {
                     let own = cx.id();
-                    cx.wake(own);
+                    cx.others.wake(own);
                 }
                 13 if self.sim.choose(2) == 0 => cx.half_close(),
                 14 if self.sim.choose(2) == 0 => cx.finish(),
@@ -130,7 +130,7 @@ impl Wild {
                     std::panic::panic_any(Wanted)
                 }
                 18 => self.quiet = self.sim.choose(2) == 0,
-                19..26 => self.act_elsewhere(cx)?,
+                19..26 => self.act_elsewhere(cx.id(), &mut cx.others)?,
                 _ => {}
             }
         }
@@ -143,45 +143,55 @@ impl Wild {
     }
 
     /// What a handler may do to the rest of the loop, also in its `on_close`.
-    fn act_elsewhere(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn act_elsewhere(&self, own: Id, others: &mut Others<'_>) -> io::Result<()> {
         let id = self.another();
         match (self.sim.choose(8), id) {
-            (0..2, Some(id)) if id != cx.id() => send(&self.shared, cx, id, self.sim.choose(300)),
-            (2, Some(id)) => drop(cx.wake(id)),
-            (3, Some(id)) if self.sim.choose(2) == 0 => drop(cx.half_close_of(id)),
-            (4, Some(id)) if self.sim.choose(4) == 0 => drop(cx.close(id)),
-            (5, _) => self.connect(cx)?,
-            (6, id) => self.after(cx, id)?,
+            (0..2, Some(id)) if id != own => send(&self.shared, others, id, self.sim.choose(300)),
+            (2, Some(id)) => drop(others.wake(id)),
+            (3, Some(id)) if self.sim.choose(2) == 0 => drop(others.half_close(id)),
+            (4, Some(id)) if self.sim.choose(4) == 0 => match self.sim.choose(2) {
+                0 => drop(others.close(id)),
+                _ => self.abort(others, own, id),
+            },
+            (5, _) => self.connect(others)?,
+            (6, id) => self.after(others, id)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn connect(&self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn abort(&self, others: &mut Others<'_>, own: Id, id: Id) {
+        others.abort(id);
+        if id == own {
+            self.record(|record| record.aborted = true);
+        }
+    }
+
+    fn connect(&self, others: &mut Others<'_>) -> io::Result<()> {
         if self.shared.borrow().connections == 0 {
             return Ok(());
         }
         self.shared.borrow_mut().connections -= 1;
         let port = if self.sim.choose(4) == 0 { 9 } else { 7 };
         let to = SocketAddr::new(address().ip(), port);
-        let id = cx.connect(to, Wild::new(&self.sim, &self.shared))?;
+        let id = others.connect(to, Wild::new(&self.sim, &self.shared))?;
         self.shared.borrow_mut().ids.push(id);
         // Nothing is taken before it is established.
-        assert_eq!((cx.send(id, b"early"), cx.room_of(id)), (0, 0));
+        assert_eq!((others.send(id, b"early"), others.room(id)), (0, 0));
         Ok(())
     }
 
     /// A timer of no connection, which reaches one from outside all callbacks.
-    fn after(&self, cx: &mut Context<'_>, id: Option<Id>) -> io::Result<()> {
+    fn after(&self, others: &mut Others<'_>, id: Option<Id>) -> io::Result<()> {
         if self.shared.borrow().timers == 0 {
             return Ok(());
         }
         self.shared.borrow_mut().timers -= 1;
         let (sim, shared) = (self.sim.clone(), Rc::clone(&self.shared));
         let wait = Duration::from_millis(self.sim.choose(500) as u64);
-        let timer = cx.after(wait, move |reactor| act_outside(&sim, &shared, reactor, id))?;
+        let timer = others.after(wait, move |reactor| act_outside(&sim, &shared, reactor, id))?;
         if self.sim.choose(4) == 0 {
-            assert!(cx.close(timer));
+            assert!(others.close(timer));
         }
         Ok(())
     }
@@ -209,12 +219,12 @@ fn open_record(shared: &Everything, id: Id) -> Option<(usize, usize)> {
 }
 
 /// Writes to another connection.
-fn send(shared: &Everything, cx: &mut Context<'_>, id: Id, length: usize) {
+fn send(shared: &Everything, others: &mut Others<'_>, id: Id, length: usize) {
     let Some((number, from)) = open_record(shared, id) else {
         return;
     };
-    let room = cx.room_of(id);
-    let count = cx.send(id, &bytes(from, length));
+    let room = others.room(id);
+    let count = others.send(id, &bytes(from, length));
     assert_eq!(count, length.min(room), "send takes what there is room for");
     shared.borrow_mut().records[number].wrote(count);
 }
@@ -233,7 +243,8 @@ fn act_outside(sim: &Sim, shared: &Everything, reactor: &mut Reactor, id: Option
         }
         2 => drop(reactor.wake(id)),
         3 if sim.choose(2) == 0 => drop(reactor.half_close(id)),
-        4 if sim.choose(3) == 0 => drop(reactor.close(id)),
+        4 if sim.choose(4) == 0 => drop(reactor.close(id)),
+        4 if sim.choose(3) == 0 => drop(reactor.abort(id)),
         _ => {}
     }
 }
@@ -289,7 +300,7 @@ impl Wild {
         };
         if count < input.len() && self.sim.choose(4) > 0 {
             let own = cx.id();
-            cx.wake(own);
+            cx.others.wake(own);
         }
         self.record(|record| record.consumed += if record.aborted { 0 } else { count });
         Ok(count)
@@ -322,8 +333,8 @@ impl Wild {
         self.act(cx)
     }
 
-    fn close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        let id = cx.id();
+    fn close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        let id = closed.id;
         let mut shared = self.shared.borrow_mut();
         shared.ids.retain(|&other| other != id);
         shared.received += closed.received;
@@ -335,9 +346,9 @@ impl Wild {
         assert_eq!(closed.received, consumed + closed.discarded, "{closed:?}");
         assert_eq!(closed.sent + closed.unsent, written, "{closed:?}");
         drop(shared);
-        assert_eq!((cx.room(), cx.write(b"late")), (0, 0));
+        assert_eq!((others.room(id), others.send(id, b"late")), (0, 0));
         // It has no result that could be wrong.
-        let _ = self.act_elsewhere(cx);
+        let _ = self.act_elsewhere(id, others);
     }
 }
 
@@ -374,7 +385,7 @@ impl Handler for Wild {
         kept(&self.shared.clone(), || self.timer(cx, key))
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        kept(&self.shared.clone(), || self.close(cx, closed))
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        kept(&self.shared.clone(), || self.close(others, closed))
     }
 }

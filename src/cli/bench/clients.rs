@@ -3,7 +3,7 @@
 use super::answer::{Answer, Reading, WRONG_BYTES};
 use super::counters::{Backlog, Counters};
 use super::pattern::Pattern;
-use doorkeeper::{Closed, ConnectOptions, Context, Handler, Reason, TimerKey};
+use doorkeeper::{Closed, ConnectOptions, Context, Handler, Others, Reason, TimerKey};
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
@@ -270,7 +270,7 @@ impl Handler for Pinger {
         Err(io::Error::other("the server closed"))
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.requests.counters.settled(&mut self.settled);
         self.record_unanswered();
         self.requests.counters.closed(closed);
@@ -310,7 +310,7 @@ impl Handler for Mute {
         Ok(0)
     }
 
-    fn on_close(&mut self, _: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         self.counters.settled(&mut self.settled);
         self.counters.closed(closed);
     }
@@ -401,7 +401,7 @@ impl Handler for Reconnector {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         self.counters.settled(&mut self.settled);
         if closed.reason != Reason::Finished {
             self.counters.unanswered([self.since]);
@@ -421,7 +421,7 @@ impl Handler for Reconnector {
             pattern: self.pattern.clone(),
             ..*self
         };
-        if let Err(error) = cx.connect_with(self.target.address, &self.target.options, next) {
+        if let Err(error) = others.connect_with(self.target.address, &self.target.options, next) {
             self.counters.fail(error.to_string());
         }
     }

@@ -4,7 +4,7 @@ use super::super::Failure;
 use super::super::race::{Lane, Racer, interleave, race};
 use super::super::values::resolve_server;
 use super::args::Bench;
-use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Reactor};
+use doorkeeper::{Closed, Config, ConnectOptions, Context, Handler, Id, Others, Reactor};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ impl Handler for Probe {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        self.0.closed(cx, &closed.reason.to_string());
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        self.0.closed(others, &closed.reason.to_string());
     }
 }

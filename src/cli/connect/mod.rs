@@ -8,7 +8,7 @@ use super::ports::{self, Holder};
 use super::race::{Lane, Racer, interleave, race};
 use super::{Failure, logging};
 use args::Connect;
-use doorkeeper::{Closed, Context, Handler, Id, Reactor, Reason, TimerKey};
+use doorkeeper::{Closed, Context, Handler, Id, Others, Reactor, Reason, TimerKey};
 use pipes::{Input, Pipes};
 use std::cell::RefCell;
 use std::io::{self, ErrorKind, IsTerminal};
@@ -229,12 +229,12 @@ impl Handler for Socket {
         Ok(())
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         let reason = describe(closed, self.local_port);
-        self.lane.closed(cx, &reason);
+        self.lane.closed(others, &reason);
         self.end.replace(Some(reason));
         if self.lane.has_won() {
-            cx.stop();
+            others.stop();
         }
     }
 }

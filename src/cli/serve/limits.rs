@@ -5,7 +5,7 @@
 //! no memory.
 
 use super::access::Record;
-use doorkeeper::{Closed, Context, Handle, Handler, Reactor, TimerKey};
+use doorkeeper::{Arrival, Closed, Context, Handle, Handler, Others, Reactor, TimerKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -83,10 +83,10 @@ fn with_limits<T: Default>(work: impl FnOnce(&mut Limits) -> T) -> T {
 pub(super) fn limited<H: Handler, R: Record>(
     make: impl Fn() -> H,
     record: R,
-) -> impl FnMut(SocketAddr) -> Option<Limited<H, R>> {
-    move |peer| {
+) -> impl FnMut(&mut Arrival<'_>) -> Option<Limited<H, R>> {
+    move |arrival| {
         record.accepted();
-        if !with_limits(|limits| limits.enter(peer)) {
+        if !with_limits(|limits| limits.enter(arrival.peer)) {
             record.turned_away();
             return None;
         }
@@ -223,10 +223,10 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
         self.handler.on_timer(cx, key)
     }
 
-    fn on_close(&mut self, cx: &mut Context<'_>, closed: &Closed) {
-        with_limits(|limits| limits.leave(cx.peer()));
-        self.record.closed(cx.id(), cx.peer(), closed);
-        self.handler.on_close(cx, closed);
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
+        with_limits(|limits| limits.leave(closed.peer));
+        self.record.closed(closed.id, closed.peer, closed);
+        self.handler.on_close(others, closed);
     }
 }
 

@@ -9,7 +9,7 @@ use super::limits::limited;
 use super::status::Status;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
-use doorkeeper::{Id, ListenOptions, Reactor, Service};
+use doorkeeper::{Arrival, Handler, Id, ListenOptions, Reactor};
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
@@ -147,7 +147,10 @@ struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    fn open(self, service: impl Service + 'static) -> io::Result<Id> {
+    fn open<H: Handler>(
+        self,
+        service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
+    ) -> io::Result<Id> {
         match self.origin {
             Origin::Address(address) => self.reactor.listen_with(address, self.options, service),
             Origin::Passed(socket) => self.reactor.adopt_listener(socket, service),
