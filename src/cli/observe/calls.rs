@@ -34,7 +34,7 @@ pub(super) fn name(call: &Call<'_>) -> &'static str {
     }
 }
 
-pub(super) fn with_arguments(call: &Call<'_>) -> String {
+pub(crate) fn with_arguments(call: &Call<'_>) -> String {
     let name = name(call);
     match call {
         Call::Bind { address } | Call::Connect { address } => format!("{name}({address})"),

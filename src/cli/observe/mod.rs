@@ -4,7 +4,7 @@ mod calls;
 mod narrate;
 mod trace;
 
-pub(crate) use calls::outcome;
+pub(crate) use calls::{outcome, with_arguments};
 pub(crate) use narrate::{Form, Narrator};
 
 use super::Failure;
@@ -95,6 +95,11 @@ impl Observer for All {
 }
 
 impl Observation {
+    /// True if an option asks for an observer. The loop is then run by [`run`].
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.narrate.is_some() || self.trace.is_some()
+    }
+
     /// Registers the observers with the reactor, and `other` with them; `None` if no option asks
     /// for one.
     pub(crate) fn start(
@@ -103,7 +108,7 @@ impl Observation {
         other: Option<Box<dyn Observer>>,
     ) -> Result<Option<Observers>, Failure> {
         let (mut narrator, mut tracer) = (None, None);
-        if self.narrate.is_none() && self.trace.is_none() {
+        if !self.is_asked_for() {
             other.into_iter().for_each(|one| reactor.observe(one));
             return Ok(None);
         }

@@ -42,7 +42,8 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     let max_connections = options.config.max_connections;
     limits::set(&reactor, max_connections, options.max_per_source);
     let status = options.status.as_ref();
-    let status = status.map(|place| Status::new(place, &options.config));
+    let is_sampled = options.observation.is_asked_for();
+    let status = status.map(|place| Status::new(place, &options.config, is_sampled));
     let observer = status.as_ref().map(|status| status.observer());
     let mut observers = options.observation.start(&mut reactor, observer)?;
     let status = status.as_ref();

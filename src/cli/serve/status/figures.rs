@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Histogram {
     counts: [u64; Histogram::ENDS_US.len() + 1],
-    pub(super) sum: Duration,
+    sum_ns: u64,
 }
 
 impl Histogram {
@@ -21,15 +21,17 @@ impl Histogram {
         1, 4, 16, 64, 256, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576,
     ];
 
+    /// Most times are short, so a search from the first range is the fastest.
     fn add(&mut self, time: Duration) {
-        // Rounded up, because a range includes its end.
-        let microseconds = time.as_nanos().div_ceil(1000).max(1) as u64;
-        // The exponent of the next power of four.
-        let range = (microseconds - 1)
-            .checked_ilog2()
-            .map_or(0, |log| log / 2 + 1);
-        self.counts[(range as usize).min(Histogram::ENDS_US.len())] += 1;
-        self.sum += time;
+        // 584 years fit.
+        let time = time.as_nanos() as u64;
+        let range = Histogram::ENDS_US.iter().position(|end| time <= end * 1000);
+        self.counts[range.unwrap_or(Histogram::ENDS_US.len())] += 1;
+        self.sum_ns += time;
+    }
+
+    pub(super) fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_ns)
     }
 
     /// The number of times up to the end of each range; the last is the number of all.
@@ -58,14 +60,17 @@ pub(super) struct Figures {
     pub(super) is_shutting_down: bool,
     /// Callbacks that take longer are stalls.
     stall: Duration,
-    turn_begin: Instant,
+    /// The program sleeps between the turns and not in them (--narrate, --trace).
+    sleeps_outside: bool,
+    /// When the last turn ended, or the one that runs began to be awake.
+    awake_since: Option<Instant>,
     full: HashMap<Id, Full>,
     /// `None` while no live page is open.
     pub(super) last_turn: Option<LastTurn>,
 }
 
 impl Figures {
-    pub(super) fn new(stall: Duration) -> Figures {
+    pub(super) fn new(stall: Duration, sleeps_outside: bool) -> Figures {
         Figures {
             asleep: Duration::ZERO,
             turns: Histogram::default(),
@@ -73,7 +78,8 @@ impl Figures {
             stalls: 0,
             is_shutting_down: false,
             stall,
-            turn_begin: Instant::now(),
+            sleeps_outside,
+            awake_since: None,
             full: HashMap::new(),
             last_turn: None,
         }
@@ -87,11 +93,8 @@ impl Figures {
 
     fn event(&mut self, event: &Event<'_>) {
         match *event {
-            Event::TurnStart { slept, .. } => {
-                self.asleep += slept;
-                self.turn_begin = Instant::now();
-            }
-            Event::TurnEnd { .. } => self.turn_ended(self.turn_begin.elapsed()),
+            Event::TurnStart { slept, .. } => self.turn_started(slept),
+            Event::TurnEnd { .. } => self.turn_ended(),
             Event::Callback { took, .. } => {
                 self.callbacks.add(took);
                 self.stalls += u64::from(took > self.stall);
@@ -104,7 +107,23 @@ impl Figures {
         }
     }
 
-    fn turn_ended(&mut self, took: Duration) {
+    /// The clock is read only at the end of a turn, because this is called for each.
+    fn turn_started(&mut self, slept: Duration) {
+        let since = self.awake_since.unwrap_or_else(Instant::now);
+        let slept = if self.sleeps_outside {
+            since.elapsed()
+        } else {
+            slept
+        };
+        self.asleep += slept;
+        self.awake_since = Some(since + slept);
+    }
+
+    fn turn_ended(&mut self) {
+        let now = Instant::now();
+        // `None` only before the first turn.
+        let since = self.awake_since.replace(now).unwrap_or(now);
+        let took = now.saturating_duration_since(since);
         self.turns.add(took);
         if let Some(last) = &mut self.last_turn {
             last.ended(took);

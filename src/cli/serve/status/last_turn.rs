@@ -1,5 +1,6 @@
 //! The last turn of the loop that called a handler, for the live page.
 
+use super::super::super::observe::{outcome, with_arguments};
 use doorkeeper::{Callback, Event, Id};
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ pub(super) struct Bar {
     pub(super) id: Id,
     pub(super) callback: Callback,
     pub(super) took: Duration,
+    /// The system call before it, if it was for the same id.
+    pub(super) call: Option<String>,
 }
 
 /// One turn.
@@ -30,7 +33,9 @@ pub(super) struct Turn {
 #[derive(Debug, Default)]
 pub(super) struct LastTurn {
     current: Turn,
-    pub(super) shown: Turn,
+    shown: Turn,
+    /// The last system call of the current turn, until a callback follows.
+    call: Option<(Id, String)>,
 }
 
 impl LastTurn {
@@ -55,9 +60,32 @@ impl LastTurn {
             }
             Event::Callback {
                 id, callback, took, ..
-            } => self.current.add(Bar { id, callback, took }),
+            } => {
+                let call = self.call.take();
+                let call = call.filter(|(owner, _)| *owner == id).map(|(_, call)| call);
+                self.current.add(Bar {
+                    id,
+                    callback,
+                    took,
+                    call,
+                });
+            }
+            Event::Call {
+                id,
+                ref call,
+                result,
+            } if self.current.bars.len() < BARS => {
+                let text = format!("{} = {}", with_arguments(call), outcome(call, result));
+                self.call = Some((id, text));
+            }
             _ => {}
         }
+    }
+
+    /// The last turn that called a handler, or else the last one.
+    pub(super) fn shown(&self) -> Option<&Turn> {
+        // There is no turn 0.
+        (self.shown.number > 0).then_some(&self.shown)
     }
 
     /// The turn has ended. One without callbacks is shown only if there was no other.

@@ -33,7 +33,6 @@ pub(super) fn about() -> String {
         "note": "The loop that is shown also serves what shows it: these events, 10 a second, cost turns, events and time of their own. The connections of --status are not in the list of connections.",
         "calls": {
             "asleep": "epoll_wait(2)",
-            "callback": "a function of a service, between recv(2) and send(2)",
             "events": "epoll_wait(2)",
             "accept_queue": "sock_diag(7)",
             "peer": "accept4(2)",
@@ -79,10 +78,8 @@ impl Status {
         let list = connections::all(self, shown);
         let left_out = snapshot.connections.len() - list.rows.len();
         let figures = self.figures.borrow();
-        let turn = figures
-            .last_turn
-            .as_ref()
-            .map(|last: &LastTurn| turn(&last.shown));
+        let last = figures.last_turn.as_ref();
+        let turn = last.and_then(LastTurn::shown).map(turn);
         let listeners = snapshot.listeners.iter().map(|view| self.listener(view));
         let event = json!({
             "loop": self.rates(&snapshot.stats, figures.asleep),
@@ -141,6 +138,7 @@ fn turn(turn: &Turn) -> Value {
             "id": bar.id.to_string(),
             "callback": bar.callback.to_string(),
             "us": microseconds(bar.took),
+            "call": bar.call,
         })
     };
     json!({

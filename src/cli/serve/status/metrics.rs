@@ -171,7 +171,7 @@ impl Text {
             self.sample(&format!("{name}_bucket"), &format!("{{le=\"{end}\"}}"), sum);
             count = sum;
         }
-        self.sample(&format!("{name}_sum"), "", histogram.sum.as_secs_f64());
+        self.sample(&format!("{name}_sum"), "", histogram.sum().as_secs_f64());
         self.sample(&format!("{name}_count"), "", count);
     }
 

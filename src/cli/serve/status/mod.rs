@@ -54,10 +54,11 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn new(place: &Place, config: &Config) -> Rc<Status> {
+    /// `sleeps_outside`: the program sleeps between the turns and not in them.
+    pub(super) fn new(place: &Place, config: &Config, sleeps_outside: bool) -> Rc<Status> {
         let stall = config.stall_warning.unwrap_or(Duration::MAX);
         Rc::new(Status {
-            figures: Rc::new(RefCell::new(Figures::new(stall))),
+            figures: Rc::new(RefCell::new(Figures::new(stall, sleeps_outside))),
             owners: Owners::default(),
             tallies: RefCell::default(),
             hosts: vec![place.host.clone()],
