@@ -3,11 +3,11 @@
 mod common;
 
 use common::{
-    PATIENCE, Program, client, cpu_time, descriptors, echo, have, read_exactly, temporary,
+    PATIENCE, Program, client, cpu_time, descriptors, echo, have, read_all, read_exactly, temporary,
 };
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// An echo server for which strace makes one system call fail: `CALL:error=ERRNO:when=WHICH`.
@@ -218,4 +218,64 @@ fn no_send_to_a_closed_peer_raises_sigpipe() {
         .filter(|line| line.contains("sendto(") && !line.contains("\"\", 0"));
     let unsafe_send = sends.find(|line| !line.contains("MSG_NOSIGNAL"));
     assert_eq!(unsafe_send, None);
+}
+
+/// An echo server that is told to end while 100 clients are in its accept queue, which the loop has
+/// not seen.
+fn ends_with_a_queue(args: &[&str], files: Option<u64>) -> (Program, Vec<TcpStream>) {
+    let program = Program::start(&[], &[&["echo=:0"], args].concat(), "info", 1);
+    let pid = Pid::from_child(&program.child);
+    if let Some(files) = files {
+        let limit = Rlimit {
+            current: Some(files),
+            maximum: Some(20_000),
+        };
+        prlimit(Some(pid), Resource::Nofile, limit).unwrap();
+    }
+    kill_process(pid, Signal::STOP).unwrap();
+    let streams = (0..100).map(|_| {
+        let mut stream = client(program.address("echo"));
+        stream.write_all(b"let me in").unwrap();
+        stream
+    });
+    let streams = streams.collect();
+    kill_process(pid, Signal::TERM).unwrap();
+    kill_process(pid, Signal::CONT).unwrap();
+    (program, streams)
+}
+
+/// The last line of the log of a server that ends by itself.
+fn last_line(mut program: Program) -> String {
+    let log = program.log();
+    assert_eq!(program.wait().code(), Some(0));
+    log.lines().last().unwrap().to_string()
+}
+
+#[test]
+fn a_shutdown_at_capacity_or_without_descriptors_serves_the_whole_queue_as_others_leave() {
+    let at_capacity = ["--max-connections=10", "--shutdown-timeout=1h"];
+    for (args, files) in [
+        (&at_capacity[..], None),
+        (&["--shutdown-timeout=1h"][..], Some(40)),
+    ] {
+        let (program, streams) = ends_with_a_queue(args, files);
+        for mut stream in streams {
+            assert_eq!(read_exactly(&mut stream, 9), b"let me in", "{args:?}");
+            stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(read_all(&mut stream).unwrap(), b"");
+        }
+        let line = last_line(program);
+        let served = "100 accepted, 0 turned away, 100 finished, 0 cut off, 0 left waiting";
+        assert!(line.contains(served), "{line}");
+    }
+}
+
+#[test]
+fn the_last_line_says_how_many_waited_when_the_patience_was_over() {
+    let args = ["--max-connections=10", "--shutdown-timeout=100ms"];
+    let (program, mut streams) = ends_with_a_queue(&args, None);
+    let line = last_line(program);
+    let left = "10 accepted, 0 turned away, 0 finished, 10 cut off, 90 left waiting";
+    assert!(line.contains(left), "{line}");
+    assert_eq!(read_exactly(&mut streams[0], 9), b"let me in");
 }

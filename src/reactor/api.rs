@@ -354,8 +354,12 @@ impl Reactor {
     /// Begins to shut down: each listener accepts the connections that wait and closes, open
     /// connections go on, and [`run`](Reactor::run) returns when the last has ended or `patience` has
     /// passed. Connections that are still open then are closed when the reactor is dropped. A listener
-    /// at [`max_connections`](crate::Config::max_connections), or out of descriptors, closes at once,
-    /// and the kernel resets the connections in its accept queue.
+    /// at [`max_connections`](crate::Config::max_connections), or out of descriptors, goes on as others
+    /// leave, until `patience` has passed. The kernel resets the connections that wait even then, when
+    /// the listener is dropped; [`accept_queues`](Reactor::accept_queues) says how many they are.
+    ///
+    /// Clients that connect meanwhile are let in too, because the kernel does not tell them from those
+    /// that waited before.
     pub fn shutdown(&mut self, patience: Duration) {
         self.shutdown_until = Some(self.common.clock.now().after(patience));
         for id in self.sources.listeners.clone() {

@@ -134,11 +134,15 @@ impl Reactor {
             return Ok(());
         };
         let admission = &listener.admission;
+        let backs_off = self.deadlines.get(id.slot()).is_some();
+        let is_full = self.sources.open >= self.common.config.max_connections;
+        let waits_for_slot = admission.is_listed && is_full;
         let comes_back = match admission.state {
             ListenerState::Paused => true,
-            ListenerState::Backoff => self.deadlines.get(id.slot()).is_some(),
-            ListenerState::Full => {
-                admission.is_listed && self.sources.open >= self.common.config.max_connections
+            ListenerState::Backoff => backs_off,
+            ListenerState::Full => waits_for_slot,
+            ListenerState::ShuttingDown => {
+                waits_for_slot || admission.deadline().is_some() && backs_off
             }
             _ => false,
         };

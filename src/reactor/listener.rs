@@ -42,46 +42,54 @@ pub(super) struct Admission {
     pub(super) state: ListenerState,
     /// Accept said that the queue is empty, and no arrival was reported since.
     queue_empty: bool,
+    /// Only a connection that closes, or `retry_at`, lets this listener accept again.
+    is_held: bool,
     /// The listener is in the list of those that wait for a slot.
     pub(super) is_listed: bool,
-    /// In the state Backoff: when to try again. A connection of this reactor that closes is another
-    /// reason to try.
-    retry_at: Tick,
+    /// Descriptors or memory ran out: when to try again. A connection of this reactor that closes is
+    /// another reason to try.
+    retry_at: Option<Tick>,
 }
 
 impl Admission {
     /// Accepts nothing until it is resumed. A listener that shuts down goes on, because it closes once
     /// the connections that wait are accepted.
     pub(super) fn set_paused(&mut self, paused: bool) {
-        self.state = match self.state {
-            ListenerState::ShuttingDown => ListenerState::ShuttingDown,
+        let state = match self.state {
+            ListenerState::ShuttingDown => return,
             _ if paused => ListenerState::Paused,
             ListenerState::Paused => ListenerState::Accepting,
-            accepting => accepting,
+            _ => return,
         };
+        self.enter(state);
     }
 
-    /// Only the connections that wait already are accepted from now on; accept tells if there are any.
+    /// Only the connections that wait are accepted from now on; accept tells if there are any.
     fn shut_down(&mut self) {
-        self.state = ListenerState::ShuttingDown;
         self.queue_empty = false;
+        self.enter(ListenerState::ShuttingDown);
+    }
+
+    /// The next turn tries to accept, if the state lets it.
+    fn enter(&mut self, state: ListenerState) {
+        (self.state, self.is_held, self.retry_at) = (state, false, None);
     }
 
     /// Whether to try accept now. `retry`: descriptors may have become free.
     fn may_accept(&self, now: Tick, retry: bool) -> bool {
-        let backs_off = self.state == ListenerState::Backoff && now < self.retry_at;
-        let paused = self.state == ListenerState::Paused;
-        !self.queue_empty && !paused && (retry || !backs_off)
+        let backs_off = self.retry_at.is_some_and(|at| now < at);
+        !self.queue_empty && !self.is_paused() && (retry || !backs_off)
     }
 
     /// Records why accepting stopped. True if the listener is done: it shuts down, and no connection
-    /// waits or no more can be accepted.
+    /// waits.
     fn stopped(&mut self, stop: Stop, now: Tick) -> bool {
         self.queue_empty = stop == Stop::QueueEmpty;
+        self.retry_at = (stop == Stop::Exhausted).then(|| now.after(BACKOFF));
+        self.is_held = matches!(stop, Stop::Exhausted | Stop::AtCapacity);
         if self.state == ListenerState::ShuttingDown {
-            return stop != Stop::BudgetSpent;
+            return self.queue_empty;
         }
-        self.retry_at = now.after(BACKOFF);
         self.state = match stop {
             Stop::QueueEmpty | Stop::BudgetSpent => ListenerState::Accepting,
             Stop::Exhausted => ListenerState::Backoff,
@@ -90,24 +98,23 @@ impl Admission {
         false
     }
 
-    /// True if only a connection that closes, or a deadline, lets this listener accept again.
-    pub(super) fn is_held(&self) -> bool {
-        matches!(self.state, ListenerState::Full | ListenerState::Backoff)
+    fn is_paused(&self) -> bool {
+        self.state == ListenerState::Paused
     }
 
     /// True if the next turn can accept without an event.
     fn wants_turn(&self) -> bool {
-        let paused = self.state == ListenerState::Paused;
-        !self.queue_empty && !paused && !self.is_held()
+        !self.queue_empty && !self.is_paused() && !self.is_held
     }
 
     /// True if a connection that closes may let this listener accept.
     pub(super) fn waits_for_slot(&self) -> bool {
-        !self.queue_empty && self.is_held()
+        !self.queue_empty && self.is_held
     }
 
+    /// When to try again without a connection that closes.
     pub(super) fn deadline(&self) -> Option<Tick> {
-        (self.state == ListenerState::Backoff).then_some(self.retry_at)
+        self.retry_at
     }
 }
 

@@ -234,6 +234,37 @@ fn shutdown_serves_the_accept_queue_and_ends() {
 }
 
 #[test]
+fn shutdown_at_capacity_serves_the_accept_queue_as_others_leave() {
+    for seed in 0..50 {
+        let sim = Sim::new(seed);
+        let mut config = Config::default();
+        config.max_connections = 2;
+        let server = echo_server(&sim, config);
+        // Some runs are short of descriptors, too: a listener, a poller's and one connection's.
+        if seed % 2 == 1 {
+            sim.set_descriptors(2);
+        }
+        let peers: Vec<Peer> = (0..9).map(|_| sim.connect(address())).collect();
+        sim.run_until(|| peers.iter().all(Peer::is_connected));
+        server.borrow_mut().shutdown(Duration::from_secs(10));
+        peers.iter().for_each(|peer| peer.send(b"last"));
+        let mut waiting = peers;
+        while !waiting.is_empty() {
+            let is_served = |peer: &Peer| peer.received() == b"last";
+            sim.run_until(|| waiting.iter().any(is_served));
+            waiting
+                .iter()
+                .filter(|peer| is_served(peer))
+                .for_each(Peer::close);
+            waiting.retain(|peer| !is_served(peer));
+        }
+        sim.run_until(|| server.borrow().is_done());
+        assert!(sim.now() < Duration::from_secs(10), "seed {seed}");
+        assert_eq!(server.borrow().stats().closed(Reason::Finished), 9);
+    }
+}
+
+#[test]
 fn a_dropped_reactor_resets_what_it_holds() {
     let sim = Sim::plain();
     let server = echo_server(&sim, Config::default());

@@ -61,7 +61,10 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
         manager.send("READY=1");
     }
     observe::run(&mut reactor, &mut observers, &listening.ids, None)?;
-    log_totals(&reactor);
+    let totals = totals(&reactor);
+    // The last line, after what the observers say of connections that are cut off.
+    drop(reactor);
+    log::info!("stopped: {totals}");
     Ok(())
 }
 
@@ -121,15 +124,13 @@ fn limit_connections(options: &mut Serve, taken: usize) {
     options.config.max_connections = limit;
 }
 
-fn log_totals(reactor: &Reactor) {
+fn totals(reactor: &Reactor) -> String {
     let stats = reactor.stats();
     let (finished, open) = (stats.closed(Reason::Finished), stats.open);
-    log::info!(
-        "stopped: {} accepted, {} turned away, {finished} finished, {open} cut off; {} bytes received, {} sent; {} turns",
-        stats.accepted,
-        stats.turned_away,
-        stats.bytes_received,
-        stats.bytes_sent,
-        stats.turns
-    );
+    let queues = reactor.accept_queues();
+    let left: u32 = queues.iter().map(|(_, queue)| queue.depth).sum();
+    format!(
+        "{} accepted, {} turned away, {finished} finished, {open} cut off, {left} left waiting; {} bytes received, {} sent; {} turns",
+        stats.accepted, stats.turned_away, stats.bytes_received, stats.bytes_sent, stats.turns
+    )
 }
