@@ -94,7 +94,7 @@ pub use id::Id;
 pub use mio;
 pub use observe::{
     AcceptQueue, Budget, Call, Callback, ConnectionState, ConnectionView, Event, ListenerState,
-    ListenerView, Observer, Overflows, Snapshot, Stats,
+    ListenerView, Observer, Overflows, Reported, Snapshot, Stats,
 };
 pub use reactor::{Handle, Next, PostError, Reactor};
 pub use time::TimerKey;

@@ -69,61 +69,161 @@ fn assert_story(story: &[String], wanted: &[&str]) {
     assert!(matches, "{story:#?}\nis not\n{wanted:#?}");
 }
 
-#[test]
-fn the_story_is_the_whole_diagram_in_two_columns() {
-    let output = Command::new(env!("CARGO_BIN_EXE_doorkeeper"))
-        .arg("story")
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
-    );
+/// Where the columns of `story` begin and end: id, listener, accepted socket, client.
+const COLUMNS: [(usize, usize); 4] = [(0, 5), (5, 31), (31, 54), (54, 98)];
+
+/// A line of the story: the number of its column, from 1 on, and its cells.
+fn cells(line: &str) -> (usize, [&str; 4]) {
+    let cells = COLUMNS.map(|(begin, end)| line[begin..end].trim());
+    let full: Vec<usize> = (1..4).filter(|&column| !cells[column].is_empty()).collect();
+    assert_eq!(full.len(), 1, "{line}");
+    (full[0], cells)
+}
+
+/// The lines of `story` without the head.
+fn story(words: &[&str]) -> Vec<String> {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_doorkeeper"));
+    let output = program.args(words).output().unwrap();
+    let is_quiet = output.status.success() && output.stderr.is_empty();
+    assert!(is_quiet, "{output:?}");
     let text = String::from_utf8(output.stdout).unwrap();
-    let (mut server, mut client) = (Vec::new(), Vec::new());
-    for line in text.lines() {
-        let (left, right) = (line[..38].trim(), line[38..78].trim());
-        assert!(
-            left.is_empty() != right.is_empty() || left == "server",
-            "{line}"
-        );
-        server.extend((!left.is_empty()).then_some(left.to_string()));
-        client.extend((!right.is_empty()).then_some(right.to_string()));
+    text.lines().skip(1).map(str::to_string).collect()
+}
+
+/// The beginnings of the cells of a column, each with the id that it must have.
+fn assert_column(lines: &[String], number: usize, id: &str, wanted: &[&str]) {
+    let in_column: Vec<[&str; 4]> = lines
+        .iter()
+        .map(|line| cells(line))
+        .filter(|(column, _)| *column == number)
+        .map(|(_, cells)| cells)
+        .collect();
+    let texts: Vec<String> = in_column.iter().map(|cells| cells[number].into()).collect();
+    assert_story(&texts, wanted);
+    assert!(in_column.iter().all(|cells| cells[0] == id), "{lines:#?}");
+}
+
+#[test]
+fn the_story_is_the_whole_diagram_in_three_columns() {
+    let lines = story(&["story"]);
+    let descriptor = |words: &str| {
+        let line = lines.iter().find(|line| line.contains(words)).unwrap();
+        let (_, result) = line.split_once(" = ").unwrap();
+        result.split(' ').next().unwrap().to_string()
+    };
+    let listener = descriptor("socket() = ");
+    let accepted = descriptor("accept(");
+    let [bind, listen] = ["bind", "listen"].map(|name| format!("{name}({listener}, "));
+    let accept = format!("accept({listener}) = ");
+    let wanted = [
+        "socket() = ",
+        &bind,
+        &listen,
+        &format!("{accept}{accepted}"),
+        &format!("{accept}EAGAIN"),
+        &format!("close({listener}) = ok"),
+    ];
+    assert_column(&lines, 1, "0.0", &wanted);
+    let wanted = [
+        &format!("read({accepted}, 65536) = 6"),
+        &format!("write({accepted}, 6) = 6"),
+        &format!("read({accepted}, 65536) = 0"),
+        &format!("close({accepted}) = ok"),
+    ];
+    assert_column(&lines, 2, "2.2", &wanted.map(String::as_str));
+    let of_client = lines.iter().find(|line| line.starts_with("1.1")).unwrap();
+    let client = of_client.split_once(" = ").unwrap().1;
+    let client = client.split(' ').next().unwrap();
+    let wanted = [
+        "socket() = ",
+        &format!("connect({client}, 127.0.0.1:"),
+        &format!("getsockopt({client}, SO_ERROR) = ok"),
+        &format!("write({client}, 6) = 6"),
+        &format!("shutdown({client}) = ok"),
+        &format!("read({client}, 65536) = 6"),
+        &format!("read({client}, 65536) = 0"),
+        &format!("close({client}) = ok"),
+    ];
+    assert_column(&lines, 3, "1.1", &wanted);
+}
+
+/// Not by chance: the server does not accept before.
+#[test]
+fn in_the_story_the_client_is_connected_and_has_sent_before_accept() {
+    for _ in 0..20 {
+        let lines = story(&["story"]);
+        let at = |words: &str| lines.iter().position(|line| line.contains(words)).unwrap();
+        let order = ["= EINPROGRESS", "SO_ERROR) = ok", "write(", "shutdown("].map(at);
+        assert!(order.is_sorted() && order[3] < at("accept("), "{lines:#?}");
     }
-    let begin = [
-        "server",
-        "socket() = ok",
-        "bind(127.0.0.1:0) = ok",
-        "listen(1024) = ok",
-        "accept() = EAGAIN",
-    ];
-    let middle = [
-        "accept() = 2.2",
-        "accept() = EAGAIN",
-        "read(65536) = 6",
-        "write(6) = 6",
-        "read(65536) = 0",
-    ];
-    assert_story(
-        &server,
-        &[&begin[..], &middle, &["close() = ok", "close() = ok"]].concat(),
-    );
-    let begin = [
-        "client",
-        "socket() = ok",
-        "connect(127.0.0.1:",
-        "getsockopt(SO_ERROR) = ok",
-        "write(6) = 6",
-        "shutdown() = ok",
-    ];
-    assert_story(
-        &client,
-        &[
-            &begin[..],
-            &["read(65536) = 6", "read(65536) = 0", "close() = ok"],
-        ]
-        .concat(),
-    );
+}
+
+/// The lines of `story --loop` as strace has them: the call, the descriptor, the result.
+fn told(lines: &[String]) -> Vec<String> {
+    let calls = lines.iter().filter_map(|line| {
+        let (column, cells) = cells(line);
+        let (call, result) = cells[column].split_once(" = ")?;
+        let (name, arguments) = call.strip_suffix(')')?.split_once('(')?;
+        let (first, rest) = arguments.split_once(", ").unwrap_or((arguments, ""));
+        let result = if result == "ok" { "0" } else { result };
+        let events = || line.rsplit_once(' ').unwrap().1;
+        Some(match name {
+            "epoll_ctl" => format!("epoll_ctl {rest} {first} {} {result}", events()),
+            _ => format!("{name} {first} {result}"),
+        })
+    });
+    calls.collect()
+}
+
+/// The same of strace's output.
+fn told_by_strace(trace: &str) -> Vec<String> {
+    let calls = trace.lines().filter_map(|line| {
+        let (call, result) = line.rsplit_once(" = ")?;
+        let (name, arguments) = call.split_once(' ')?.1.trim_start().split_once('(')?;
+        let words: Vec<&str> = arguments.trim_end_matches(')').split(", ").collect();
+        let mut result = result.split(' ').filter(|word| *word != "-1");
+        let (name, result) = (name.trim_end_matches('4'), result.next()?);
+        Some(match name {
+            "epoll_ctl" => {
+                let operation = words[1].trim_start_matches("EPOLL_CTL_");
+                let events = words[3].trim_start_matches("{events=");
+                format!("epoll_ctl {operation} {} {events} {result}", words[2])
+            }
+            "epoll_wait" => format!("epoll_wait  {result}"),
+            "socket" => format!("socket  {result}"),
+            "recvfrom" => format!("read {} {result}", words[0]),
+            "sendto" => format!("write {} {result}", words[0]),
+            _ => format!("{name} {} {result}", words[0]),
+        })
+    });
+    calls.collect()
+}
+
+#[test]
+fn the_story_of_the_loop_has_the_calls_and_descriptors_that_strace_sees() {
+    let path = temporary("story");
+    let filter = "trace=socket,bind,listen,accept4,connect,getsockopt,recvfrom,sendto,shutdown,\
+        epoll_ctl,epoll_wait";
+    if !have("strace") {
+        return;
+    }
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", filter, "-o", path.to_str().unwrap()]);
+    strace.args([env!("CARGO_BIN_EXE_doorkeeper"), "story", "--loop"]);
+    let output = strace.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let trace = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<String> = text.lines().skip(1).map(str::to_string).collect();
+    // strace shows every close of the program, and the registration of the waker's descriptor.
+    let mut told = told(&lines);
+    told.retain(|call| !call.starts_with("close "));
+    let traced = told_by_strace(&trace);
+    let waker = traced.iter().position(|call| call.starts_with("socket "));
+    assert_eq!(told, traced[waker.unwrap()..], "{trace}");
+    let reported = lines.iter().filter(|line| line.contains("reported"));
+    assert!(reported.count() > 4, "{text}");
 }
 
 #[test]
@@ -362,6 +462,16 @@ fn traced(trace: &str) -> Vec<String> {
                 ours.insert(returned.to_string());
                 call("accept", "0");
             }
+            // The descriptor of the source is the third argument.
+            "epoll_ctl" => {
+                let words: Vec<&str> = args.split(", ").collect();
+                let operation = words[1].trim_start_matches("EPOLL_CTL_");
+                let events = words[3].trim_start_matches("{events=");
+                if ours.contains(words[2]) {
+                    call(&format!("epoll_ctl {operation} {events}"), result);
+                }
+            }
+            "epoll_wait" => call("epoll_wait", result),
             _ if !ours.contains(&fd) => {}
             "recvfrom" => call("read", result),
             "sendto" => call("write", result),
@@ -393,10 +503,25 @@ fn narrated(story: &str) -> Vec<String> {
     let lines = story
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    // Watched sources are no internet sockets.
+    let mut ours = HashSet::new();
     lines
         .filter(|line| line["call"].is_string())
-        .map(|line| {
+        .filter(|line| {
             let name = line["call"].as_str().unwrap();
+            if name == "socket" {
+                ours.insert(line["id"].to_string());
+            } else if name == "accept" {
+                ours.insert(line["connection"].to_string());
+            }
+            name != "epoll_ctl" || ours.contains(&line["id"].to_string())
+        })
+        .map(|line| {
+            let mut name = line["call"].as_str().unwrap().to_string();
+            if name == "epoll_ctl" {
+                let [operation, events] = ["operation", "events"].map(|name| line[name].as_str());
+                name = format!("{name} {} {}", operation.unwrap(), events.unwrap());
+            }
             match line["errno"].as_i64() {
                 Some(errno) => format!("{name} {}", names[&errno]),
                 None => format!("{name} {}", line["result"]),
@@ -408,8 +533,8 @@ fn narrated(story: &str) -> Vec<String> {
 /// A wrapper that traces a program's calls on sockets into a file, and takes the program with it
 /// when it is killed; `None` if a tool is missing.
 fn strace(path: &str) -> Option<Vec<&str>> {
-    let filter =
-        "trace=socket,bind,listen,accept4,connect,getsockopt,recvfrom,sendto,shutdown,close";
+    let filter = "trace=socket,bind,listen,accept4,connect,getsockopt,recvfrom,sendto,shutdown,close,\
+        epoll_ctl,epoll_wait";
     let tools = have("strace") && have("setpriv");
     let words = ["strace", "-f", "-qq", "-e", filter, "-o", path];
     tools.then(|| [&words[..], &["setpriv", "--pdeathsig", "KILL", "--"]].concat())
@@ -425,6 +550,7 @@ fn the_narrated_calls_are_the_traced_calls() {
         "echo=127.0.0.1:0",
         "daytime=127.0.0.1:0",
         "--narrate=json",
+        "--loop",
         "--shutdown-timeout",
         "0s",
     ];
@@ -492,7 +618,7 @@ fn the_narrated_calls_of_a_client_are_the_traced_calls() {
         command
             .args(&wrapper[1..])
             .args([env!("CARGO_BIN_EXE_doorkeeper"), "connect"])
-            .args(["--narrate=json", &address.to_string()]);
+            .args(["--narrate=json", "--loop", &address.to_string()]);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let trace = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

@@ -56,6 +56,10 @@ impl Observer for Diary {
                     Call::Read { length, bytes } => format!("read({length}, {bytes:?})"),
                     Call::Write { length, bytes } => format!("write({length}, {bytes:?})"),
                     Call::SocketError => "error".to_string(),
+                    Call::Register { reported } if reported.writable => {
+                        "register for all".to_string()
+                    }
+                    Call::Register { .. } => "register".to_string(),
                     Call::Shutdown => "shutdown".to_string(),
                     Call::Close => "close".to_string(),
                     other => format!("{other:?}"),
@@ -84,7 +88,12 @@ fn the_observer_gets_the_calls_of_a_connection_in_their_order() {
         observed(set(|config: &mut Config| config.observed_bytes = 3));
     assert_eq!(
         diary.calls(),
-        ["0.0 socket 0", "0.0 bind 0", "0.0 listen(1024) 0"]
+        [
+            "0.0 socket 0",
+            "0.0 bind 0",
+            "0.0 listen(1024) 0",
+            "0.0 register 0"
+        ]
     );
     let mut stream = client(address);
     stream.write_all(b"hello").unwrap();
@@ -94,6 +103,7 @@ fn the_observer_gets_the_calls_of_a_connection_in_their_order() {
     let hel = "[104, 101, 108]";
     let wanted = [
         "0.0 accept(1.1) 0".to_string(),
+        "1.1 register 0".to_string(),
         "0.0 accept() WouldBlock".to_string(),
         format!("1.1 read(65536, {hel}) 5"),
         format!("1.1 write(5, {hel}) 5"),

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::bench::args::{self as bench_args, Bench};
 use super::connect::args::{self as connect_args, Connect};
-use super::describe::{self, Description, Opt, Part};
+use super::describe::{self, Description, Opt, Part, Value};
 use super::room::Room;
 use super::serve::args::{self as serve_args, Serve};
 use super::version;
@@ -75,13 +75,21 @@ pub(crate) const COMMANDS: [&Description; 7] = [
 const STORY: Description = Description {
     command: "story",
     about: "Run a server and a client in one loop and show every system call of both.",
-    usage: &[""],
+    usage: &["[--loop]"],
     before: &[Part::Text(
-        "The story is one line a call, in two columns: the server's calls and the \
-         client's. accept, read and write stand for the system calls accept4, recvfrom \
-         and sendto.",
+        "The story is one line a call, in three columns: the listener's calls, those of the socket \
+         that accept returned, and the client's. Each call has its descriptor. Before it stands the \
+         id that the loop has for the socket. accept, read and write stand for the system calls \
+         accept4, recvfrom and sendto.",
     )],
-    options: &[&[describe::HELP]],
+    options: &[&[
+        Opt::long(
+            "loop",
+            Value::None,
+            "show epoll_ctl and epoll_wait too, and what the poller reported",
+        ),
+        describe::HELP,
+    ]],
     after: &[],
     exit_status: "0 done, 1 failed, 2 wrong usage.",
     operands: &[],
@@ -112,7 +120,8 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     Connect(Box<Connect>),
     Bench(Box<Bench>),
-    Story,
+    /// Whether the poller's calls are shown too.
+    Story(bool),
     Room(Room),
 }
 
@@ -166,13 +175,19 @@ fn room(parser: &mut Parser) -> Result<Command, Failure> {
 }
 
 fn story(parser: &mut Parser) -> Result<Command, Failure> {
-    match parser.next().map_err(Failure::usage)? {
-        None => Ok(Command::Story),
-        Some(Arg::Short('h') | Arg::Long("help")) => show(parser, &STORY.help()),
-        Some(other) => Err(Failure::usage(format_args!(
-            "{}; `story` takes no arguments",
-            other.unexpected()
-        ))),
+    let mut shows_loop = false;
+    loop {
+        match parser.next().map_err(Failure::usage)? {
+            None => return Ok(Command::Story(shows_loop)),
+            Some(Arg::Long("loop")) => shows_loop = true,
+            Some(Arg::Short('h') | Arg::Long("help")) => return show(parser, &STORY.help()),
+            Some(other) => {
+                return Err(Failure::usage(format_args!(
+                    "{}; `story` takes no arguments but --loop",
+                    other.unexpected()
+                )));
+            }
+        }
     }
 }
 

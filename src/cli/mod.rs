@@ -70,7 +70,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Show(text) => print(&text),
         Command::Bench(options) => bench::run(&options),
         Command::Serve(options) => serve::run(*options),
-        Command::Story => story::run(),
+        Command::Story(shows_loop) => story::run(shows_loop),
         Command::Room(options) => room::run(options),
         Command::Connect(options) => connect::run(&options),
     });

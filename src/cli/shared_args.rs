@@ -23,6 +23,11 @@ pub(super) const OPTIONS: &[Opt] = &[
          recvfrom and sendto",
     ),
     Opt::long(
+        "loop",
+        Value::None,
+        "narrate epoll_ctl and epoll_wait too, and what the poller reported",
+    ),
+    Opt::long(
         "trace",
         Value::File("FILE"),
         "write a trace of the loop for Perfetto or chrome://tracing",
@@ -44,6 +49,7 @@ pub(super) enum Shared {
     IdleTimeout,
     Log,
     Narrate,
+    Loop,
     Trace,
     TraceMax,
 }
@@ -53,6 +59,7 @@ impl Shared {
         match arg {
             Arg::Long("idle-timeout") => Some(Shared::IdleTimeout),
             Arg::Long("log") => Some(Shared::Log),
+            Arg::Long("loop") => Some(Shared::Loop),
             Arg::Long("narrate") => Some(Shared::Narrate),
             Arg::Long("trace") => Some(Shared::Trace),
             Arg::Long("trace-max") => Some(Shared::TraceMax),
@@ -71,6 +78,7 @@ impl Shared {
             Shared::IdleTimeout => config.idle_timeout = idle_timeout(parser)?,
             Shared::Log => *log = log_form(&value(parser)?)?,
             Shared::Narrate => observation.narrate = Some(narrate(parser)?),
+            Shared::Loop => observation.narrate_loop = true,
             Shared::Trace => observation.trace = Some(path(parser)?),
             Shared::TraceMax => observation.trace_max = Some(trace_max(parser)?),
         }

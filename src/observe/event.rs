@@ -151,10 +151,34 @@ pub enum Call<'a> {
         /// [`Config::observed_bytes`](crate::Config::observed_bytes).
         bytes: &'a [u8],
     },
+    /// epoll_ctl(2) with EPOLL_CTL_ADD, or kevent(2): from now on the poller reports the source.
+    Register {
+        /// What it reports; each change once (EPOLLET).
+        reported: Reported,
+    },
+    /// epoll_ctl(2) with EPOLL_CTL_MOD: what the poller reports is changed.
+    Reregister {
+        /// What it reports from now on.
+        reported: Reported,
+    },
+    /// epoll_ctl(2) with EPOLL_CTL_DEL. It is made for adopted sockets and watched sources; close(2)
+    /// ends the registration of all others.
+    Deregister,
     /// shutdown(2) of this side's output.
     Shutdown,
     /// close(2).
     Close,
+}
+
+/// What the poller reports of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Input, and the peer's end (EPOLLIN and EPOLLRDHUP).
+    pub readable: bool,
+    /// Room for output, and the result of a connection attempt (EPOLLOUT).
+    pub writable: bool,
+    /// Urgent data (EPOLLPRI).
+    pub urgent: bool,
 }
 
 /// A method of [`Handler`](crate::Handler), or a service.

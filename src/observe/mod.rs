@@ -6,7 +6,7 @@ mod snapshot;
 mod stats;
 mod throttle;
 
-pub use event::{Budget, Call, Callback, Event, ListenerState, Observer};
+pub use event::{Budget, Call, Callback, Event, ListenerState, Observer, Reported};
 pub(crate) use observation::{CallScope, Observation, Returned};
 pub use snapshot::{
     AcceptQueue, ConnectionState, ConnectionView, ListenerView, Overflows, Snapshot,

@@ -125,8 +125,8 @@ impl Reactor {
         let mut socket = socket;
         self.sources.check_slot()?;
         let address = socket.local_addr()?;
-        self.poller
-            .add_listener(&mut socket, self.sources.next_id())?;
+        let scope = self.common.scope(self.sources.next_id());
+        self.poller.add_listener(&mut socket, scope)?;
         let id = self.sources.add_listener(socket, service);
         log::info!("listener {id} on {address}");
         Ok(id)
@@ -188,8 +188,8 @@ impl Reactor {
         self.sources.check_slot()?;
         let mut socket = TcpStream::adopt(&self.poller, stream)?;
         let peer = socket.peer_addr()?;
-        self.poller
-            .add_stream(&mut socket, self.sources.next_id())?;
+        let scope = self.common.scope(self.sources.next_id());
+        self.poller.add_stream(&mut socket, scope)?;
         let machine = Machine::new(self.common.clock.now(), false);
         let connection = Connection::new(machine, peer, boxed(handler), socket);
         let id = self.sources.add_connection(connection);
@@ -219,8 +219,8 @@ impl Reactor {
         F: FnMut(&mut Reactor, Id, &mut S) -> Next + 'static,
     {
         self.sources.check_slot()?;
-        self.poller
-            .add(&mut source, interest, self.sources.next_id())?;
+        let scope = self.common.scope(self.sources.next_id());
+        self.poller.add(&mut source, interest, scope)?;
         Ok(self
             .sources
             .add(Source::Watch(Box::new(Pair { source, callback }))))

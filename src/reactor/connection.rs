@@ -69,7 +69,8 @@ impl Reactor {
         let (machine, backlog) = (&mut found.machine, &found.backlog);
         // The kernel refused output for the first time. From now on the poller reports when it has room.
         if machine.must_await_writable() {
-            self.poller.add_writable(&mut found.socket, id)?;
+            let scope = self.common.scope(id);
+            self.poller.add_writable(&mut found.socket, scope)?;
         }
         // No event may follow for what can be done already: the poller reports each change once.
         if machine.wants_turn(backlog, &self.common.config) {

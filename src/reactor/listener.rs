@@ -204,7 +204,7 @@ impl Reactor {
             self.stats.turned_away += 1;
             return socket.close(&self.poller, self.common.scope(id));
         };
-        let registered = self.poller.add_stream(&mut socket, id);
+        let registered = self.poller.add_stream(&mut socket, self.common.scope(id));
         let machine = Machine::new(self.common.now, false);
         let connection = Connection::new(machine, peer, handler, socket);
         self.sources.open += 1;

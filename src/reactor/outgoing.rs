@@ -90,7 +90,7 @@ impl Reactor {
             let attempt = &outgoing.attempt;
             let mut socket =
                 TcpStream::connect(&self.poller, attempt.address, &attempt.options, scope)?;
-            self.poller.add_connecting(&mut socket, id)?;
+            self.poller.add_connecting(&mut socket, scope)?;
             outgoing.socket = Some(socket);
             return Ok(false);
         };

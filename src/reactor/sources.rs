@@ -395,6 +395,7 @@ impl LoopOps for Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::CallScope;
     use crate::reactor::Reactor;
     use crate::reactor::watch::Next;
     use crate::sys::Poller;
@@ -405,7 +406,7 @@ mod tests {
         fn turn(&mut self, _: &mut Reactor, _: Id) -> Next {
             Next::Wait
         }
-        fn deregister(&mut self, _: &Poller) {}
+        fn deregister(&mut self, _: &Poller, _: CallScope<'_>) {}
         fn discard(self: Box<Self>) -> bool {
             true
         }

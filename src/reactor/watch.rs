@@ -4,6 +4,7 @@ use super::Reactor;
 use super::sources::Source;
 use crate::guard::{discard, guard};
 use crate::id::Id;
+use crate::observe::CallScope;
 use crate::readiness::Readiness;
 use crate::sys::{EventSource, Poller};
 
@@ -23,7 +24,7 @@ pub enum Next {
 /// A source and its callback, without their types.
 pub(super) trait Watched {
     fn turn(&mut self, reactor: &mut Reactor, id: Id) -> Next;
-    fn deregister(&mut self, poller: &Poller);
+    fn deregister(&mut self, poller: &Poller, scope: CallScope<'_>);
     /// Drops the source and the callback. False if either panicked.
     fn discard(self: Box<Self>) -> bool;
 }
@@ -40,8 +41,8 @@ impl<S: EventSource, F: FnMut(&mut Reactor, Id, &mut S) -> Next> Watched for Pai
 
     /// Only a foreign source needs this: it may not own its descriptor, so dropping it may not close
     /// it.
-    fn deregister(&mut self, poller: &Poller) {
-        if let Err(error) = poller.remove(&mut self.source) {
+    fn deregister(&mut self, poller: &Poller, scope: CallScope<'_>) {
+        if let Err(error) = poller.remove(&mut self.source, scope) {
             log::debug!("deregistering a watched source: {error}");
         }
     }
@@ -70,7 +71,8 @@ impl Reactor {
     }
 
     pub(super) fn unwatch(&mut self, id: Id, mut watched: Box<dyn Watched>) {
-        let deregistered = guard(|| watched.deregister(&self.poller)).is_some();
+        let scope = self.common.scope(id);
+        let deregistered = guard(|| watched.deregister(&self.poller, scope)).is_some();
         let done = deregistered & watched.discard();
         self.retire(id);
         if !done {

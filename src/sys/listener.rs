@@ -119,7 +119,7 @@ impl TcpListener {
     }
 
     pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
-        poller.remove_adopted(&mut self.socket, self.origin);
+        poller.remove_adopted(&mut self.socket, self.origin, scope);
         drop(self);
         scope.notify(|| Call::Close, || Ok(0));
     }

@@ -6,7 +6,7 @@ use super::sim::Process;
 use super::socket::Origin;
 use super::{EventSource, Interest, proc};
 use crate::id::{Id, WAKER};
-use crate::observe::Overflows;
+use crate::observe::{Call, CallScope, Overflows, Reported};
 use crate::readiness::Readiness;
 use mio::event::Event;
 use mio::{Events, Poll};
@@ -117,20 +117,28 @@ impl Poller {
     pub(crate) fn add_listener(
         &self,
         listener: &mut impl AsMut<Listener>,
-        id: Id,
+        scope: CallScope<'_>,
     ) -> io::Result<()> {
-        self.register(listener.as_mut(), Interest::READABLE, id)
+        self.register(listener.as_mut(), Interest::READABLE, scope)
     }
 
     /// Does not ask for write readiness, because a new socket is writable and that event would wake
     /// the loop for nothing.
-    pub(crate) fn add_stream(&self, stream: &mut impl AsMut<Stream>, id: Id) -> io::Result<()> {
-        self.register(stream.as_mut(), input(), id)
+    pub(crate) fn add_stream(
+        &self,
+        stream: &mut impl AsMut<Stream>,
+        scope: CallScope<'_>,
+    ) -> io::Result<()> {
+        self.register(stream.as_mut(), input(), scope)
     }
 
     /// Asks for write readiness, which reports the result of a connection attempt (connect(2)).
-    pub(crate) fn add_connecting(&self, stream: &mut impl AsMut<Stream>, id: Id) -> io::Result<()> {
-        self.register(stream.as_mut(), input() | Interest::WRITABLE, id)
+    pub(crate) fn add_connecting(
+        &self,
+        stream: &mut impl AsMut<Stream>,
+        scope: CallScope<'_>,
+    ) -> io::Result<()> {
+        self.register(stream.as_mut(), input() | Interest::WRITABLE, scope)
     }
 
     /// Registers a foreign source. It is the kernel's, so it has no place in a simulation.
@@ -138,45 +146,61 @@ impl Poller {
         &self,
         source: &mut impl EventSource,
         interest: Interest,
-        id: Id,
+        scope: CallScope<'_>,
     ) -> io::Result<()> {
         #[cfg(feature = "sim")]
         body::check_kernel(&self.network)?;
-        self.register(source, interest, id)
+        self.register(source, interest, scope)
     }
 
     fn register(
         &self,
         source: &mut impl EventSource,
         interest: Interest,
-        id: Id,
+        scope: CallScope<'_>,
     ) -> io::Result<()> {
-        self.poll.registry().register(source, id.token(), interest)
+        let registry = self.poll.registry();
+        let registered = registry.register(source, scope.id.token(), interest);
+        let reported = reported(interest);
+        scope.report(move || Call::Register { reported }, registered)
     }
 
     /// close(2) of the last descriptor of a socket ends its registration (epoll(7), question 6), so
     /// nothing is done for a socket that this reactor made. Of an adopted one other code may have a
     /// duplicate, which keeps the registration.
-    pub(super) fn remove_adopted(&self, source: &mut impl EventSource, origin: Origin) {
+    pub(super) fn remove_adopted(
+        &self,
+        source: &mut impl EventSource,
+        origin: Origin,
+        scope: CallScope<'_>,
+    ) {
         if origin == Origin::Adopted {
-            if let Err(error) = self.remove(source) {
+            if let Err(error) = self.remove(source, scope) {
                 log::debug!("deregistering an adopted socket: {error}");
             }
         }
     }
 
-    pub(crate) fn remove(&self, source: &mut impl EventSource) -> io::Result<()> {
-        self.poll.registry().deregister(source)
+    pub(crate) fn remove(
+        &self,
+        source: &mut impl EventSource,
+        scope: CallScope<'_>,
+    ) -> io::Result<()> {
+        scope.report(|| Call::Deregister, self.poll.registry().deregister(source))
     }
 
     /// Asks for write readiness too. No edge is lost between the send that failed and this call:
     /// Linux reports the present level once for each EPOLL_CTL_MOD. No man page says so; it was
     /// measured.
-    pub(crate) fn add_writable(&self, stream: &mut impl AsMut<Stream>, id: Id) -> io::Result<()> {
-        let interest = input() | Interest::WRITABLE;
-        self.poll
-            .registry()
-            .reregister(stream.as_mut(), id.token(), interest)
+    pub(crate) fn add_writable(
+        &self,
+        stream: &mut impl AsMut<Stream>,
+        scope: CallScope<'_>,
+    ) -> io::Result<()> {
+        let (registry, interest) = (self.poll.registry(), input() | Interest::WRITABLE);
+        let registered = registry.reregister(stream.as_mut(), scope.id.token(), interest);
+        let reported = reported(interest);
+        scope.report(move || Call::Reregister { reported }, registered)
     }
 }
 
@@ -186,6 +210,18 @@ fn input() -> Interest {
     return Interest::READABLE | Interest::PRIORITY;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     return Interest::READABLE;
+}
+
+/// An interest as an observer is shown it.
+fn reported(interest: Interest) -> Reported {
+    Reported {
+        readable: interest.is_readable(),
+        writable: interest.is_writable(),
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        urgent: interest.is_priority(),
+        #[cfg(not(any(target_os = "linux", target_os = "android")))]
+        urgent: false,
+    }
 }
 
 /// A hang-up or an error is never acted upon by itself: it asks for a read and a write, and their

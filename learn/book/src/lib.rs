@@ -138,9 +138,15 @@ fn run(command: &str) -> Result<String, String> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let (program, arguments) = match words.as_slice() {
         ["cargo", "run", "-q", "-p", package, "--", rest @ ..] => (programs().join(package), rest),
-        ["cargo", "run", "-q", "--manifest-path", "../Cargo.toml", "--", rest @ ..] => {
-            (doorkeeper(), rest)
-        }
+        [
+            "cargo",
+            "run",
+            "-q",
+            "--manifest-path",
+            "../Cargo.toml",
+            "--",
+            rest @ ..,
+        ] => (doorkeeper(), rest),
         [program, rest @ ..] => (PathBuf::from(program), rest),
         [] => return Err("an empty command".to_string()),
     };
@@ -167,19 +173,18 @@ fn programs() -> PathBuf {
     }
 }
 
-/// Equal, once every number is the same.
+/// Equal, once every number is the same, and every gap, because the width of a column depends on the numbers in it.
 fn same_but_numbers(one: &[String], other: &[String]) -> bool {
-    let plain = |lines: &[String]| -> Vec<String> {
-        let words = |line: &String| {
-            let parts = line.split(|c: char| c.is_ascii_digit());
-            parts
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join("0")
-        };
-        lines.iter().map(words).collect()
-    };
+    let plain =
+        |lines: &[String]| -> Vec<String> { lines.iter().map(|line| plain(line)).collect() };
     plain(one) == plain(other)
+}
+
+fn plain(line: &str) -> String {
+    let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+    let parts = line.split(|c: char| c.is_ascii_digit());
+    let words: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    words.join("0")
 }
 
 #[cfg(test)]

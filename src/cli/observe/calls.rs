@@ -10,7 +10,7 @@ pub(crate) type CallResult<'a> = Result<usize, &'a io::Error>;
 
 /// Which words explain a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Words {
+pub(crate) enum Words {
     /// The field's: listener and accept queue.
     Plain,
     /// The story's image for beginners: the listener is a doorkeeper, the accept queue its waiting
@@ -28,21 +28,63 @@ pub(super) fn name(call: &Call<'_>) -> &'static str {
         Call::Accept { .. } => "accept",
         Call::Read { .. } => "read",
         Call::Write { .. } => "write",
+        Call::Register { .. } | Call::Reregister { .. } | Call::Deregister => "epoll_ctl",
         Call::Shutdown => "shutdown",
         Call::Close => "close",
         _ => "call",
     }
 }
 
-pub(crate) fn with_arguments(call: &Call<'_>) -> String {
-    let name = name(call);
+/// True for the calls that tell the poller what to report.
+pub(crate) fn is_of_the_loop(call: &Call<'_>) -> bool {
+    name(call) == "epoll_ctl"
+}
+
+/// The operation of epoll_ctl(2), without its prefix EPOLL_CTL_.
+pub(super) fn operation(call: &Call<'_>) -> &'static str {
     match call {
-        Call::Bind { address } | Call::Connect { address } => format!("{name}({address})"),
-        Call::Listen { backlog } => format!("{name}({backlog})"),
-        Call::SocketError => format!("{name}(SO_ERROR)"),
-        Call::Read { length, .. } | Call::Write { length, .. } => format!("{name}({length})"),
-        _ => format!("{name}()"),
+        Call::Register { .. } => "ADD",
+        Call::Reregister { .. } => "MOD",
+        _ => "DEL",
     }
+}
+
+/// As epoll_ctl(2) names it. An edge-triggered report (EPOLLET) is always asked for.
+pub(super) fn epoll_events(call: &Call<'_>) -> String {
+    let (Call::Register { reported } | Call::Reregister { reported }) = call else {
+        return String::new();
+    };
+    let names = [
+        (reported.readable, "EPOLLIN"),
+        (reported.urgent, "EPOLLPRI"),
+        (reported.writable, "EPOLLOUT"),
+        (reported.readable, "EPOLLRDHUP"),
+        (true, "EPOLLET"),
+    ];
+    let asked = names.iter().filter(|(is_asked, _)| *is_asked);
+    asked.map(|(_, name)| *name).collect::<Vec<_>>().join("|")
+}
+
+/// The call with its arguments, without the descriptor.
+pub(crate) fn with_arguments(call: &Call<'_>) -> String {
+    with_descriptor(call, None)
+}
+
+/// The call with its arguments, of which the descriptor is the first.
+pub(crate) fn with_descriptor(call: &Call<'_>, descriptor: Option<&str>) -> String {
+    let own = match call {
+        Call::Bind { address } | Call::Connect { address } => Some(address.to_string()),
+        Call::Listen { backlog } => Some(backlog.to_string()),
+        Call::SocketError => Some("SO_ERROR".to_string()),
+        Call::Read { length, .. } | Call::Write { length, .. } => Some(length.to_string()),
+        Call::Register { .. } | Call::Reregister { .. } | Call::Deregister => {
+            Some(operation(call).to_string())
+        }
+        _ => None,
+    };
+    let descriptor = descriptor.map(str::to_string);
+    let arguments: Vec<String> = descriptor.into_iter().chain(own).collect();
+    format!("{}({})", name(call), arguments.join(", "))
 }
 
 pub(crate) fn outcome(call: &Call<'_>, result: CallResult<'_>) -> String {
@@ -87,7 +129,7 @@ fn error_name(error: &io::Error) -> String {
     known.map_or_else(number, |(_, name)| name.to_string())
 }
 
-pub(super) fn meaning(call: &Call<'_>, result: CallResult<'_>, words: Words) -> String {
+pub(crate) fn meaning(call: &Call<'_>, result: CallResult<'_>, words: Words) -> String {
     match result {
         Ok(count) => success(call, count, words),
         Err(error) => failure(call, error, words),
@@ -111,6 +153,10 @@ fn success(call: &Call<'_>, count: usize, words: Words) -> String {
             return format!("the kernel takes {count} of {length} bytes: its send buffer is full");
         }
         Call::Write { .. } => return format!("{count} bytes are in the kernel's send buffer"),
+        Call::Register { .. } | Call::Reregister { .. } => {
+            return format!("the poller reports {}", epoll_events(call));
+        }
+        Call::Deregister => "the poller reports it no more",
         Call::Shutdown => "this side sends no more (FIN)",
         Call::Close => "the socket is closed",
         _ => "",
@@ -140,4 +186,15 @@ fn failure(call: &Call<'_>, error: &io::Error, words: Words) -> String {
         _ => return error.to_string().escape_debug().to_string(),
     };
     text.to_string()
+}
+
+/// The readiness of an event.
+pub(crate) fn readiness(readable: bool, writable: bool, undrained: bool) -> String {
+    let names = [
+        (readable, "readable"),
+        (writable, "writable"),
+        (undrained, "end, urgent data or error"),
+    ];
+    let marked = names.iter().filter(|(is_marked, _)| *is_marked);
+    marked.map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
 }

@@ -4,7 +4,9 @@ mod calls;
 mod narrate;
 mod trace;
 
-pub(crate) use calls::{outcome, with_arguments};
+pub(crate) use calls::{
+    Words, is_of_the_loop, meaning, outcome, readiness, with_arguments, with_descriptor,
+};
 pub(crate) use narrate::{Form, Narrator};
 
 use super::Failure;
@@ -24,6 +26,8 @@ use trace::{TraceFile, Tracer};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
     pub(crate) narrate: Option<Form>,
+    /// The narration shows the poller's calls too.
+    pub(crate) narrate_loop: bool,
     pub(crate) trace: Option<PathBuf>,
     /// Limit of the trace's size, in bytes.
     pub(crate) trace_max: Option<u64>,
@@ -114,11 +118,19 @@ impl Observation {
         }
         let mut all: Vec<Box<dyn Observer>> = other.into_iter().collect();
         let start = Instant::now();
+        if self.narrate_loop && self.narrate.is_none() {
+            return Err(Failure::usage("--loop belongs to --narrate"));
+        }
         if let Some(form) = self.narrate {
             let no_thread = || Failure::thread(Errno::AGAIN.into());
             let writer = output::stderr().ok_or_else(no_thread)?;
             writer.set_left_out_line(form.left_out());
-            all.push(Box::new(Narrator::new(writer, form, start)));
+            all.push(Box::new(Narrator::new(
+                writer,
+                form,
+                self.narrate_loop,
+                start,
+            )));
             narrator = Some((form, writer));
         }
         if let Some(path) = &self.trace {

@@ -7,6 +7,7 @@ use super::calls::{self, CallResult, Words};
 use doorkeeper::{AcceptQueue, Call, Event, Id, ListenerState, Observer};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use std::time::Instant;
 
 /// The form of a line.
@@ -16,14 +17,7 @@ pub(crate) enum Form {
     Text,
     /// For programs: a JSON object.
     Json,
-    /// For people, a server and a client side by side.
-    Columns,
 }
-
-/// Widths of the columns, in characters. The second has room for `connect(ADDRESS) = EINPROGRESS`
-/// and a space.
-const SERVER_COLUMN: usize = 38;
-const CLIENT_COLUMN: usize = 40;
 
 /// Seconds with six decimals, which is what JSON shows.
 fn rounded(seconds: f64) -> f64 {
@@ -54,7 +48,9 @@ impl Form {
                 ];
                 Object(&[&about(at, &id)[..], &depth].concat()).to_line()
             }
-            _ => format!("{at:>11.6} {id:<8} accept queue of {address}: {depth} of {limit}"),
+            Form::Text => {
+                format!("{at:>11.6} {id:<8} accept queue of {address}: {depth} of {limit}")
+            }
         }
     }
 
@@ -62,7 +58,7 @@ impl Form {
     pub(super) fn left_out(self) -> LeftOut {
         match self {
             Form::Json => output::left_out_json,
-            _ => output::left_out,
+            Form::Text => output::left_out,
         }
     }
 
@@ -72,7 +68,55 @@ impl Form {
             Form::Json => {
                 Object(&[&about(at, &id)[..], &[("listener", Text(&state))]].concat()).to_line()
             }
-            _ => format!("{at:>11.6} {id:<8} listener: {state}"),
+            Form::Text => format!("{at:>11.6} {id:<8} listener: {state}"),
+        }
+    }
+}
+
+/// What the poller reported of a source.
+#[derive(Clone, Copy)]
+struct Report {
+    readable: bool,
+    writable: bool,
+    undrained: bool,
+}
+
+impl Form {
+    /// epoll_wait(2) returned this number of events.
+    fn wait(self, at: f64, slept: Duration, events: usize) -> String {
+        let (ms, count) = (slept.as_secs_f64() * 1e3, events as u64);
+        match self {
+            Form::Json => {
+                let call = [("call", Text("epoll_wait")), ("result", Integer(count))];
+                Object(&[&[("at", Float(rounded(at)))][..], &call].concat()).to_line()
+            }
+            Form::Text => {
+                let shown = format!("epoll_wait() = {count}");
+                format!("{at:>11.6} {:<8} {shown:<46} slept {ms:.3} ms", "")
+            }
+        }
+    }
+
+    fn report(self, at: f64, id: Id, report: Report) -> String {
+        let Report {
+            readable,
+            writable,
+            undrained,
+        } = report;
+        let id = id.to_string();
+        match self {
+            Form::Json => {
+                let marks = [
+                    ("readable", Integer(readable.into())),
+                    ("writable", Integer(writable.into())),
+                    ("undrained", Integer(undrained.into())),
+                ];
+                Object(&[&about(at, &id)[..], &marks].concat()).to_line()
+            }
+            Form::Text => {
+                let marks = calls::readiness(readable, writable, undrained);
+                format!("{at:>11.6} {id:<8} reported: {marks}")
+            }
         }
     }
 }
@@ -82,26 +126,17 @@ pub(crate) struct Narrator {
     writer: Writer,
     form: Form,
     start: Instant,
-    /// The outgoing connections of a story in columns: their calls stand in the client's column.
-    clients: Vec<Id>,
-    /// A socket() whose column only the next call decides: the call, and its meaning.
-    held: Option<(String, String)>,
+    /// epoll_ctl and epoll_wait too.
+    shows_loop: bool,
 }
 
 impl Narrator {
-    pub(crate) fn new(writer: &Writer, form: Form, start: Instant) -> Narrator {
-        if form == Form::Columns {
-            writer.write_soon(&format!(
-                "{:<SERVER_COLUMN$}{:<CLIENT_COLUMN$}what it means",
-                "server", "client"
-            ));
-        }
+    pub(crate) fn new(writer: &Writer, form: Form, shows_loop: bool, start: Instant) -> Narrator {
         Narrator {
             writer: writer.clone(),
             form,
             start,
-            clients: Vec::new(),
-            held: None,
+            shows_loop,
         }
     }
 
@@ -109,53 +144,22 @@ impl Narrator {
         self.start.elapsed().as_secs_f64()
     }
 
-    fn narrate(&mut self, id: Id, call: &Call<'_>, result: CallResult<'_>) {
-        let words = match self.form {
-            Form::Columns => Words::Story,
-            Form::Text => Words::Plain,
-            Form::Json => {
-                let line = object(self.seconds(), id, call, result);
-                return self.writer.write_soon(&line);
-            }
-        };
-        let shown = format!(
-            "{} = {}",
-            calls::with_arguments(call),
-            calls::outcome(call, result)
-        );
-        let meaning = calls::meaning(call, result, words);
-        if self.form == Form::Columns {
-            return self.narrate_in_columns(id, call, shown, meaning);
+    fn call(&self, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
+        let at = self.seconds();
+        if self.form == Form::Json {
+            return object(at, id, call, result);
         }
-        let (at, id) = (self.seconds(), id.to_string());
-        self.writer
-            .write_soon(&format!("{at:>11.6} {id:<8} {shown:<46} {meaning}"));
-    }
-
-    fn narrate_in_columns(&mut self, id: Id, call: &Call<'_>, shown: String, meaning: String) {
-        match call {
-            // The next call is of the same socket, and shows whether it is the server's or the
-            // client's.
-            Call::Socket { .. } => {
-                self.held = Some((shown, meaning));
-                return;
-            }
-            Call::Connect { .. } => self.clients.push(id),
-            _ => {}
-        }
-        let is_client = self.clients.contains(&id);
-        let indent = if is_client { SERVER_COLUMN } else { 0 };
-        for (shown, meaning) in self.held.take().into_iter().chain([(shown, meaning)]) {
-            let shown = format!("{:indent$}{shown}", "");
-            let width = SERVER_COLUMN + CLIENT_COLUMN;
-            let line = format!("{shown:<width$}{meaning}");
-            self.writer.write_soon(&line);
-        }
+        let arguments = calls::with_arguments(call);
+        let shown = format!("{arguments} = {}", calls::outcome(call, result));
+        let meaning = calls::meaning(call, result, Words::Plain);
+        let id = id.to_string();
+        format!("{at:>11.6} {id:<8} {shown:<46} {meaning}")
     }
 }
 
 fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
     let (id, mut texts) = (id.to_string(), [String::new(), String::new()]);
+    let operation = calls::operation(call);
     let arguments: &[(&str, Json<'_>)] = match call {
         Call::Socket { address } | Call::Bind { address } | Call::Connect { address } => {
             texts[0] = address.to_string();
@@ -170,6 +174,10 @@ fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
         }
         Call::Read { length, .. } | Call::Write { length, .. } => {
             &[("length", Integer(*length as u64))]
+        }
+        Call::Register { .. } | Call::Reregister { .. } | Call::Deregister => {
+            texts[0] = calls::epoll_events(call);
+            &[("operation", Text(operation)), ("events", Text(&texts[0]))]
         }
         _ => &[],
     };
@@ -190,15 +198,35 @@ fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
 
 impl Observer for Narrator {
     fn event(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Call { id, call, result } => {
-                self.narrate(*id, call, *result);
+        let at = self.seconds();
+        let line = match *event {
+            Event::Call { ref call, .. } if calls::is_of_the_loop(call) && !self.shows_loop => {
+                return;
             }
-            Event::ListenerState { id, state } if self.form != Form::Columns => {
-                let line = self.form.listener_state(self.seconds(), *id, *state);
-                self.writer.write_soon(&line);
+            Event::Call {
+                id,
+                ref call,
+                result,
+            } => self.call(id, call, result),
+            Event::ListenerState { id, state } => self.form.listener_state(at, id, state),
+            Event::TurnStart { slept, events, .. } if self.shows_loop => {
+                self.form.wait(at, slept, events)
             }
-            _ => {}
-        }
+            Event::Ready {
+                id,
+                readable,
+                writable,
+                undrained,
+            } if self.shows_loop => {
+                let report = Report {
+                    readable,
+                    writable,
+                    undrained,
+                };
+                self.form.report(at, id, report)
+            }
+            _ => return,
+        };
+        self.writer.write_soon(&line);
     }
 }

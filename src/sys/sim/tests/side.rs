@@ -195,7 +195,11 @@ impl Side {
             Op::WatchListener { .. } => {
                 self.watched_listeners.push(index);
                 let id = Id::new(LISTENERS + index, 0);
-                shown(&self.poller.add_listener(listener, id))
+                shown(
+                    &self
+                        .poller
+                        .add_listener(listener, CallScope { id, ..scope }),
+                )
             }
             Op::CloseListener { .. } => {
                 *slot = None;
@@ -252,14 +256,17 @@ impl Side {
     }
 
     fn watch(&mut self, index: usize, writable: bool) -> String {
-        let id = Id::new(index, 0);
+        let scope = CallScope {
+            id: Id::new(index, 0),
+            observation: &self.observation,
+        };
         let stream = self.streams[index].as_mut().unwrap();
         let before = std::mem::replace(&mut stream.watched, true);
         let socket = &mut stream.socket;
         shown(&match (before, writable) {
-            (true, _) => self.poller.add_writable(socket, id),
-            (false, true) => self.poller.add_connecting(socket, id),
-            (false, false) => self.poller.add_stream(socket, id),
+            (true, _) => self.poller.add_writable(socket, scope),
+            (false, true) => self.poller.add_connecting(socket, scope),
+            (false, false) => self.poller.add_stream(socket, scope),
         })
     }
 }
