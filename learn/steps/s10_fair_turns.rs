@@ -6,7 +6,6 @@ use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{Read, Result, Write};
-use std::mem::take;
 use std::time::Duration;
 
 const LISTENER: Token = Token(usize::MAX);
@@ -31,8 +30,7 @@ struct Connection {
 impl Connection {
     /// One turn: at most one read, and as many writes as the kernel takes. Returns the connection to close, if any.
     fn turn(&mut self, queue: &mut BTreeSet<usize>) -> Result<Option<usize>> {
-        let mut buffer = [0; 4096];
-        let mut close = None;
+        let (mut buffer, mut close) = ([0; 4096], None);
         self.flush()?;
         // Unread bytes have had their event. The next one comes when more can be sent.
         if !self.ended && self.output.len() < OUTPUT_MAX {
@@ -133,7 +131,7 @@ fn main() -> Result<()> {
                 }
             }
         }
-        for slot in take(&mut queue) {
+        for slot in std::mem::take(&mut queue) {
             // An error ends this connection, and no other.
             let turn = |it: &mut Connection| it.turn(&mut queue).unwrap_or(Some(slot));
             if let Some(over) = connections.get_mut(slot).and_then(turn) {

@@ -6,10 +6,12 @@ use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{Read, Result, Write};
-use std::mem::take;
 use std::time::Duration;
 
 const LISTENER: Token = Token(usize::MAX);
+
+/// The bits of an id that are its slot.
+const SLOT: usize = 0xffff_ffff;
 
 /// A connection with this many bytes to send is not read.
 const OUTPUT_MAX: usize = 65_536;
@@ -31,8 +33,7 @@ struct Connection {
 impl Connection {
     /// One turn: at most one read, and as many writes as the kernel takes. Returns the connection to close, if any.
     fn turn(&mut self, queue: &mut BTreeSet<Token>) -> Result<Option<Token>> {
-        let mut buffer = [0; 4096];
-        let mut close = None;
+        let (mut buffer, mut close) = ([0; 4096], None);
         self.flush()?;
         // Unread bytes have had their event. The next one comes when more can be sent.
         if !self.ended && self.output.len() < OUTPUT_MAX {
@@ -107,19 +108,15 @@ impl Connections {
 
     /// The connection of this id, and never a later one in the same slot.
     fn find(&mut self, id: Token) -> Option<&mut Connection> {
-        let found = self.slab.get_mut(slot(id));
+        let found = self.slab.get_mut(id.0 & SLOT);
         found.filter(|connection| connection.id == id)
     }
 
     fn close(&mut self, id: Token) {
         if self.find(id).is_some() {
-            self.slab.remove(slot(id));
+            self.slab.remove(id.0 & SLOT);
         }
     }
-}
-
-fn slot(id: Token) -> usize {
-    id.0 & 0xffff_ffff
 }
 
 fn main() -> Result<()> {
@@ -147,14 +144,14 @@ fn main() -> Result<()> {
         }
         for event in &events {
             let id = event.token();
-            if id == LISTENER {
-                accepting = true;
-            } else if let Some(connection) = connections.find(id) {
+            // It is in no slot.
+            accepting |= id == LISTENER;
+            if let Some(connection) = connections.find(id) {
                 connection.closing |= event.is_read_closed();
                 queue.insert(id);
             }
         }
-        for id in take(&mut queue) {
+        for id in std::mem::take(&mut queue) {
             // An error ends this connection, and no other.
             let turn = |it: &mut Connection| it.turn(&mut queue).unwrap_or(Some(id));
             if let Some(over) = connections.find(id).and_then(turn) {

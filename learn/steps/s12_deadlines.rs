@@ -6,10 +6,12 @@ use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::io::ErrorKind::{Interrupted, WouldBlock};
 use std::io::{Read, Result, Write};
-use std::mem::take;
 use std::time::{Duration, Instant};
 
 const LISTENER: Token = Token(usize::MAX);
+
+/// The bits of an id that are its slot.
+const SLOT: usize = 0xffff_ffff;
 
 /// A connection with this many bytes to send is not read.
 const OUTPUT_MAX: usize = 65_536;
@@ -26,15 +28,14 @@ struct Connection {
     closing: bool,
     /// The peer has ended its side. It may still read.
     ended: bool,
-    /// When it is closed. Each event moves it.
-    deadline: Instant,
+    /// When its last event came. If none comes for long enough, it is closed.
+    active: Instant,
 }
 
 impl Connection {
     /// One turn: at most one read, and as many writes as the kernel takes. Returns the connection to close, if any.
     fn turn(&mut self, queue: &mut BTreeSet<Token>) -> Result<Option<Token>> {
-        let mut buffer = [0; 4096];
-        let mut close = None;
+        let (mut buffer, mut close) = ([0; 4096], None);
         self.flush()?;
         // Unread bytes have had their event. The next one comes when more can be sent.
         if !self.ended && self.output.len() < OUTPUT_MAX {
@@ -84,7 +85,6 @@ struct Connections {
     accepted: usize,
     /// A pair may be out of date: the deadline has moved, or the connection is gone.
     deadlines: BTreeSet<(Instant, Token)>,
-    idle: Duration,
 }
 
 impl Connections {
@@ -100,31 +100,31 @@ impl Connections {
             let id = Token(self.accepted << 32 | entry.key());
             self.accepted += 1;
             registry.register(&mut stream, id, Interest::READABLE | Interest::WRITABLE)?;
-            let deadline = Instant::now() + self.idle;
-            self.deadlines.insert((deadline, id));
+            // This deadline is early, so it will be moved.
+            self.deadlines.insert((Instant::now(), id));
             entry.insert(Connection {
                 id,
                 stream,
                 output: VecDeque::new(),
                 closing: false,
                 ended: false,
-                deadline,
+                active: Instant::now(),
             });
         }
     }
 
     /// The connection of this id, and never a later one in the same slot.
     fn find(&mut self, id: Token) -> Option<&mut Connection> {
-        let found = self.slab.get_mut(slot(id));
+        let found = self.slab.get_mut(id.0 & SLOT);
         found.filter(|connection| connection.id == id)
     }
 
     /// Closes the connections that are due. A deadline that has moved goes back into the set when the old one has come.
-    fn expire(&mut self) {
+    fn expire(&mut self, idle: Duration) {
         let now = Instant::now();
         while let Some(&(_, id)) = self.deadlines.first().filter(|(at, _)| *at <= now) {
             self.deadlines.pop_first();
-            match self.find(id).map(|connection| connection.deadline) {
+            match self.find(id).map(|connection| connection.active + idle) {
                 Some(later) if later > now => drop(self.deadlines.insert((later, id))),
                 _ => self.close(id),
             }
@@ -133,13 +133,9 @@ impl Connections {
 
     fn close(&mut self, id: Token) {
         if self.find(id).is_some() {
-            self.slab.remove(slot(id));
+            self.slab.remove(id.0 & SLOT);
         }
     }
-}
-
-fn slot(id: Token) -> usize {
-    id.0 & 0xffff_ffff
 }
 
 fn main() -> Result<()> {
@@ -150,10 +146,8 @@ fn main() -> Result<()> {
     println!("listening {}", listener.local_addr()?);
     let mut events = Events::with_capacity(1024);
     let idle_ms = std::env::var("IDLE_MS").map_or(60_000, |ms| ms.parse().expect("a number"));
-    let mut connections = Connections {
-        idle: Duration::from_millis(idle_ms),
-        ..Connections::default()
-    };
+    let idle = Duration::from_millis(idle_ms);
+    let mut connections = Connections::default();
     // The connections that have a turn in the next round.
     let mut queue = BTreeSet::new();
     // Clients may be left in the accept queue.
@@ -170,18 +164,17 @@ fn main() -> Result<()> {
             Err(error) if error.kind() == Interrupted => {}
             result => result?,
         }
-        let deadline = Instant::now() + connections.idle;
         for event in &events {
             let id = event.token();
-            if id == LISTENER {
-                accepting = true;
-            } else if let Some(connection) = connections.find(id) {
+            // It is in no slot.
+            accepting |= id == LISTENER;
+            if let Some(connection) = connections.find(id) {
                 connection.closing |= event.is_read_closed();
-                connection.deadline = deadline;
+                connection.active = Instant::now();
                 queue.insert(id);
             }
         }
-        for id in take(&mut queue) {
+        for id in std::mem::take(&mut queue) {
             // An error ends this connection, and no other.
             let turn = |it: &mut Connection| it.turn(&mut queue).unwrap_or(Some(id));
             if let Some(over) = connections.find(id).and_then(turn) {
@@ -192,6 +185,6 @@ fn main() -> Result<()> {
             // Whatever the error (EMFILE, ENFILE, ENOMEM: accept(2)), the clients are still in the queue.
             accepting = connections.accept_all(&listener, poll.registry()).is_err();
         }
-        connections.expire();
+        connections.expire(idle);
     }
 }

@@ -153,6 +153,8 @@ impl Poller {
         self.register(source, interest, scope)
     }
 
+    /// Out of line, because no message needs it, and what is inlined into the loop costs each one.
+    #[inline(never)]
     fn register(
         &self,
         source: &mut impl EventSource,

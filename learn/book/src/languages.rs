@@ -5,41 +5,54 @@ use crate::blocks;
 /// The parts of a chapter that do not depend on the language.
 #[derive(Debug, PartialEq)]
 pub struct Skeleton {
-    /// How deep each heading is.
-    headings: Vec<usize>,
+    /// The sections, in their order.
+    sections: Vec<Section>,
     /// The fenced blocks, whole.
     blocks: Vec<(String, Vec<String>)>,
-    /// The texts between single backquotes, each once, sorted: another language may have another order.
+    /// The texts between single backquotes, each once, sorted: one language repeats a name where the other says "it".
     code: Vec<String>,
-    /// The targets of links, each once, sorted. Links to other chapters stay within the language.
+}
+
+/// A heading and the text under it. Within a section another language may have another order, so the words are sorted; but each
+/// is there as often as it is said.
+#[derive(Debug, PartialEq)]
+struct Section {
+    /// How deep the heading is.
+    depth: usize,
+    /// The targets of links. Links to other chapters stay within the language.
     links: Vec<String>,
-    /// The manual pages that are named, as in "tcp(7)", each once, sorted.
+    /// The manual pages that are named, as in "tcp(7)".
     manuals: Vec<String>,
-    /// The numbers of the text without those of manual pages, each once, sorted.
+    /// The numbers of the text without those of manual pages.
     numbers: Vec<String>,
 }
 
 /// The skeleton of a text.
 pub fn skeleton(text: &str) -> Skeleton {
     let prose = prose(text);
-    let headings = prose.iter().filter(|line| line.starts_with('#'));
-    let sorted = |mut words: Vec<String>| {
-        words.sort();
-        words.dedup();
-        words
-    };
-    let whole = prose.join("\n");
-    let (plain, code) = code_and_rest(&whole);
-    let (manuals, rest) = manuals_and_rest(&without_links(&plain));
+    let (_, mut code) = code_and_rest(&prose.join("\n"));
+    code.sort();
+    code.dedup();
+    let sections = prose.chunk_by(|_, next| !next.starts_with('#'));
     Skeleton {
-        headings: headings
-            .map(|line| line.chars().take_while(|c| *c == '#').count())
-            .collect(),
+        sections: sections.map(section).collect(),
         blocks: blocks(text)
             .into_iter()
             .map(|block| (block.info, block.lines))
             .collect(),
-        code: sorted(code),
+        code,
+    }
+}
+
+fn section(lines: &[&str]) -> Section {
+    let sorted = |mut words: Vec<String>| {
+        words.sort();
+        words
+    };
+    let (plain, _) = code_and_rest(&lines.join("\n"));
+    let (manuals, rest) = manuals_and_rest(&without_links(&plain));
+    Section {
+        depth: lines[0].chars().take_while(|c| *c == '#').count(),
         links: sorted(links(&plain)),
         manuals: sorted(manuals),
         numbers: sorted(numbers(&rest)),
@@ -123,6 +136,10 @@ mod tests {
 
 Of 20,000 bytes `read` gives 4096: tcp(7), [RFC 9293](https://rfc), 3.10.7.
 
+## Again
+
+It gives 4096 again, and again 4096.
+
 ```sh
 check 07
 ```
@@ -130,10 +147,13 @@ check 07
 
     #[test]
     fn a_faithful_translation_has_the_same_skeleton() {
-        let korean = ENGLISH.replace("Drain", "비우기").replace(
-            "Of 20,000 bytes `read` gives 4096",
-            "`read`는 20000바이트 가운데 4096바이트를 준다",
-        );
+        let korean = ENGLISH
+            .replace("Drain", "비우기")
+            .replace(
+                "Of 20,000 bytes `read` gives 4096",
+                "`read`는 20000바이트 가운데 4096바이트를 준다",
+            )
+            .replace("It gives", "`read`는 다시");
         assert_eq!(skeleton(ENGLISH), skeleton(&korean));
     }
 
@@ -150,6 +170,11 @@ check 07
             ("https://rfc", "https://other"),
             ("check 07", "check 08"),
             ("```sh", "```console"),
+            (", and again 4096", ""),
+            (
+                "7.\n\n## Again\n\nIt gives 4096",
+                "7. 4096\n\n## Again\n\nIt gives",
+            ),
         ];
         for (old, new) in changes {
             let changed = ENGLISH.replacen(old, new, 1);

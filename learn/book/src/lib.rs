@@ -17,17 +17,34 @@ pub fn folder() -> PathBuf {
 
 /// The chapters of a folder, in order: files that begin with two digits.
 pub fn chapters(folder: &Path) -> Vec<PathBuf> {
-    let entries = folder.read_dir().into_iter().flatten().flatten();
     let is_chapter = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.ends_with(".md") && name.starts_with(|c: char| c.is_ascii_digit())
+        name.starts_with(|c: char| c.is_ascii_digit())
     };
-    let mut files: Vec<PathBuf> = entries
-        .map(|entry| entry.path())
-        .filter(is_chapter)
-        .collect();
+    let texts = texts(folder).into_iter();
+    texts.filter(is_chapter).collect()
+}
+
+/// The chapters, and the pages that they lead to.
+pub fn pages(folder: &Path) -> Vec<PathBuf> {
+    let mut pages = chapters(folder);
+    pages.extend(texts(&folder.join("also")));
+    pages
+}
+
+fn texts(folder: &Path) -> Vec<PathBuf> {
+    let entries = folder.read_dir().into_iter().flatten().flatten();
+    let paths = entries.map(|entry| entry.path());
+    let is_text = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "md");
+    let mut files: Vec<PathBuf> = paths.filter(is_text).collect();
     files.sort();
     files
+}
+
+/// The translation of a page.
+pub fn translation(page: &Path) -> PathBuf {
+    let name = page.strip_prefix(folder()).unwrap_or(page);
+    folder().join("ko").join(name)
 }
 
 /// A fenced block.

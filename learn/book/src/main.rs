@@ -1,6 +1,6 @@
 //! `book differences` writes the page of differences; `book update` puts code and outputs into the chapters as they are now.
 
-use book::{Block, blocks, chapters, code, console, differences, folder, rewrite};
+use book::{Block, blocks, code, console, differences, folder, pages, rewrite, translation};
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ fn update() -> Result<(), String> {
         let new = code(block, &folder).or_else(|| console(block));
         new.unwrap_or_else(|| Ok(block.lines.clone()))
     };
-    for file in chapters(&folder) {
+    for file in pages(&folder) {
         let text = fs::read_to_string(&file).map_err(|error| error.to_string())?;
         let text = rewrite(&text, fresh)?;
         write(&file, &text)?;
@@ -40,10 +40,9 @@ fn update() -> Result<(), String> {
     Ok(())
 }
 
-/// Puts the blocks of a chapter into its translation, which has them in the same order.
+/// Puts the blocks of a page into its translation, which has them in the same order.
 fn translate(original: &Path, text: &str) -> Result<(), String> {
-    let name = original.file_name().unwrap_or_default();
-    let file = folder().join("ko").join(name);
+    let file = translation(original);
     let translation = fs::read_to_string(&file).map_err(|error| error.to_string())?;
     let mut originals = blocks(text).into_iter();
     let missing = || format!("{} has a block too many", file.display());

@@ -1,9 +1,14 @@
 //! The chapters are true.
 
-use book::{Block, blocks, chapters, code, console, differences, folder, languages};
+use book::{
+    Block, blocks, chapters, code, console, differences, folder, languages, pages, translation,
+};
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread;
 
 /// The sections of every chapter from 05 on.
 const SECTIONS: [&str; 6] = [
@@ -16,26 +21,35 @@ const SECTIONS: [&str; 6] = [
 ];
 
 fn texts() -> Vec<(PathBuf, String)> {
-    let files = chapters(&folder());
+    let files = pages(&folder());
     files
         .into_iter()
         .map(|file| (file.clone(), read_to_string(file).unwrap()))
         .collect()
 }
 
-/// Compares each block with the lines that it must have.
-fn compare(must_be: impl Fn(&Block) -> Option<Result<Vec<String>, String>>) -> usize {
-    let mut compared = 0;
-    for (file, text) in texts() {
-        for block in blocks(&text) {
+/// Compares each block with the lines that it must have. Several at once, because most commands wait more than they work.
+fn compare(must_be: impl Fn(&Block) -> Option<Result<Vec<String>, String>> + Sync) -> usize {
+    let texts = texts();
+    let of_file = |(file, text): &(PathBuf, String)| {
+        let all = blocks(text).into_iter();
+        all.map(|block| (file.clone(), block)).collect::<Vec<_>>()
+    };
+    let left = Mutex::new(texts.iter().flat_map(of_file).collect::<Vec<_>>());
+    let compared = AtomicUsize::new(0);
+    let compare_some = || {
+        loop {
+            let next = left.lock().unwrap().pop();
+            let Some((file, block)) = next else { return };
             if let Some(fresh) = must_be(&block) {
                 let fresh = fresh.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
                 assert_eq!(block.lines, fresh, "{}: {}", file.display(), block.info);
-                compared += 1;
+                compared.fetch_add(1, Relaxed);
             }
         }
-    }
-    compared
+    };
+    thread::scope(|scope| (0..6).for_each(|_| drop(scope.spawn(compare_some))));
+    compared.into_inner()
 }
 
 #[test]
@@ -74,7 +88,8 @@ fn commands_print_what_the_chapters_say() {
 
 #[test]
 fn every_chapter_has_its_sections() {
-    for (file, text) in texts() {
+    for file in chapters(&folder()) {
+        let text = read_to_string(&file).unwrap();
         let number: u8 = name(&file)[..2].parse().unwrap();
         let title = text.lines().next().unwrap();
         assert!(
@@ -99,8 +114,8 @@ fn name(file: &Path) -> &str {
 #[test]
 fn links_lead_somewhere() {
     let korean = folder().join("ko");
-    let mut pages = chapters(&folder());
-    pages.extend(chapters(&korean));
+    let mut pages = book::pages(&folder());
+    pages.extend(book::pages(&korean));
     pages.extend([folder(), korean].map(|place| place.join("README.md")));
     pages.push(differences::page());
     for page in pages {
@@ -117,15 +132,39 @@ fn links_lead_somewhere() {
 
 #[test]
 fn translations_say_the_same() {
-    let translated = chapters(&folder().join("ko"));
-    let names = |files: &[PathBuf]| -> Vec<String> {
-        files.iter().map(|file| name(file).to_string()).collect()
-    };
-    assert_eq!(names(&translated), names(&chapters(&folder())));
-    for file in translated {
-        let original = folder().join(name(&file));
+    let originals = pages(&folder());
+    let translations: Vec<PathBuf> = originals.iter().map(|page| translation(page)).collect();
+    assert_eq!(pages(&folder().join("ko")), translations);
+    for (original, translated) in originals.iter().zip(translations) {
         let original = languages::skeleton(&read_to_string(original).unwrap());
-        let translation = languages::skeleton(&read_to_string(&file).unwrap());
-        assert_eq!(original, translation, "{}", file.display());
+        let translation = languages::skeleton(&read_to_string(&translated).unwrap());
+        assert_eq!(original, translation, "{}", translated.display());
+    }
+}
+
+/// Each page in also/ is named by a chapter, and names that chapter first.
+#[test]
+fn a_page_and_its_chapter_name_each_other() {
+    let all = pages(&folder());
+    let (chapters, also): (Vec<&PathBuf>, Vec<&PathBuf>) = all
+        .iter()
+        .partition(|page| !page.parent().unwrap().ends_with("also"));
+    assert!(also.len() >= 9, "{also:?}");
+    for page in also {
+        let text = read_to_string(page).unwrap();
+        let back = text.split("](../").skip(1).map(|rest| &rest[..2]);
+        let back: Vec<&str> = back
+            .take_while(|number| number.parse::<u8>().is_ok())
+            .collect();
+        let there: Vec<&str> = chapters
+            .iter()
+            .filter(|chapter| {
+                let link = format!("](also/{})", name(page));
+                read_to_string(chapter).unwrap().contains(&link)
+            })
+            .map(|chapter| &name(chapter)[..2])
+            .collect();
+        assert!(!there.is_empty(), "no chapter names {}", page.display());
+        assert_eq!(back, there, "{}", page.display());
     }
 }

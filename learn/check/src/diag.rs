@@ -23,6 +23,10 @@ const ANSWER: usize = 72;
 pub struct Socket {
     /// As in include/net/tcp_states.h: 1 is ESTABLISHED, 3 SYN_RECV, 8 CLOSE_WAIT, 10 LISTEN.
     pub state: u8,
+    /// The timer that runs (`idiag_timer`): 1 for a retransmission, 4 for probes of a closed window.
+    pub timer: u8,
+    /// How often this timer has expired without an answer.
+    pub retransmits: u8,
     /// Bytes that the program has not read, a FIN counted as one. Of a listener: clients in the accept queue.
     pub receive_queue: u64,
     /// Bytes that the peer has not acknowledged. Of a listener: the backlog.
@@ -78,6 +82,8 @@ fn socket(answer: &[u8]) -> Option<Socket> {
         |at: usize| u32::from_ne_bytes(message[at..at + 4].try_into().expect("four bytes"));
     (kind == SOCK_DIAG_BY_FAMILY).then(|| Socket {
         state: message[1],
+        timer: message[2],
+        retransmits: message[3],
         receive_queue: number(56).into(),
         send_queue: number(60).into(),
         inode: number(68),

@@ -1,5 +1,6 @@
-//! `kernel NN`: the observation of chapter NN. It tells the kernel's behaviour, and panics if the chapter says otherwise.
+//! `kernel NN`: the observation of chapter NN; `kernel NAME`: that of a page in also/. It tells the kernel's behaviour, and panics if the chapter says otherwise.
 
+mod also;
 mod k01_call_order;
 mod k02_connect_returns;
 mod k03_accept_queue;
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 /// Returns its sentences.
 type Observation = fn() -> Result<Vec<String>>;
 
-const OBSERVATIONS: [(&str, Observation); 15] = [
+const OBSERVATIONS: [(&str, Observation); 24] = [
     ("01", k01_call_order::observe),
     ("02", k02_connect_returns::observe),
     ("03", k03_accept_queue::observe),
@@ -39,12 +40,31 @@ const OBSERVATIONS: [(&str, Observation); 15] = [
     ("13", k13_order::observe),
     ("14", k14_numbers_return::observe),
     ("15", k15_sleep::observe),
+    ("nagle", also::nagle::observe),
+    ("fin-and-reset", also::fin_and_reset::observe),
+    ("reset-in-queue", also::reset_in_queue::observe),
+    ("zero-window", also::zero_window::observe),
+    ("time-wait", also::time_wait::observe),
+    ("reuse-port", also::reuse_port::observe),
+    ("syn-retries", also::syn_retries::observe),
+    ("herd", also::herd::observe),
+    ("ready-of-n", also::ready_of_n::observe),
 ];
 
 fn main() -> Result<ExitCode> {
-    let number = std::env::args().nth(1).unwrap_or_default();
-    let Some((_, observe)) = OBSERVATIONS.iter().find(|(chapter, _)| *chapter == number) else {
-        eprintln!("Usage: kernel NN, where NN is 01 to 15");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, kind] = &words[..] {
+        if word == also::herd::CHILD {
+            also::herd::child(kind == "exclusive")?;
+        }
+    }
+    let name = words.first().map_or("", String::as_str);
+    let Some((_, observe)) = OBSERVATIONS.iter().find(|(known, _)| *known == name) else {
+        let names: Vec<&str> = OBSERVATIONS.iter().map(|(known, _)| *known).collect();
+        eprintln!(
+            "Usage: kernel NAME, where NAME is one of {}",
+            names.join(", ")
+        );
         return Ok(ExitCode::from(2));
     };
     for line in observe()? {

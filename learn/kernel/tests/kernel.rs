@@ -1,15 +1,31 @@
-//! Every observation of the chapters, on this machine's kernel.
+//! Every observation of the chapters and of the pages, on this machine's kernel.
 
-use std::process::Command;
+use std::process::{Command, Output};
+use std::thread;
+
+fn kernel(words: &[&str]) -> Output {
+    let mut kernel = Command::new(env!("CARGO_BIN_EXE_kernel"));
+    kernel.args(words).output().unwrap()
+}
 
 #[test]
 fn the_kernel_does_what_the_chapters_say() {
-    for chapter in 1..=15 {
-        let mut kernel = Command::new(env!("CARGO_BIN_EXE_kernel"));
-        let output = kernel.arg(format!("{chapter:02}")).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{chapter:02}: {said}{error}");
-        assert!(said.lines().count() > 1, "{chapter:02}: {said}");
-    }
+    let usage = kernel(&[]);
+    assert_eq!(usage.status.code(), Some(2));
+    let usage = String::from_utf8(usage.stderr).unwrap();
+    let (_, names) = usage.trim().split_once("one of ").unwrap();
+    let names: Vec<&str> = names.split(", ").collect();
+    assert!(names.len() >= 24, "{names:?}");
+    // They wait more than they work.
+    thread::scope(|scope| {
+        for name in names {
+            scope.spawn(move || {
+                let output = kernel(&[name]);
+                let said = String::from_utf8_lossy(&output.stdout);
+                let error = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.success(), "{name}: {said}{error}");
+                assert!(said.lines().count() > 1, "{name}: {said}");
+            });
+        }
+    });
 }

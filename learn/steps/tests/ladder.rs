@@ -93,7 +93,7 @@ fn a_step_is_a_short_program() {
             let text = std::fs::read_to_string(&path).unwrap();
             let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
             let lines = text.lines().filter(is_code).count();
-            assert!((15..=160).contains(&lines), "{}: {lines}", path.display());
+            assert!((15..=150).contains(&lines), "{}: {lines}", path.display());
         }
     }
 }
