@@ -20,6 +20,11 @@ impl Observer for Teller {
             return;
         }
         let line = match event {
+            // The story is of the network.
+            Event::Call {
+                call: Call::Register { .. } | Call::Reregister { .. } | Call::Deregister,
+                ..
+            } => return,
             Event::Call { id, call, result } => {
                 format!("{id}: {} = {}", arguments(call), outcome(call, *result))
             }
@@ -49,6 +54,9 @@ fn arguments(call: &Call<'_>) -> String {
         Call::Write { length, .. } => format!("write({length})"),
         Call::Shutdown => "shutdown()".to_string(),
         Call::Close => "close()".to_string(),
+        Call::Register { .. } | Call::Reregister { .. } | Call::Deregister => {
+            "epoll_ctl()".to_string()
+        }
     }
 }
 
