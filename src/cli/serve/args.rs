@@ -7,6 +7,7 @@ use super::super::logging;
 use super::super::observe::Observation;
 use super::super::shared_args::{self, Shared};
 use super::super::values::{duration, number, number_up_to, path, resolve, text, value};
+use super::proxied::Proxies;
 use super::status;
 use doorkeeper::{Config, Keepalive, ListenOptions};
 use lexopt::{Arg, Parser};
@@ -107,6 +108,17 @@ const OPTIONS: &[Opt] = &[
          the same ports: they can end without a loss (Linux)",
     ),
     Opt::long(
+        "proxy-protocol",
+        Value::OneOf(&["require"]),
+        "every connection begins with a header of the PROXY protocol, version 1 or 2, within 3 s; a \
+         wrong one ends its connection. The log and --max-per-source use the client's address",
+    ),
+    Opt::long(
+        "proxy-from",
+        Value::Any("LIST"),
+        "the proxies, as in 192.0.2.1,2001:db8::/32; connections from elsewhere are closed at once",
+    ),
+    Opt::long(
         "accept-budget",
         Value::Any("N"),
         "connections that a listener accepts in one turn [64]",
@@ -170,6 +182,10 @@ pub(crate) struct Serve {
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_source: Option<usize>,
     pub(crate) takes_over: bool,
+    /// --proxy-protocol=require.
+    needs_header: bool,
+    /// Only with --proxy-protocol.
+    pub(crate) proxies: Option<Proxies>,
     pub(crate) shutdown_timeout: Duration,
     pub(crate) quotes: Option<PathBuf>,
     pub(crate) utc: bool,
@@ -192,6 +208,8 @@ impl Default for Serve {
             max_connections: None,
             max_per_source: None,
             takes_over: false,
+            needs_header: false,
+            proxies: None,
             shutdown_timeout: Duration::from_secs(5),
             quotes: None,
             utc: false,
@@ -274,6 +292,12 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
             other => return Err(DESCRIPTION.unexpected(other)),
         }
     }
+    if serve.needs_header != serve.proxies.is_some() {
+        return Err(Failure::usage(
+            "--proxy-protocol and --proxy-from go together: one says that there is a header, the \
+             other from whom",
+        ));
+    }
     if serve.listeners.is_empty() {
         serve
             .listeners
@@ -303,6 +327,8 @@ impl Serve {
                     Some(number_up_to(parser, "--send-buffer", SEND_BUFFER_MAX)? as usize)
             }
             "max-per-source" => self.max_per_source = Some(number(parser, "--max-per-source", 1)?),
+            "proxy-protocol" => self.needs_header = require(&value(parser)?)?,
+            "proxy-from" => self.proxies = Some(proxies(&value(parser)?)?),
             "accept-budget" => {
                 limit(parser, "--accept-budget", &mut self.config, |config| {
                     &mut config.accept_budget
@@ -328,6 +354,24 @@ impl Serve {
         }
         Ok(())
     }
+}
+
+fn require(word: &str) -> Result<bool, Failure> {
+    match word {
+        "require" => Ok(true),
+        _ => Err(Failure::usage(format_args!(
+            "--proxy-protocol {word}: must be require, because whether there is a header is never \
+             guessed"
+        ))),
+    }
+}
+
+fn proxies(list: &str) -> Result<Proxies, Failure> {
+    Proxies::parse(list).ok_or_else(|| {
+        Failure::usage(format_args!(
+            "--proxy-from {list}: must be addresses or networks, as in 192.0.2.1,2001:db8::/32"
+        ))
+    })
 }
 
 /// Sets a limit. The library knows its bounds.

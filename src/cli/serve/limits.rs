@@ -17,7 +17,7 @@ const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The timer that reports the limit later, if an earlier message is too recent. No service has this
 /// key.
-const REPORT: TimerKey = TimerKey(u64::MAX);
+pub(super) const REPORT: TimerKey = TimerKey(u64::MAX);
 
 thread_local! {
     static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
@@ -45,7 +45,7 @@ impl Source {
     }
 }
 
-struct Limits {
+pub(super) struct Limits {
     handle: Handle,
     max_connections: usize,
     max_per_source: Option<usize>,
@@ -75,7 +75,7 @@ pub(super) fn set(reactor: &Reactor, max_connections: usize, max_per_source: Opt
     }));
 }
 
-fn with_limits<T: Default>(work: impl FnOnce(&mut Limits) -> T) -> T {
+pub(super) fn with_limits<T: Default>(work: impl FnOnce(&mut Limits) -> T) -> T {
     LIMITS.with_borrow_mut(|limits| limits.as_mut().map(work).unwrap_or_default())
 }
 
@@ -86,10 +86,11 @@ pub(super) fn limited<H: Handler, R: Record>(
 ) -> impl FnMut(&mut Arrival<'_>) -> Option<Limited<H, R>> {
     move |arrival| {
         record.accepted();
-        if !with_limits(|limits| limits.enter(arrival.peer)) {
+        if !with_limits(|limits| limits.enter_source(arrival.peer)) {
             record.turned_away();
             return None;
         }
+        with_limits(|limits| limits.enter());
         Some(Limited {
             handler: make(),
             record: record.clone(),
@@ -98,8 +99,13 @@ pub(super) fn limited<H: Handler, R: Record>(
 }
 
 impl Limits {
-    /// Counts a connection. False if it is one too many of its source.
-    fn enter(&mut self, peer: SocketAddr) -> bool {
+    /// Counts a connection.
+    pub(super) fn enter(&mut self) {
+        self.open += 1;
+    }
+
+    /// Counts a connection of a source. False if it is one too many.
+    pub(super) fn enter_source(&mut self, peer: SocketAddr) -> bool {
         if let Some(max) = self.max_per_source {
             let count = self.sources.entry(Source::of(peer)).or_default();
             if *count >= max {
@@ -108,7 +114,6 @@ impl Limits {
             }
             *count += 1;
         }
-        self.open += 1;
         true
     }
 
@@ -124,8 +129,7 @@ impl Limits {
         }
     }
 
-    fn leave(&mut self, peer: SocketAddr) {
-        self.open -= 1;
+    pub(super) fn leave_source(&mut self, peer: SocketAddr) {
         if self.max_per_source.is_some() {
             let source = Source::of(peer);
             if let Some(count) = self.sources.get_mut(&source) {
@@ -135,6 +139,10 @@ impl Limits {
                 }
             }
         }
+    }
+
+    pub(super) fn leave(&mut self) {
+        self.open -= 1;
         // A tenth below the limit, so that a loop that closes one and accepts the next is not
         // reported each time.
         let threshold = self.max_connections - (self.max_connections / 10).max(1);
@@ -190,7 +198,7 @@ pub(super) struct Limited<H, R> {
     record: R,
 }
 
-fn report_full(cx: &mut Context<'_>) {
+pub(super) fn report_full(cx: &mut Context<'_>) {
     if let Some(later) = with_limits(Limits::report_full) {
         cx.set_timer(REPORT, later);
     }
@@ -224,7 +232,10 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
-        with_limits(|limits| limits.leave(closed.peer));
+        with_limits(|limits| {
+            limits.leave_source(closed.peer);
+            limits.leave();
+        });
         self.record.closed(closed.id, closed.peer, closed);
         self.handler.on_close(others, closed);
     }

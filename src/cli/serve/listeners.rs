@@ -6,6 +6,7 @@ use super::access::{Access, Record};
 use super::activation::Origin;
 use super::args::{Kind, Serve};
 use super::limits::limited;
+use super::proxied::{Proxies, proxied};
 use super::status::Status;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
@@ -88,6 +89,7 @@ pub(super) fn listen_all(
             reactor,
             origin,
             options: &listen_options(serve, kind),
+            proxies: serve.proxies.as_ref(),
         };
         let opened = match &access {
             Some(access) => opening.service(kind, sources, Rc::clone(access)),
@@ -144,10 +146,23 @@ struct Opening<'a> {
     reactor: &'a mut Reactor,
     origin: Origin,
     options: &'a ListenOptions,
+    /// Of --proxy-from, with --proxy-protocol.
+    proxies: Option<&'a Proxies>,
 }
 
 impl Opening<'_> {
     fn open<H: Handler>(
+        self,
+        make: impl Fn() -> H + 'static,
+        record: impl Record,
+    ) -> io::Result<Id> {
+        match self.proxies.cloned() {
+            Some(proxies) => self.listen(proxied(make, record, proxies)),
+            None => self.listen(limited(make, record)),
+        }
+    }
+
+    fn listen<H: Handler>(
         self,
         service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
     ) -> io::Result<Id> {
@@ -160,17 +175,17 @@ impl Opening<'_> {
     fn service(self, kind: Kind, sources: &Sources, record: impl Record) -> io::Result<Id> {
         let Sources { quotes, zone } = sources.clone();
         match kind {
-            Kind::Echo => self.open(limited(|| Echo, record)),
-            Kind::Discard => self.open(limited(|| Discard, record)),
-            Kind::Chargen => self.open(limited(Chargen::default, record)),
-            Kind::Time => self.open(limited(|| Time, record)),
+            Kind::Echo => self.open(|| Echo, record),
+            Kind::Discard => self.open(|| Discard, record),
+            Kind::Chargen => self.open(Chargen::default, record),
+            Kind::Time => self.open(|| Time, record),
             Kind::Daytime => {
                 let daytime = move || zone.as_ref().map_or(Daytime::utc(), |zone| zone.daytime());
-                self.open(limited(daytime, record))
+                self.open(daytime, record)
             }
             Kind::Qotd => {
                 let qotd = move || Qotd::new(quotes.borrow().clone());
-                self.open(limited(qotd, record))
+                self.open(qotd, record)
             }
         }
     }

@@ -7,6 +7,8 @@ mod control;
 mod limits;
 mod listeners;
 mod notify;
+pub(crate) mod proxied;
+mod proxy_header;
 #[cfg(target_os = "linux")]
 mod sharing;
 mod status;
