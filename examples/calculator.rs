@@ -12,9 +12,9 @@ use std::io::{Error, Result};
 /// The longest line, in bytes without its end.
 const LINE_MAX: usize = 256;
 /// The longest answer, in bytes.
-const ANSWER_MAX: usize = 64;
+pub const ANSWER_MAX: usize = 64;
 
-struct Calculator;
+pub struct Calculator;
 
 impl Handler for Calculator {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {

@@ -17,7 +17,7 @@ use std::rc::Rc;
 const LINE_MAX: usize = 1024;
 
 /// The members, and how many lines each has missed.
-type Members = Rc<RefCell<BTreeMap<Id, usize>>>;
+pub type Members = Rc<RefCell<BTreeMap<Id, usize>>>;
 
 struct Member {
     members: Members,
@@ -83,6 +83,11 @@ impl Handler for Member {
     }
 }
 
+/// A member of the chat.
+pub fn member(members: Members) -> impl Handler {
+    Member { members }
+}
+
 fn main() -> Result<()> {
     let address = std::env::args()
         .nth(1)
@@ -90,9 +95,7 @@ fn main() -> Result<()> {
     let members = Members::default();
     let mut reactor = Reactor::new(Config::default())?;
     let id = reactor.listen(address.parse().map_err(Error::other)?, move |_| {
-        Some(Member {
-            members: Rc::clone(&members),
-        })
+        Some(member(Rc::clone(&members)))
     })?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()

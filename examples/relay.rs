@@ -82,6 +82,14 @@ impl Handler for Side {
     }
 }
 
+/// The accepted side of a relay to `target`.
+pub fn relay(target: SocketAddr) -> impl Handler {
+    Side {
+        other: Other::Target(target),
+        ending: false,
+    }
+}
+
 fn main() -> Result<()> {
     let mut args = std::env::args().skip(1);
     let mut address = |default: &str| {
@@ -92,12 +100,7 @@ fn main() -> Result<()> {
     };
     let (own, target) = (address("127.0.0.1:7000")?, address("127.0.0.1:7007")?);
     let mut reactor = Reactor::new(Config::default())?;
-    let id = reactor.listen(own, move |_| {
-        Some(Side {
-            other: Other::Target(target),
-            ending: false,
-        })
-    })?;
+    let id = reactor.listen(own, move |_| Some(relay(target)))?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
 }

@@ -106,6 +106,13 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
         self
     }
 
+    /// The longest answer that the handler makes, in bytes, if none of this conversation is as long. A
+    /// handler that consumes a request only when there is room for any answer needs that much.
+    pub fn answer_max(mut self, bytes: usize) -> Self {
+        self.longest_answer = self.longest_answer.max(bytes);
+        self
+    }
+
     /// The peer always waits for an answer before it goes on. Without this it may also send all its
     /// input at once, as any TCP peer may.
     pub fn in_turn(mut self) -> Self {

@@ -3,7 +3,10 @@
 
 mod audit;
 mod conversation;
+mod examples;
 mod invariants;
 mod kernel;
 mod running;
+#[cfg(feature = "services")]
+mod services;
 mod wild;

@@ -1,0 +1,204 @@
+//! The examples, as they are, over every network.
+
+use crate::running::address;
+use doorkeeper::sim::{self, Ending, Listening, Peer, Sim};
+use doorkeeper::{Arrival, Config, Reactor};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+#[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/calculator.rs"]
+mod calculator;
+#[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/chat.rs"]
+mod chat;
+#[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/relay.rs"]
+mod relay;
+
+#[test]
+fn the_calculator_answers_every_line_on_every_network() {
+    let calculator = || {
+        let calculator = sim::conversation(|| calculator::Calculator);
+        calculator.answer_max(calculator::ANSWER_MAX)
+    };
+    let one = calculator().send(b"2 + 3\n").expect(b"5\n");
+    let more = one
+        .send(b"-4 * 25\n7 / 0\n")
+        .expect(b"-100\nerror: division by zero\n");
+    more.half_close().expect_end().check();
+    let unended = calculator().send(b"2 + 3").half_close();
+    unended
+        .expect(b"error: the last line has no end\n")
+        .expect_end()
+        .check();
+}
+
+/// What one member of a chat saw.
+#[derive(Default)]
+struct Seen {
+    lines: BTreeMap<String, Vec<String>>,
+    missed: usize,
+}
+
+fn seen(peer: &Peer) -> Seen {
+    let mut seen = Seen::default();
+    let received = String::from_utf8(peer.received()).unwrap();
+    assert!(
+        received.is_empty() || received.ends_with('\n'),
+        "{received:?}"
+    );
+    for line in received.lines() {
+        if let Some(rest) = line.strip_prefix("* you missed ") {
+            seen.missed += rest
+                .strip_suffix(" lines")
+                .unwrap()
+                .parse::<usize>()
+                .unwrap();
+            continue;
+        }
+        let (from, text) = line.split_once(": ").unwrap();
+        let lines = seen.lines.entry(from.to_string()).or_default();
+        lines.push(text.to_string());
+    }
+    seen
+}
+
+/// Three members: two talk, one of them does not read for a while, and one leaves in any way.
+fn a_chat(sim: &Sim) {
+    sim.set_buffers(1 + sim.choose(200), 1 + sim.choose(200));
+    let mut config = Config::default();
+    config.output_max_bytes = 100 + sim.choose(100);
+    let members = chat::Members::default();
+    let server = sim.reactor(config).unwrap();
+    let all = Rc::clone(&members);
+    let chat = move |_: &mut Arrival<'_>| Some(chat::member(Rc::clone(&all)));
+    server.borrow_mut().listen(address(), chat).unwrap();
+    let peers: Vec<Peer> = (0..3).map(|_| sim.connect(address())).collect();
+    sim.run_until(|| members.borrow().len() == 3);
+    let names: Vec<String> = peers
+        .iter()
+        .map(|peer| peer.local_addr().unwrap().to_string())
+        .collect();
+    if sim.choose(2) == 1 {
+        peers[1].stop_reading();
+    }
+    let count = 1 + sim.choose(10);
+    let lines = |from: usize| (0..count).map(move |number| format!("line {number} of {from}"));
+    for (first, second) in lines(0).zip(lines(1)) {
+        peers[0].send(format!("{first}\r\n").as_bytes());
+        peers[1].send(format!("{second}\n").as_bytes());
+        if sim.choose(2) == 1 {
+            sim.run_now();
+        }
+    }
+    sim.run_now();
+    peers[1].read_all();
+    sim.run_now();
+    for (from, to) in [(0, 1), (1, 0)] {
+        let seen = seen(&peers[to]);
+        let got = seen.lines.get(&names[from]).cloned().unwrap_or_default();
+        // What came is in order, and what is missing was counted.
+        let mut all = lines(from);
+        assert!(
+            got.iter().all(|line| all.any(|said| said == *line)),
+            "{got:?}"
+        );
+        assert_eq!(got.len() + seen.missed, count);
+        assert!(!seen.lines.contains_key(&names[to]), "its own lines");
+    }
+    match sim.choose(3) {
+        0 => peers[2].half_close(),
+        1 => peers[2].close(),
+        _ => peers[2].reset(),
+    }
+    sim.run_now();
+    assert_eq!(members.borrow().len(), 2, "members of the chat");
+}
+
+#[test]
+fn the_chat_loses_no_line_silently_and_forgets_who_left() {
+    sim::seeds(0..500, a_chat);
+}
+
+fn a_relay(sim: &Sim) -> (Rc<RefCell<Reactor>>, Listening, Peer) {
+    sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
+    let mut config = Config::default();
+    config.output_max_bytes = 1 + sim.choose(600);
+    config.input_max_bytes = 1 + sim.choose(600);
+    let target = "10.0.0.2:9".parse().unwrap();
+    let listening = sim.listen(target, 1).unwrap();
+    let server = sim.reactor(config).unwrap();
+    let relay = move |_: &mut Arrival<'_>| Some(relay::relay(target));
+    let relaying = server.borrow_mut().listen(address(), relay);
+    assert!(relaying.is_ok());
+    let client = sim.connect(address());
+    (server, listening, client)
+}
+
+fn text(seed: usize) -> Vec<u8> {
+    (0..2000).map(|at| ((at * seed) % 251) as u8).collect()
+}
+
+#[test]
+fn the_relay_passes_everything_and_each_end_in_both_directions() {
+    sim::seeds(0..500, |sim| {
+        let (server, listening, client) = a_relay(sim);
+        client.send(&text(3));
+        client.half_close();
+        sim.run_until(|| listening.waiting() == 1);
+        let target = listening.accept().unwrap();
+        // Before or after the client's end.
+        let early = sim.choose(2) == 1;
+        let answer = || {
+            target.send(&text(7));
+            target.half_close();
+        };
+        if early {
+            answer();
+        }
+        sim.run_until(|| target.ending().is_some());
+        assert_eq!(target.ending(), Some(Ending::Fin));
+        assert!(target.received() == text(3));
+        if !early {
+            answer();
+        }
+        sim.run_until(|| client.ending().is_some());
+        assert_eq!(client.ending(), Some(Ending::Fin));
+        assert!(client.received() == text(7));
+        sim.run_to_rest();
+        assert_eq!(server.borrow().stats().open, 0);
+    });
+}
+
+#[test]
+fn the_relay_closes_both_sides_when_one_is_gone() {
+    sim::seeds(0..500, |sim| {
+        let (server, listening, client) = a_relay(sim);
+        client.send(&text(3));
+        sim.run_until(|| listening.waiting() == 1);
+        let target = listening.accept().unwrap();
+        sim.run_for(Duration::from_millis(sim.choose(2) as u64));
+        let (gone, other) = match sim.choose(2) {
+            0 => (&client, &target),
+            _ => (&target, &client),
+        };
+        gone.reset();
+        sim.run_until(|| other.ending().is_some());
+        sim.run_to_rest();
+        assert_eq!(server.borrow().stats().open, 0);
+    });
+}
+
+#[test]
+fn the_relay_closes_a_client_whose_target_refuses() {
+    sim::seeds(0..100, |sim| {
+        let (server, listening, client) = a_relay(sim);
+        drop(listening);
+        sim.run_until(|| client.ending().is_some());
+        sim.run_to_rest();
+        assert_eq!(server.borrow().stats().open, 0);
+    });
+}
