@@ -24,10 +24,12 @@ fn the_calculator_answers_every_line_on_every_network() {
         let calculator = sim::conversation(|| calculator::Calculator);
         calculator.answer_max(calculator::ANSWER_MAX)
     };
-    let one = calculator().send(b"2 + 3\n").expect(b"5\n");
-    let more = one
-        .send(b"-4 * 25\n7 / 0\n")
-        .expect(b"-100\nerror: division by zero\n");
+    let zero = b"error: division by zero\n";
+    let sums = calculator()
+        .send(b"2 + 3\n-4 * 25\r\n")
+        .expect(b"5\n-100\n");
+    // More than there is room for at once.
+    let more = sums.send(b"7 / 0\n8 / 0\n9 / 0\n").expect(&zero.repeat(3));
     more.half_close().expect_end().check();
     let unended = calculator().send(b"2 + 3").half_close();
     unended
@@ -68,9 +70,10 @@ fn seen(peer: &Peer) -> Seen {
 
 /// Three members: two talk, one of them does not read for a while, and one leaves in any way.
 fn a_chat(sim: &Sim) {
-    sim.set_buffers(1 + sim.choose(200), 1 + sim.choose(200));
+    let buffer = || 200 - sim.choose(200);
+    sim.set_buffers(buffer(), buffer());
     let mut config = Config::default();
-    config.output_max_bytes = 100 + sim.choose(100);
+    config.output_max_bytes = 200 - sim.choose(100);
     let members = chat::Members::default();
     let server = sim.reactor(config).unwrap();
     let all = Rc::clone(&members);
@@ -124,10 +127,11 @@ fn the_chat_loses_no_line_silently_and_forgets_who_left() {
 }
 
 fn a_relay(sim: &Sim) -> (Rc<RefCell<Reactor>>, Listening, Peer) {
-    sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
+    let buffer = || 900 - sim.choose(900);
+    sim.set_buffers(buffer(), buffer());
     let mut config = Config::default();
-    config.output_max_bytes = 1 + sim.choose(600);
-    config.input_max_bytes = 1 + sim.choose(600);
+    config.output_max_bytes = 600 - sim.choose(600);
+    config.input_max_bytes = 600 - sim.choose(600);
     let target = "10.0.0.2:9".parse().unwrap();
     let listening = sim.listen(target, 1).unwrap();
     let server = sim.reactor(config).unwrap();

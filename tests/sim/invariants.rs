@@ -49,18 +49,23 @@ fn act(sim: &Sim, side: &mut Side) {
     }
 }
 
+/// From 1, and the most if nothing is chosen: a run that is shortened has room.
+fn up_to(sim: &Sim, most: usize) -> usize {
+    most - sim.choose(most)
+}
+
 fn config(sim: &Sim) -> Config {
     let mut config = Config::default();
     config.idle_timeout = Some(Duration::from_secs(20));
     config.linger_timeout = Duration::from_secs(2);
-    config.linger_max_bytes = 1 + sim.choose(2000) as u64;
-    config.turn_budget_bytes = 1 + sim.choose(600);
-    config.input_max_bytes = 1 + sim.choose(400);
-    config.output_max_bytes = 1 + sim.choose(400);
-    config.accept_budget = 1 + sim.choose(3);
-    config.events_per_turn = 1 + sim.choose(4);
-    config.max_connections = 1 + sim.choose(6);
-    config.timers_per_turn = 1 + sim.choose(3);
+    config.linger_max_bytes = up_to(sim, 2000) as u64;
+    config.turn_budget_bytes = up_to(sim, 600);
+    config.input_max_bytes = up_to(sim, 400);
+    config.output_max_bytes = up_to(sim, 400);
+    config.accept_budget = up_to(sim, 3);
+    config.events_per_turn = up_to(sim, 4);
+    config.max_connections = up_to(sim, 6);
+    config.timers_per_turn = up_to(sim, 3);
     config
 }
 
@@ -200,7 +205,7 @@ fn check_pair(parties: &[Party], one: &Record) {
 /// One run of random handlers on two reactors, which connect to each other, against random peers.
 fn wild(sim: &Sim) {
     sim.allow_panics();
-    sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
+    sim.set_buffers(up_to(sim, 900), up_to(sim, 900));
     if sim.choose(4) == 0 {
         sim.set_rate(Choice::AcceptError, 64);
     }
@@ -342,10 +347,10 @@ impl Handler for Slow {
 #[test]
 fn no_wakeup_is_lost() {
     seeds(10, |sim| {
-        sim.set_buffers(1 + sim.choose(900), 1 + sim.choose(900));
+        sim.set_buffers(up_to(sim, 900), up_to(sim, 900));
         let mut config = config(sim);
         config.idle_timeout = None;
-        config.max_connections = 1 + sim.choose(3);
+        config.max_connections = up_to(sim, 3);
         let server = sim.reactor(config).unwrap();
         let inner = sim.clone();
         let service = move |_: &mut Arrival<'_>| {

@@ -50,7 +50,8 @@ fn says<H: Handler>(make: fn() -> H, check: impl Fn(&[u8])) {
 }
 
 fn serve<H: Handler>(sim: &Sim, make: fn() -> H) -> (Rc<RefCell<Reactor>>, Peer) {
-    sim.set_buffers(1 + sim.choose(2000), 1 + sim.choose(2000));
+    let buffer = || 2000 - sim.choose(2000);
+    sim.set_buffers(buffer(), buffer());
     let server = sim.reactor(Config::default()).unwrap();
     let listening = server.borrow_mut().listen(address(), move |_| Some(make()));
     assert!(listening.is_ok());
