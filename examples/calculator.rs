@@ -14,6 +14,8 @@ const LINE_MAX: usize = 256;
 /// The longest answer, in bytes.
 pub const ANSWER_MAX: usize = 64;
 
+/// Answers each line that comes whole.
+#[derive(Debug)]
 pub struct Calculator;
 
 impl Handler for Calculator {

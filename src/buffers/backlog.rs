@@ -18,7 +18,7 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.input.is_empty()
             && self.output.is_empty()
             && self.timers.as_ref().is_none_or(|timers| timers.is_empty())

@@ -97,10 +97,14 @@ impl Machine {
         ]
     }
 
-    fn limits(&self, outside: &Outside<'_>) -> [(bool, &'static str); 3] {
+    fn limits(&self, outside: &Outside<'_>) -> [(bool, &'static str); 4] {
         let Outside {
-            backlog, config, ..
+            backlog,
+            config,
+            pending,
+            ..
         } = outside;
+        let queued = pending.intersects(Readiness::QUEUED);
         let (input, output) = (backlog.input().len(), backlog.output().len());
         let owned = backlog.get().map_or([0; 2], |held| {
             [held.input.capacity(), held.output.capacity()]
@@ -117,6 +121,10 @@ impl Machine {
             (
                 (input > 0 || owned[0] == 0) && (output > 0 || owned[1] == 0),
                 "an empty buffer has memory",
+            ),
+            (
+                queued || backlog.get().is_none_or(|held| !held.is_empty()),
+                "it holds nothing, and has memory",
             ),
         ]
     }

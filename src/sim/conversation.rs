@@ -302,8 +302,8 @@ fn send_split(sim: &Sim, peer: &Peer, bytes: &[u8]) {
 /// The lengths of the parts before the last one. A short input is split in every way.
 fn parts(sim: &Sim, length: usize) -> Vec<usize> {
     if length > ALL_SPLITS {
-        return match sim.choose(length) {
-            0 => vec![1; length - 1],
+        return match sim.choose(length) + 1 {
+            all if all == length => vec![1; length - 1],
             at => vec![at],
         };
     }
