@@ -10,6 +10,9 @@ pub mod languages;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// The exit status of `check` and `kernel` if something is missing. Where nothing may be missing they exit with 1.
+const NOT_CHECKED: i32 = 3;
+
 /// The folder `learn`.
 pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -140,7 +143,8 @@ pub fn console(block: &Block) -> Option<Result<Vec<String>, String>> {
     {
         lines.push(format!("$ {command}"));
         match run(command) {
-            Ok(output) => lines.extend(output.lines().map(String::from)),
+            Ok(Some(output)) => lines.extend(output.lines().map(String::from)),
+            Ok(None) => return Some(Ok(block.lines.clone())),
             Err(error) => return Some(Err(error)),
         }
     }
@@ -151,7 +155,8 @@ pub fn console(block: &Block) -> Option<Result<Vec<String>, String>> {
 }
 
 /// Runs a command of a chapter in the folder `learn`. `cargo run` is spared its work: the programs stand beside this one.
-fn run(command: &str) -> Result<String, String> {
+/// `None` if the command says, by its exit status, that something is missing which it needs; this is said loudly.
+fn run(command: &str) -> Result<Option<String>, String> {
     let words: Vec<&str> = command.split_whitespace().collect();
     let (program, arguments) = match words.as_slice() {
         ["cargo", "run", "-q", "-p", package, "--", rest @ ..] => (programs().join(package), rest),
@@ -170,7 +175,13 @@ fn run(command: &str) -> Result<String, String> {
     let mut process = Command::new(&program);
     let output = process.args(arguments).current_dir(folder()).output();
     let output = output.map_err(|error| format!("{command}: {error}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    if output.status.code() == Some(NOT_CHECKED) {
+        let (said, error) = (&output.stdout, &output.stderr);
+        let words = [said, error].map(|bytes| String::from_utf8_lossy(bytes).trim().to_string());
+        eprintln!("{command}: {}", words.join(" "));
+        return Ok(None);
+    }
+    Ok(Some(String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// The built program of the repository.

@@ -114,11 +114,11 @@ fn name(file: &Path) -> &str {
 #[test]
 fn links_lead_somewhere() {
     let korean = folder().join("ko");
-    let mut pages = book::pages(&folder());
-    pages.extend(book::pages(&korean));
-    pages.extend([folder(), korean].map(|place| place.join("README.md")));
-    pages.push(differences::page());
-    for page in pages {
+    let mut all = pages(&folder());
+    all.extend(pages(&korean));
+    all.extend([folder(), korean].map(|place| place.join("README.md")));
+    all.push(differences::page());
+    for page in all {
         let text = read_to_string(&page).unwrap();
         for rest in text.split("](").skip(1) {
             let link = rest.split(')').next().unwrap();

@@ -111,11 +111,11 @@ fn backlog(answer: &str) -> Result<Verdict, Error> {
 
 /// Neither std nor socket2 sets TCP_DEFER_ACCEPT.
 const DEFERRING: &str = "
-import socket
+import socket, sys
 listener = socket.socket()
 listener.bind(('127.0.0.1', 0))
 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 30)
-listener.listen()
+listener.listen(int(sys.argv[1]))
 print(listener.getsockname()[1], flush=True)
 input()
 ";
@@ -131,8 +131,13 @@ pub struct Deferring {
 impl Deferring {
     /// Starts it.
     pub fn start() -> Result<Deferring, Error> {
+        Deferring::start_with(128)
+    }
+
+    /// Starts it with this backlog.
+    pub fn start_with(backlog: u32) -> Result<Deferring, Error> {
         let mut python = Command::new("python3");
-        python.args(["-c", DEFERRING]);
+        python.args(["-c", DEFERRING, &backlog.to_string()]);
         let child = python
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

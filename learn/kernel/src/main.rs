@@ -4,6 +4,7 @@ mod also;
 mod k01_call_order;
 mod k02_connect_returns;
 mod k03_accept_queue;
+mod k04_syn_cookies;
 mod k04_which_queue;
 mod k05_who_is_ready;
 mod k06_one_event;
@@ -18,13 +19,13 @@ mod k14_numbers_return;
 mod k15_sleep;
 mod setting;
 
-use std::io::Result;
+use std::io::{ErrorKind, Result};
 use std::process::ExitCode;
 
 /// Returns its sentences.
 type Observation = fn() -> Result<Vec<String>>;
 
-const OBSERVATIONS: [(&str, Observation); 24] = [
+const OBSERVATIONS: [(&str, Observation); 25] = [
     ("01", k01_call_order::observe),
     ("02", k02_connect_returns::observe),
     ("03", k03_accept_queue::observe),
@@ -40,6 +41,7 @@ const OBSERVATIONS: [(&str, Observation); 24] = [
     ("13", k13_order::observe),
     ("14", k14_numbers_return::observe),
     ("15", k15_sleep::observe),
+    ("cookies", k04_syn_cookies::observe),
     ("nagle", also::nagle::observe),
     ("fin-and-reset", also::fin_and_reset::observe),
     ("reset-in-queue", also::reset_in_queue::observe),
@@ -53,10 +55,12 @@ const OBSERVATIONS: [(&str, Observation); 24] = [
 
 fn main() -> Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, kind] = &words[..] {
-        if word == also::herd::CHILD {
-            also::herd::child(kind == "exclusive")?;
+    match &words[..] {
+        [word, kind] if word == also::herd::CHILD => also::herd::child(kind == "exclusive")?,
+        [word, _] if word == k04_syn_cookies::INSIDE => {
+            return tell(k04_syn_cookies::observe_inside);
         }
+        _ => {}
     }
     let name = words.first().map_or("", String::as_str);
     let Some((_, observe)) = OBSERVATIONS.iter().find(|(known, _)| *known == name) else {
@@ -67,7 +71,20 @@ fn main() -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(2));
     };
-    for line in observe()? {
+    tell(*observe)
+}
+
+/// Exit status 3: something that the observation needs is missing; 1 where nothing may be missing.
+fn tell(observe: Observation) -> Result<ExitCode> {
+    let lines = match observe() {
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            eprintln!("NOT CHECKED: {error}");
+            let may_be_missing = std::env::var_os("CI").is_none();
+            return Ok(ExitCode::from(if may_be_missing { 3 } else { 1 }));
+        }
+        lines => lines?,
+    };
+    for line in lines {
         println!("{line}");
     }
     Ok(ExitCode::SUCCESS)
