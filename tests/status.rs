@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -265,6 +265,38 @@ fn health_tells_a_full_program_and_one_that_shuts_down() {
     assert!(program.wait().success());
 }
 
+#[test]
+fn after_a_restart_with_shared_ports_the_new_process_answers() {
+    if !have("curl") {
+        return;
+    }
+    let start = |status: String, echo: String| {
+        let args = ["--take-over", "--shutdown-timeout=60s", &status, &echo];
+        Program::start(&[], &args, "warn", 2)
+    };
+    let mut old = start("--status=:0".to_string(), "echo=:0".to_string());
+    let [status, service] = ["status", "echo"].map(|name| old.address(name));
+    let mut stream = client(service);
+    assert_eq!(echo(&mut stream, b"hello"), b"hello");
+    let new = start(format!("--status={status}"), format!("echo={service}"));
+    kill_process(Pid::from_child(&old.child), Signal::TERM).unwrap();
+    let is_new = |(status, body): &(u16, String)| *status == 200 && body.starts_with("ok: 0 of");
+    let begin = Instant::now();
+    let mut in_a_row = 0;
+    // While both listen, chance alone gives the new one so many.
+    while in_a_row < 30 {
+        assert!(begin.elapsed() < PATIENCE, "the old process answers still");
+        in_a_row = if is_new(&curl(&new, "/healthz", &[])) {
+            in_a_row + 1
+        } else {
+            0
+        };
+    }
+    assert_eq!(echo(&mut stream, b"hello"), b"hello");
+    drop(stream);
+    assert!(old.wait().success());
+}
+
 /// The connections of an answer.
 fn connections(program: &Program, query: &str) -> Vec<Value> {
     let body = get(program, &format!("/connections{query}"));
@@ -369,6 +401,13 @@ fn only_requests_that_are_meant_for_it_are_answered() {
     // A body that is not awaited does not cost the client its answer.
     let body = "x".repeat(50_000);
     assert_eq!(status("/", &["-H", "Expect:", "-d", &body]), 405);
+    // Nor does it reset the connection.
+    let mut stream = client(program.address("status"));
+    let head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50000\r\n\r\n";
+    stream.write_all(head).unwrap();
+    stream.read_exact(&mut [0; 12]).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    read_all(&mut stream).unwrap();
     let mut stream = client(program.address("status"));
     stream.write_all(b"hello\r\n\r\n").unwrap();
     let answer = String::from_utf8(read_all(&mut stream).unwrap()).unwrap();
@@ -402,7 +441,11 @@ fn silent_clients_take_nothing_from_others() {
     assert_eq!(echo(&mut stream, b"hello"), b"hello");
     // The clients that were closed for others see the end, and the rest are closed for being late.
     for stream in &mut silent {
-        let _ = stream.read(&mut [0; 64]);
+        let end = stream.read(&mut [0; 64]).map_err(|error| error.kind());
+        assert!(
+            matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)),
+            "{end:?}"
+        );
     }
     get_until(&program, "/healthz", |_| {
         descriptors(program.pid()) <= before + 2

@@ -12,14 +12,17 @@ use std::rc::Rc;
 /// What a connection's handler keeps for this. Nothing, if nothing is kept: a handler without
 /// fields takes no memory.
 pub(super) trait Record: Clone + 'static {
-    fn accepted(&self) {}
+    fn accepted(&self, _: Id) {}
+    /// It is closed before it has a handler.
     fn turned_away(&self) {}
-    fn opened(&self, _: Id) {}
-    fn closed(&self, id: Id, peer: SocketAddr, closed: &Closed);
+    /// It is closed, because its source is at the limit.
+    fn cut_off(&self) {}
+    /// `peer` is the client, if a proxy forwards the connection.
+    fn closed(&self, peer: SocketAddr, closed: &Closed);
 }
 
 impl Record for () {
-    fn closed(&self, _: Id, _: SocketAddr, _: &Closed) {}
+    fn closed(&self, _: SocketAddr, _: &Closed) {}
 }
 
 /// The service and the listener of a connection.
@@ -81,20 +84,20 @@ impl Access {
 }
 
 impl Record for Rc<Access> {
-    fn accepted(&self) {
-        self.tally(Tally::accepted);
+    fn accepted(&self, id: Id) {
+        self.tally(|tally| tally.accepted(id));
     }
 
     fn turned_away(&self) {
         self.tally(Tally::turned_away);
     }
 
-    fn opened(&self, id: Id) {
-        self.tally(|tally| tally.opened(id));
+    fn cut_off(&self) {
+        self.tally(Tally::cut_off);
     }
 
-    fn closed(&self, id: Id, peer: SocketAddr, closed: &Closed) {
-        self.tally(|tally| tally.closed(id, closed));
+    fn closed(&self, peer: SocketAddr, closed: &Closed) {
+        self.tally(|tally| tally.closed(closed));
         if self.is_logged {
             self.log(peer, closed);
         }

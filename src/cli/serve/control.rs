@@ -4,6 +4,7 @@ use super::super::signals;
 use super::args::Serve;
 use super::listeners::{Listening, Sources, log_quotes};
 use super::notify::{Manager, reloading};
+use super::status::Status;
 use super::table::{self, Services};
 use doorkeeper::Reactor;
 use doorkeeper::services::Quotes;
@@ -24,6 +25,7 @@ pub(super) struct Control {
     quotes_path: Option<PathBuf>,
     sources: Sources,
     manager: Option<Rc<Manager>>,
+    status: Option<Rc<Status>>,
     is_shutting_down: bool,
     services: Services,
     /// When the last table was logged.
@@ -36,12 +38,14 @@ impl Control {
         sources: Sources,
         listening: &Listening,
         manager: Option<Rc<Manager>>,
+        status: Option<Rc<Status>>,
     ) -> Control {
         Control {
             patience: options.shutdown_timeout,
             quotes_path: options.quotes.clone(),
             sources,
             manager,
+            status,
             is_shutting_down: false,
             services: Services::new(&listening.kinds),
             table: None,
@@ -80,6 +84,9 @@ impl Control {
             self.notify("STOPPING=1");
             log::info!("{name}: shutting down; open connections have {patience:?} to finish");
             reactor.shutdown(patience);
+            if let Some(status) = &self.status {
+                status.shut_down(reactor);
+            }
         }
     }
 

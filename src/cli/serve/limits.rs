@@ -85,12 +85,12 @@ pub(super) fn limited<H: Handler, R: Record>(
     record: R,
 ) -> impl FnMut(&mut Arrival<'_>) -> Option<Limited<H, R>> {
     move |arrival| {
-        record.accepted();
         if !with_limits(|limits| limits.enter_source(arrival.peer)) {
             record.turned_away();
             return None;
         }
         with_limits(|limits| limits.enter());
+        record.accepted(arrival.id);
         Some(Limited {
             handler: make(),
             record: record.clone(),
@@ -206,7 +206,6 @@ pub(super) fn report_full(cx: &mut Context<'_>) {
 
 impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.record.opened(cx.id());
         report_full(cx);
         self.handler.on_open(cx)
     }
@@ -236,7 +235,7 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
             limits.leave_source(closed.peer);
             limits.leave();
         });
-        self.record.closed(closed.id, closed.peer, closed);
+        self.record.closed(closed.peer, closed);
         self.handler.on_close(others, closed);
     }
 }

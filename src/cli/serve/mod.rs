@@ -44,16 +44,21 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     let max_connections = options.config.max_connections;
     limits::set(&reactor, max_connections, options.max_per_source);
     let status = options.status.as_ref();
-    let is_sampled = options.observation.is_asked_for();
-    let status = status.map(|place| Status::new(place, &options.config, is_sampled));
+    let status = status.map(|place| Status::new(place, &options));
     let observer = status.as_ref().map(|status| status.observer());
     let mut observers = options.observation.start(&mut reactor, observer)?;
     let status = status.as_ref();
     let mut listening = listen_all(&mut reactor, origins, &options, &sources, status)?;
     let manager = Manager::from_environment().map(Rc::new);
-    Control::new(&options, sources, &listening, manager.clone())
-        .watch(&mut reactor)
-        .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
+    Control::new(
+        &options,
+        sources,
+        &listening,
+        manager.clone(),
+        status.cloned(),
+    )
+    .watch(&mut reactor)
+    .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     watch_manager(&mut reactor, manager.clone())?;
     if let (Some(status), Some(place)) = (status, &options.status) {
         listening.announcement += &status.listen_all(&mut reactor, place)?;

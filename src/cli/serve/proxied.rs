@@ -69,13 +69,13 @@ pub(super) fn proxied<H: Handler, R: Record>(
 ) -> impl FnMut(&mut Arrival<'_>) -> Option<Proxied<H, R>> {
     move |arrival| {
         let peer = arrival.peer;
-        record.accepted();
         if !proxies.contain(peer) {
             log::debug!("{peer} is not among the proxies of --proxy-from");
             record.turned_away();
             return None;
         }
         with_limits(|limits| limits.enter());
+        record.accepted(arrival.id);
         Some(Proxied {
             handler: make(),
             record: record.clone(),
@@ -107,7 +107,7 @@ impl<H: Handler, R: Record> Proxied<H, R> {
         };
         cx.cancel_timer(HEADER);
         if !with_limits(|limits| limits.enter_source(client)) {
-            self.record.turned_away();
+            self.record.cut_off();
             cx.abort();
             return Ok(length);
         }
@@ -123,7 +123,6 @@ impl<H: Handler, R: Record> Proxied<H, R> {
 
 impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.record.opened(cx.id());
         report_full(cx);
         cx.set_timer(HEADER, PATIENCE);
         Ok(())
@@ -164,7 +163,7 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         with_limits(|limits| limits.leave());
         let peer = self.client.unwrap_or(closed.peer);
-        self.record.closed(closed.id, peer, closed);
+        self.record.closed(peer, closed);
         if self.client.is_some() {
             with_limits(|limits| limits.leave_source(peer));
             self.handler.on_close(others, closed);

@@ -133,7 +133,6 @@ fn list(status: &Status, connections: &[ConnectionView], filter: &Filter) -> Lis
     let owners = status.owners.borrow();
     let tallies = status.tallies.borrow();
     let service = |view: &ConnectionView| {
-        // A connection has no tally before its first turn.
         owners
             .get(&view.id)
             .map_or("?", |&place| tallies[place].service)

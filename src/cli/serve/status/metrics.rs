@@ -47,7 +47,7 @@ const FIGURES: [Figure; 8] = [
     (
         "turned_away_total",
         "counter",
-        "Connections closed at once, because their source has --max-per-source.",
+        "Connections closed at once, because of their source.",
         |row| Some(row.turned_away as f64),
     ),
     (

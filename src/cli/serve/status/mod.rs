@@ -12,12 +12,13 @@ mod tally;
 pub(super) use tally::Tally;
 
 use super::super::Failure;
-use doorkeeper::{Config, Observer, Reactor};
+use super::args::Serve;
+use doorkeeper::{Id, Observer, Reactor};
 use figures::{Figures, Watcher};
 use http::{Answer, Request, TEXT};
 use live::Live;
 use server::Clients;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -48,21 +49,29 @@ pub(super) struct Status {
     /// The hosts of the command line, without the ports.
     hosts: Vec<String>,
     max_connections: usize,
+    /// --reuse-port: other processes may listen on the same addresses.
+    is_shared: bool,
+    listeners: RefCell<Vec<Id>>,
+    /// The listeners close once their accept queues are empty.
+    is_leaving: Cell<bool>,
     start: Instant,
     clients: Clients,
     live: RefCell<Live>,
 }
 
 impl Status {
-    /// `sleeps_outside`: the program sleeps between the turns and not in them.
-    pub(super) fn new(place: &Place, config: &Config, sleeps_outside: bool) -> Rc<Status> {
-        let stall = config.stall_warning.unwrap_or(Duration::MAX);
+    pub(super) fn new(place: &Place, options: &Serve) -> Rc<Status> {
+        let stall = options.config.stall_warning.unwrap_or(Duration::MAX);
+        let sleeps_outside = options.observation.is_asked_for();
         Rc::new(Status {
             figures: Rc::new(RefCell::new(Figures::new(stall, sleeps_outside))),
             owners: Owners::default(),
             tallies: RefCell::default(),
             hosts: vec![place.host.clone()],
-            max_connections: config.max_connections,
+            max_connections: options.config.max_connections,
+            is_shared: options.listen.reuse_port,
+            listeners: RefCell::default(),
+            is_leaving: Cell::default(),
             start: Instant::now(),
             clients: Clients::default(),
             live: RefCell::new(Live::new()),
@@ -97,7 +106,7 @@ impl Status {
     ) -> Result<String, Failure> {
         let mut lines = String::new();
         for &address in &place.addresses {
-            let bound = server::listen(reactor, self, address).map_err(|error| {
+            let (id, bound) = server::listen(reactor, self, address).map_err(|error| {
                 Failure::failed(format_args!(
                     "cannot listen for --status on {address}: {error}"
                 ))
@@ -107,9 +116,20 @@ impl Status {
                     "--status listens on {bound}: whoever can connect there sees the addresses of all peers"
                 );
             }
+            self.listeners.borrow_mut().push(id);
             lines += &format!("listening status {bound}\n");
         }
         Ok(lines)
+    }
+
+    /// A shutdown begins. If other processes share the port, they answer from now on.
+    pub(super) fn shut_down(&self, reactor: &mut Reactor) {
+        if self.is_shared {
+            self.is_leaving.set(true);
+            for &id in &*self.listeners.borrow() {
+                reactor.wake(id);
+            }
+        }
     }
 
     fn reply(&self, reactor: &Reactor, request: &Request) -> Reply {

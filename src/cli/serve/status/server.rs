@@ -92,18 +92,21 @@ impl Output {
     }
 }
 
-/// Opens a listener, and returns its address.
+/// Opens a listener, and returns its id and its address.
 pub(super) fn listen(
     reactor: &mut Reactor,
     status: &Rc<Status>,
     address: SocketAddr,
-) -> io::Result<SocketAddr> {
+) -> io::Result<(Id, SocketAddr)> {
     let kind = Type::STREAM.nonblocking();
     let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
+    if status.is_shared {
+        socket.set_reuse_port(true)?;
+    }
     // Accepted sockets inherit it.
     socket.set_send_buffer_size(SEND_BUFFER)?;
     socket.bind(&address.into())?;
@@ -114,8 +117,8 @@ pub(super) fn listen(
     let on_ready = move |reactor: &mut Reactor, id: Id, listener: &mut TcpListener| {
         accept(&status, reactor, id, listener)
     };
-    reactor.watch(listener, Interest::READABLE, on_ready)?;
-    Ok(bound)
+    let id = reactor.watch(listener, Interest::READABLE, on_ready)?;
+    Ok((id, bound))
 }
 
 /// Accepts one client in a turn.
@@ -127,7 +130,10 @@ fn accept(status: &Rc<Status>, reactor: &mut Reactor, id: Id, listener: &TcpList
             }
             Next::Again
         }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Next::Wait,
+        Err(error) if error.kind() == ErrorKind::WouldBlock => match status.is_leaving.get() {
+            true => Next::Done,
+            false => Next::Wait,
+        },
         Err(error) => {
             log::debug!("--status: accept: {error}");
             // It fails only if the reactor is being dropped.

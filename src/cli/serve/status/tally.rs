@@ -60,22 +60,24 @@ impl Tally {
         address.map_or(String::new(), |(_, address)| address.to_string())
     }
 
-    pub(in super::super) fn accepted(&self) {
+    pub(in super::super) fn turned_away(&self) {
+        add(&self.accepted, 1);
+        add(&self.turned_away, 1);
+    }
+
+    /// An open connection is turned away. It also counts as closed.
+    pub(in super::super) fn cut_off(&self) {
+        add(&self.turned_away, 1);
+    }
+
+    pub(in super::super) fn accepted(&self, id: Id) {
         add(&self.accepted, 1);
         add(&self.open, 1);
-    }
-
-    pub(in super::super) fn turned_away(&self) {
-        add(&self.turned_away, 1);
-        self.open.set(self.open.get() - 1);
-    }
-
-    pub(in super::super) fn opened(&self, id: Id) {
         self.owners.borrow_mut().insert(id, self.place);
     }
 
-    pub(in super::super) fn closed(&self, id: Id, closed: &Closed) {
-        self.owners.borrow_mut().remove(&id);
+    pub(in super::super) fn closed(&self, closed: &Closed) {
+        self.owners.borrow_mut().remove(&closed.id);
         self.open.set(self.open.get() - 1);
         add(&self.closed[closed.reason as usize], 1);
         add(&self.received, closed.received);
