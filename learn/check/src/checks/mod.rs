@@ -17,6 +17,9 @@ use crate::peer::Peer;
 use crate::program::{Program, Subject};
 use crate::receipt::Failure;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 /// The verdict on a program, with what was seen.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +77,28 @@ impl Check {
     pub fn run(&self, subject: &Subject) -> Verdict {
         (self.run)(subject)
     }
+}
+
+/// How many checks are run at once. They wait more than they work.
+const AT_ONCE: usize = 4;
+
+/// Runs all checks, several at once, and returns the verdicts in the order of the chapters. So it is for programs that choose a
+/// free port.
+pub fn run_all(subject: impl Fn(u8) -> Subject + Sync) -> Vec<(u8, Verdict)> {
+    let (next, verdicts) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let run_some = || {
+        while let Some(check) = CHECKS.get(next.fetch_add(1, Relaxed)) {
+            let verdict = check.run(&subject(check.chapter));
+            let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+            verdicts.push((check.chapter, verdict));
+        }
+    };
+    thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(run_some))));
+    let mut verdicts = verdicts
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    verdicts.sort_by_key(|(chapter, _)| *chapter);
+    verdicts
 }
 
 /// Runs a check on a program that has started, or says why it has not. A failure also says if the program has ended.
