@@ -3,8 +3,10 @@
 mod common;
 
 use common::{Program, client, echo, read_all, read_exactly};
-use std::io::{BufRead, BufReader, Write};
-use std::net::Shutdown;
+use doorkeeper::services::Chargen;
+use doorkeeper::{Config, Reactor};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, SystemTime};
 
 /// Lines of chargen as RFC 864 describes them: 72 of the 95 printable characters, each line one
@@ -48,6 +50,50 @@ fn chargen_sends_the_ring_through_its_whole_period_twice() {
     let mut stream = client(program.address("chargen"));
     let wanted: Vec<u8> = (0..200).flat_map(chargen_line).collect();
     assert_eq!(read_exactly(&mut stream, wanted.len()), wanted);
+}
+
+/// Reads all that is there; the bytes are those of the ring from `at` on. Returns the new place.
+fn read_ring(stream: &mut TcpStream, ring: &[u8], mut at: usize) -> usize {
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        match stream.read(&mut bytes) {
+            Ok(count) => {
+                assert!(count > 0, "chargen never ends");
+                for &byte in &bytes[..count] {
+                    assert_eq!(byte, ring[at % ring.len()], "byte {at}");
+                    at += 1;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return at,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// 64 connections with room for 64 KiB each would write 4 MiB in a turn, in which a client of another
+/// service waits.
+#[test]
+fn many_connections_of_chargen_leave_a_turn_to_others_and_all_go_on() {
+    let mut reactor = Reactor::new(Config::default()).unwrap();
+    let listen = reactor.listen(([127, 0, 0, 1], 0).into(), |_| Some(Chargen::default()));
+    let address = reactor.local_addr(listen.unwrap()).unwrap();
+    let mut clients: Vec<(TcpStream, usize)> = (0..64).map(|_| (client(address), 0)).collect();
+    for (stream, _) in &mut clients {
+        stream.set_nonblocking(true).unwrap();
+    }
+    let ring: Vec<u8> = (0..95).flat_map(chargen_line).collect();
+    let mut turns = 0;
+    while clients.iter().any(|&(_, at)| at < 1 << 18) {
+        let before = reactor.stats().bytes_sent;
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let sent = reactor.stats().bytes_sent - before;
+        assert!(sent <= (512 + 64) * 1024, "{sent} bytes in one turn");
+        for (stream, at) in &mut clients {
+            *at = read_ring(stream, &ring, *at);
+        }
+        turns += 1;
+        assert!(turns < 10_000, "somebody gets nothing");
+    }
 }
 
 #[test]
