@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Json<'a> {
     Text(&'a str),
+    Bool(bool),
     Integer(u64),
     /// JSON has no infinity; serde_json writes `null` for it.
     Float(f64),
@@ -16,6 +17,7 @@ impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Json::Text(text) => serializer.serialize_str(text),
+            Json::Bool(value) => serializer.serialize_bool(*value),
             Json::Integer(number) => serializer.serialize_u64(*number),
             Json::Float(number) => serializer.serialize_f64(*number),
             Json::Object(fields) => {

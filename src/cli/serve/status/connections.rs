@@ -1,9 +1,9 @@
 //! /connections: the open connections as JSON, the most loaded first.
 
+use super::super::super::json::Json::{Bool, Float, Integer, Object, Text};
 use super::Status;
 use super::http::Answer;
 use doorkeeper::{ConnectionState, ConnectionView, Reactor};
-use serde_json::{Value, json};
 use std::cmp::Reverse;
 use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
@@ -93,7 +93,8 @@ fn limit(value: &str) -> Result<usize, String> {
 
 /// The connections of a list.
 pub(super) struct List {
-    pub(super) rows: Vec<Value>,
+    /// An object each.
+    pub(super) rows: Vec<String>,
     /// How many there are beside those.
     pub(super) left_out: usize,
 }
@@ -119,8 +120,10 @@ pub(super) fn answer(status: &Status, reactor: &Reactor, query: &[(String, Strin
     }
     let connections = reactor.snapshot().connections;
     let list = list(status, &connections, &filter);
-    let object = json!({ "connections": list.rows, "left_out": list.left_out, "open": open });
-    Answer::new("application/json", format!("{object:#}\n"))
+    let (rows, left_out) = (list.rows.join(",\n"), list.left_out);
+    let body =
+        format!("{{\"open\":{open},\"left_out\":{left_out},\"connections\":[\n{rows}\n]}}\n");
+    Answer::new("application/json", body)
 }
 
 /// All connections, as many as the list without a limit has.
@@ -157,23 +160,26 @@ fn list(status: &Status, connections: &[ConnectionView], filter: &Filter) -> Lis
     }
 }
 
-fn row(service: &str, view: &ConnectionView) -> Value {
-    let text = |value: &dyn Display| value.to_string();
-    json!({
-        "id": text(&view.id),
-        "service": service,
-        "peer": text(&view.peer),
-        "state": text(&view.state),
-        "interest": interest(view),
-        "readable": view.readable,
-        "writable": view.writable,
-        "held_in_bytes": view.pending_in,
-        "held_out_bytes": view.pending_out,
-        "received_bytes": view.received,
-        "sent_bytes": view.sent,
-        "age_seconds": view.age.as_secs_f64(),
-        "idle_seconds": view.idle.as_secs_f64(),
-    })
+/// Written without a tree of values in between, because a list may have a thousand.
+fn row(service: &str, view: &ConnectionView) -> String {
+    let [id, peer, state]: [&dyn Display; 3] = [&view.id, &view.peer, &view.state];
+    let [id, peer, state] = [id, peer, state].map(|part| part.to_string());
+    let fields = [
+        ("id", Text(&id)),
+        ("service", Text(service)),
+        ("peer", Text(&peer)),
+        ("state", Text(&state)),
+        ("interest", Text(interest(view))),
+        ("readable", Bool(view.readable)),
+        ("writable", Bool(view.writable)),
+        ("held_in_bytes", Integer(view.pending_in as u64)),
+        ("held_out_bytes", Integer(view.pending_out as u64)),
+        ("received_bytes", Integer(view.received)),
+        ("sent_bytes", Integer(view.sent)),
+        ("age_seconds", Float(view.age.as_secs_f64())),
+        ("idle_seconds", Float(view.idle.as_secs_f64())),
+    ];
+    Object(&fields).to_line()
 }
 
 /// What the connection waits for: always input, if only the peer's end; and room for output that the

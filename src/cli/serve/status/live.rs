@@ -89,10 +89,11 @@ impl Status {
             "is_shutting_down": figures.is_shutting_down,
             "turn": turn,
             "listeners": listeners.collect::<Vec<Value>>(),
-            "connections": list.rows,
             "connections_left_out": left_out,
         });
-        format!("data: {event}\n\n")
+        let (event, rows) = (event.to_string(), list.rows.join(","));
+        let fields = event.strip_suffix('}').unwrap_or_default();
+        format!("data: {fields},\"connections\":[{rows}]}}\n\n")
     }
 
     /// What the loop did since the last event.
