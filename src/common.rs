@@ -14,6 +14,8 @@ pub(crate) struct Common {
     pub(crate) clock: Clock,
     /// The time of this turn.
     pub(crate) now: Tick,
+    /// Shutting down: when `run` returns although connections are open.
+    pub(crate) shutdown_until: Option<Tick>,
     pub(crate) observation: Observation,
     /// Bytes read from all peers, and bytes that the kernel took for them. Cells, because a turn has
     /// only a shared reference.
@@ -28,6 +30,7 @@ impl Common {
             config,
             clock: Clock::new(),
             now: Tick::default(),
+            shutdown_until: None,
             received: Cell::new(0),
             sent: Cell::new(0),
         }

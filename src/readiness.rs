@@ -27,6 +27,8 @@ impl Readiness {
     pub(crate) const ARMED: Readiness = Readiness(32);
     /// The poller reported an error: a read that returns 0 does not tell which.
     pub(crate) const ERROR: Readiness = Readiness(64);
+    /// The loop shuts down, and `on_shutdown` was not called yet. Of a connection.
+    pub(crate) const SHUTDOWN: Readiness = Readiness(128);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 

@@ -34,7 +34,14 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         } else if woken || !self.input.is_empty() {
             self.offer_held()?;
         }
-        self.report_eof()
+        self.report_eof()?;
+        if self.machine.must_report_shutdown() {
+            self.machine.ready.remove(Readiness::SHUTDOWN);
+            self.call(Callback::Shutdown, &mut |handler, cx| {
+                handler.on_shutdown(cx)
+            })?;
+        }
+        Ok(())
     }
 
     /// Held output leaves less room, and ended output leaves none.

@@ -189,6 +189,7 @@ impl Machine {
     #[inline(always)]
     fn waits(&self) -> bool {
         let marks = Readiness::INPUT.union(Readiness::WRITABLE);
+        let marks = marks.union(Readiness::SHUTDOWN);
         self.ready.intersection(marks) == Readiness::WRITABLE
     }
 
@@ -238,7 +239,7 @@ impl Machine {
     /// True if the next turn can make progress without an event.
     pub(crate) fn wants_turn(&self, backlog: &LazyBacklog, config: &Config) -> bool {
         let (can_read, can_write) = (Readiness::INPUT, Readiness::WRITABLE);
-        let pending = self.pending != Pending::Nothing;
+        let pending = self.pending != Pending::Nothing || self.must_report_shutdown();
         let Some(held) = backlog.get() else {
             return pending || self.ready.intersects(can_read);
         };
@@ -246,6 +247,12 @@ impl Machine {
             || self.space(held, config) > 0 && self.ready.intersects(can_read)
             || !held.output.is_empty() && self.ready.intersects(can_write)
             || !held.input.is_empty() && self.ready.intersects(Readiness::WOKEN)
+    }
+
+    /// True if `on_shutdown` is due: all input that has arrived was read.
+    fn must_report_shutdown(&self) -> bool {
+        let marks = Readiness::INPUT.union(Readiness::SHUTDOWN);
+        self.ready.intersection(marks) == Readiness::SHUTDOWN && !self.discards()
     }
 
     /// True once: when the poller must be asked for write readiness.

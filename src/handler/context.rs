@@ -54,6 +54,11 @@ impl Context<'_> {
         self.socket.and_then(LocalAddr::descriptor)
     }
 
+    /// True from the call of [`Reactor::shutdown`](crate::Reactor::shutdown) on.
+    pub fn is_shutting_down(&self) -> bool {
+        self.others.common.shutdown_until.is_some()
+    }
+
     /// The time of this turn, on the monotonic clock. It does not advance during the turn.
     pub fn now(&self) -> Instant {
         self.others.now()

@@ -78,6 +78,19 @@ pub trait Handler: 'static {
         Ok(())
     }
 
+    /// The loop shuts down ([`Reactor::shutdown`](crate::Reactor::shutdown)), and waits for this
+    /// connection as long as its patience lasts. This is called once, after all input that has arrived
+    /// was read and offered; for a connection that is accepted or established later, too. It is not
+    /// called after [`finish`](Context::finish), and not while the peer is not read because of a limit.
+    ///
+    /// The default does nothing. A handler that waits for a next request, and has none under way,
+    /// should call `finish`; one that is busy can ask
+    /// [`is_shutting_down`](Context::is_shutting_down) when it has answered.
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let _ = cx;
+        Ok(())
+    }
+
     /// The connection is closed, or an outgoing connection failed. This is called exactly once, last,
     /// whatever happened.
     ///
@@ -126,6 +139,10 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         (**self).on_timer(cx, key)
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        (**self).on_shutdown(cx)
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {

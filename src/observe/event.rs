@@ -197,6 +197,8 @@ pub enum Callback {
     Eof,
     /// [`Handler::on_timer`](crate::Handler::on_timer).
     Timer,
+    /// [`Handler::on_shutdown`](crate::Handler::on_shutdown).
+    Shutdown,
     /// [`Handler::on_close`](crate::Handler::on_close).
     Close,
 }
@@ -211,6 +213,7 @@ impl fmt::Display for Callback {
             Callback::Drain => "on_drain",
             Callback::Eof => "on_eof",
             Callback::Timer => "on_timer",
+            Callback::Shutdown => "on_shutdown",
             Callback::Close => "on_close",
         })
     }

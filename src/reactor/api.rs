@@ -57,7 +57,6 @@ impl Reactor {
             stats: Stats::default(),
             troubles: Troubles::default(),
             posts_wait: false,
-            shutdown_until: None,
             lent: false,
             common: Common::new(config),
         })
@@ -358,13 +357,17 @@ impl Reactor {
     /// leave, until `patience` has passed. The kernel resets the connections that wait even then, when
     /// the listener is dropped; [`accept_queues`](Reactor::accept_queues) says how many they are.
     ///
+    /// The handler of every connection, and of each that is accepted or established later, is told by
+    /// [`on_shutdown`](crate::Handler::on_shutdown).
+    ///
     /// Clients that connect meanwhile are let in too, because the kernel does not tell them from those
     /// that waited before.
     pub fn shutdown(&mut self, patience: Duration) {
-        self.shutdown_until = Some(self.common.clock.now().after(patience));
+        self.common.shutdown_until = Some(self.common.clock.now().after(patience));
         for id in self.sources.listeners.clone() {
             self.shut_down_listener(id);
         }
+        self.sources.announce_shutdown();
     }
 
     /// True if a stop was asked for or a shutdown is over. [`run`](Reactor::run) checks this after

@@ -75,8 +75,6 @@ pub struct Reactor {
     mailbox: Arc<Mailbox>,
     /// Posted closures are in the mailbox, for phase 5.
     posts_wait: bool,
-    /// Shutting down: when `run` returns although connections are open.
-    shutdown_until: Option<Tick>,
     /// A callback is borrowing the reactor.
     lent: bool,
 }
@@ -246,7 +244,7 @@ impl Reactor {
 
     fn next_tick(&self) -> Option<Tick> {
         let next = self.deadlines.next();
-        match self.shutdown_until {
+        match self.common.shutdown_until {
             Some(until) => Some(next.map_or(until, |next| next.min(until))),
             None => next,
         }
@@ -258,7 +256,8 @@ impl Reactor {
 
     fn is_shut_down(&self) -> bool {
         let nothing_left = || self.sources.open == 0 && self.sources.listeners.is_empty();
-        self.shutdown_until
+        self.common
+            .shutdown_until
             .is_some_and(|until| self.common.now >= until || nothing_left())
     }
 

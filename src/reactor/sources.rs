@@ -132,6 +132,8 @@ pub(super) struct Sources {
     pub(super) stopping: bool,
     /// The number of connections, open or being established.
     pub(super) open: usize,
+    /// The marks with which a new source is queued.
+    first_marks: Readiness,
     /// The reactor is being dropped: no new source is added.
     pub(super) ending: bool,
     output_max: usize,
@@ -143,6 +145,7 @@ impl Sources {
         Sources {
             slab,
             output_max,
+            first_marks: Readiness::WOKEN,
             ..Sources::default()
         }
     }
@@ -185,8 +188,22 @@ impl Sources {
             serial: id.serial(),
             pending: Readiness::default(),
         });
-        self.enqueue(id, Readiness::WOKEN);
+        self.enqueue(id, self.first_marks);
         id
+    }
+
+    /// Queues every connection, those that are being established, and from now on each that is added,
+    /// to be told that the loop shuts down. They are read first, because a turn takes a bounded number
+    /// of events: input may have arrived unseen.
+    pub(super) fn announce_shutdown(&mut self) {
+        let marks = Readiness::SHUTDOWN.union(Readiness::READABLE);
+        self.first_marks = Readiness::WOKEN.union(marks);
+        let hears = |source: &Source| matches!(source, Source::Connection(_) | Source::Outgoing(_));
+        let found = self.iter().filter(|&(_, source)| hears(source));
+        let ids: Vec<Id> = found.map(|(id, _)| id).collect();
+        for id in ids {
+            self.enqueue(id, marks);
+        }
     }
 
     /// The source that an id names; `None` once that source has closed.

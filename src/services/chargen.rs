@@ -34,7 +34,7 @@ const fn pattern() -> [u8; PERIOD] {
 
 /// Sends a pattern of lines of 72 characters, without end. Each line begins one character further
 /// in the 95 printable characters, as inetd does it. Input is discarded. The pattern ends when the
-/// peer closes.
+/// peer closes, or the loop shuts down.
 ///
 /// It writes when all earlier output has been sent, so it is never ahead of the socket by more than
 /// [`output_max_bytes`](crate::Config::output_max_bytes). All its connections on a thread write about
@@ -129,6 +129,12 @@ impl Handler for Chargen {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _key: TimerKey) -> io::Result<()> {
         self.fill(cx);
+        Ok(())
+    }
+
+    /// The pattern has no end, so any place is as good as another.
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
         Ok(())
     }
 

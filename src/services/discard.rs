@@ -3,12 +3,17 @@
 use crate::{Context, Handler};
 use std::io;
 
-/// Reads until the peer ends, and sends nothing.
+/// Reads until the peer ends or the loop shuts down, and sends nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Discard;
 
 impl Handler for Discard {
     fn on_data(&mut self, _cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         Ok(input.len())
+    }
+
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
+        Ok(())
     }
 }

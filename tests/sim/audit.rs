@@ -10,6 +10,7 @@ use std::rc::Rc;
 struct Seen {
     open: bool,
     eof: bool,
+    shutdown: bool,
     closed: bool,
     /// The last send: its turn, and the bytes that the kernel took.
     sent: Option<(u64, usize)>,
@@ -91,6 +92,7 @@ impl Auditor {
                 open && !closed && seen.timers.1 <= timers
             }
             Callback::Eof => open && !closed && !std::mem::replace(&mut seen.eof, true),
+            Callback::Shutdown => open && !closed && !std::mem::replace(&mut seen.shutdown, true),
             Callback::Close => !std::mem::replace(&mut seen.closed, true),
             // In the turn that sent the last of the output, unless the budget is spent.
             Callback::Drain => {

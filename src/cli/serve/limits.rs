@@ -222,6 +222,10 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
         self.handler.on_eof(cx)
     }
 
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.handler.on_shutdown(cx)
+    }
+
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         if key == REPORT {
             report_full(cx);
