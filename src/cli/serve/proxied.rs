@@ -149,6 +149,15 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
         }
     }
 
+    fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.client {
+            Some(_) => self.handler.on_shutdown(cx)?,
+            None if cx.unread() == 0 => cx.finish(),
+            None => {}
+        }
+        Ok(())
+    }
+
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         match key {
             HEADER => Err(wrong("it did not arrive in time")),
