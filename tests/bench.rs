@@ -243,6 +243,47 @@ fn a_server_that_closes_or_refuses_fails_the_run() {
     );
 }
 
+/// Every connection of the server ends after its second echo, and the load goes on all the same.
+#[test]
+fn connections_that_fail_are_replaced_if_asked_for() {
+    let (address, accepted) = server(|mut stream| {
+        let mut bytes = [0; 64];
+        for _ in 0..2 {
+            stream.read_exact(&mut bytes).unwrap();
+            stream.write_all(&bytes).unwrap();
+        }
+    });
+    let run = |args: &str| {
+        let output = bench(address, &format!("{args} --json"));
+        assert_eq!(output.status.code(), Some(1), "{args}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let lines: Vec<String> = text.lines().map(str::to_string).collect();
+        results(&lines)
+    };
+    let report = run("--connections 3 --warm-up 0s --reconnect");
+    let requests = number(&report, "/requests");
+    assert!(requests > 20.0, "{report}");
+    let errors: f64 = report["errors"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|one| one.as_f64().unwrap())
+        .sum();
+    // Two requests a failure. Some of both are before the measurement, or not complete at its end.
+    let difference = (requests / 2.0 - errors).abs();
+    assert!(difference <= 6.0, "{report}");
+    assert!(accepted.try_iter().count() as f64 >= errors, "{report}");
+    // So it does where the server closes without an answer.
+    let (address, accepted) = server(drop);
+    let text = fault(address, "--connections 3 --mode read --reconnect");
+    assert!(
+        text.contains("the server closed without an answer: "),
+        "{text}"
+    );
+    let accepted = accepted.try_iter().count();
+    assert!(accepted > 12, "{accepted}");
+}
+
 /// A latency that nobody measured is none, and not the best of all.
 #[test]
 fn where_nothing_was_answered_there_are_no_latencies() {
@@ -367,6 +408,10 @@ fn what_was_counted_until_an_interruption_is_reported() {
 #[test]
 fn what_makes_no_sense_is_wrong_usage() {
     for (args, problem) in [
+        (
+            "--reconnect --rate 10",
+            "--reconnect does not go with --rate",
+        ),
         (
             "--rate 1000001",
             "--rate 1000001: must be a whole number from 1 to 1000000",

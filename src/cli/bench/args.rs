@@ -91,6 +91,11 @@ const OPTIONS: &[Opt] = &[
         "spread the connecting over this time [0s]",
     ),
     Opt::long(
+        "reconnect",
+        Value::None,
+        "replace each connection that fails, 10 ms later; it still counts as failed",
+    ),
+    Opt::long(
         "warm-up",
         Value::Any("DUR"),
         "time before the measurement [1s]",
@@ -180,6 +185,7 @@ pub(crate) struct Bench {
     pub(crate) connections: usize,
     pub(crate) size: usize,
     pub(crate) lines: bool,
+    pub(crate) reconnect: bool,
     pub(crate) pipeline: usize,
     /// Requests a second.
     pub(crate) rate: Option<u32>,
@@ -204,6 +210,7 @@ impl Default for Bench {
             connections: 64,
             size: 64,
             lines: false,
+            reconnect: false,
             pipeline: 1,
             rate: None,
             requests: None,
@@ -239,6 +246,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Result<Command, Failure> {
                 ))
             }
             Arg::Long("requests") => bench.requests = Some(number(parser, "--requests", 1)?),
+            Arg::Long("reconnect") => bench.reconnect = true,
             Arg::Long("ramp") => bench.ramp = period(parser, "--ramp")?,
             Arg::Long("pipeline") => {
                 bench.pipeline = number_up_to(parser, "--pipeline", PIPELINE_MAX)? as usize
@@ -378,6 +386,8 @@ impl Bench {
             "--duration 0 would measure nothing; it must be longer"
         } else if self.mode != Mode::Echo && (self.rate.is_some() || self.pipeline > 1) {
             "--rate and --pipeline are for --mode echo"
+        } else if self.reconnect && self.rate.is_some() {
+            "--reconnect does not go with --rate, which counts what was due on a connection that failed"
         } else if self.mode == Mode::Idle && self.plot.is_some() {
             "--plot has nothing to draw in --mode idle"
         } else if self.lines && self.size > LINE_MAX {

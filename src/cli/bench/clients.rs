@@ -3,10 +3,10 @@
 use super::answer::{Answer, Reading, WRONG_BYTES};
 use super::counters::{Backlog, Counters};
 use super::pattern::Pattern;
-use doorkeeper::{Closed, ConnectOptions, Context, Handler, Others, Reason, TimerKey};
+use super::target::Target;
+use doorkeeper::{Closed, Context, Handler, Others, Reason, TimerKey};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -73,6 +73,8 @@ pub(crate) struct Pinger {
     timing: Timing,
     last_answer: Option<Instant>,
     settled: bool,
+    /// With --reconnect.
+    again: Option<Box<Target>>,
 }
 
 /// The times of the requests that have no answer.
@@ -92,7 +94,7 @@ enum Timing {
 const DUE: TimerKey = TimerKey(0);
 
 impl Pinger {
-    pub(crate) fn new(requests: &Rc<Requests>, number: usize) -> Pinger {
+    pub(crate) fn new(requests: &Rc<Requests>, number: usize, again: Option<Target>) -> Pinger {
         let timing = match requests.schedule {
             None => Timing::Sent(VecDeque::new()),
             Some(_) => Timing::Due {
@@ -109,6 +111,7 @@ impl Pinger {
             timing,
             last_answer: None,
             settled: false,
+            again: again.map(Box::new),
         }
     }
 
@@ -270,10 +273,16 @@ impl Handler for Pinger {
         Err(io::Error::other("the server closed"))
     }
 
-    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
+    fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         self.requests.counters.settled(&mut self.settled);
         self.record_unanswered();
         self.requests.counters.closed(closed);
+        if let Some(target) = self.again.take() {
+            let mut next = Pinger::new(&self.requests, self.number, Some(Target::clone(&target)));
+            // It replaces this connection, which is settled.
+            next.settled = true;
+            target.connect_again(others, &self.requests.counters, next);
+        }
     }
 }
 
@@ -330,13 +339,8 @@ pub(crate) struct Reconnector {
     sent: usize,
     received: usize,
     settled: bool,
-}
-
-/// The server's address, and how to connect to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) address: SocketAddr,
-    pub(crate) options: ConnectOptions,
+    /// Go on after a failure: --reconnect.
+    persists: bool,
 }
 
 impl Reconnector {
@@ -345,6 +349,7 @@ impl Reconnector {
         number: usize,
         target: Target,
         request: Option<usize>,
+        persists: bool,
     ) -> Reconnector {
         Reconnector {
             counters: Rc::clone(&requests.counters),
@@ -356,6 +361,36 @@ impl Reconnector {
             sent: 0,
             received: 0,
             settled: false,
+            persists,
+        }
+    }
+
+    /// The connection that replaces this one, which is settled, so it does not count as connecting.
+    fn next(&self) -> Reconnector {
+        Reconnector {
+            since: Instant::now(),
+            sent: 0,
+            received: 0,
+            target: self.target.clone(),
+            counters: Rc::clone(&self.counters),
+            pattern: self.pattern.clone(),
+            ..*self
+        }
+    }
+
+    fn fail(&self, others: &mut Others<'_>, closed: &Closed) {
+        match self.fault() {
+            Some(fault) if closed.reason == Reason::Finished => {
+                self.counters.fail(fault.to_string());
+            }
+            _ => {
+                self.counters.unanswered([self.since]);
+                self.counters.closed(closed);
+            }
+        }
+        if self.persists {
+            self.target
+                .connect_again(others, &self.counters, self.next());
         }
     }
 
@@ -403,25 +438,12 @@ impl Handler for Reconnector {
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         self.counters.settled(&mut self.settled);
-        if closed.reason != Reason::Finished {
-            self.counters.unanswered([self.since]);
-            return self.counters.closed(closed);
-        }
-        if let Some(fault) = self.fault() {
-            return self.counters.fail(fault.to_string());
+        if closed.reason != Reason::Finished || self.fault().is_some() {
+            return self.fail(others, closed);
         }
         self.counters.answered(self.since, Instant::now());
-        // It replaces this connection, which is settled, so it does not count as connecting.
-        let next = Reconnector {
-            since: Instant::now(),
-            sent: 0,
-            received: 0,
-            target: self.target.clone(),
-            counters: Rc::clone(&self.counters),
-            pattern: self.pattern.clone(),
-            ..*self
-        };
-        if let Err(error) = others.connect_with(self.target.address, &self.target.options, next) {
+        let Target { address, options } = &self.target;
+        if let Err(error) = others.connect_with(*address, options, self.next()) {
             self.counters.fail(error.to_string());
         }
     }

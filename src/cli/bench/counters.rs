@@ -74,7 +74,7 @@ pub(crate) struct Counters {
     pub(crate) errors: RefCell<BTreeMap<String, u64>>,
     /// Connections that are being established.
     pub(crate) connecting: Cell<usize>,
-    /// Connections that have failed. They are not tried again.
+    /// Connections that have failed. Only --reconnect replaces them.
     pub(crate) failed: Cell<usize>,
 }
 

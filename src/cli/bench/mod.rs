@@ -8,11 +8,12 @@ mod pattern;
 mod plot;
 mod probe;
 mod report;
+mod target;
 
 use super::{Failure, descriptors, output, print, signals};
 use answer::{Answer, Delimiter};
 use args::{Bench, Expected, Mode};
-use clients::{Mute, Pinger, Reconnector, Requests, Schedule, Target};
+use clients::{Mute, Pinger, Reconnector, Requests, Schedule};
 use counters::Counters;
 use doorkeeper::{Config, ConnectOptions, Handler, Reactor};
 use pattern::Pattern;
@@ -25,6 +26,7 @@ use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use target::Target;
 
 /// Limit of the connections that are being established at once: fewer than the limit of most accept
 /// queues.
@@ -251,9 +253,9 @@ impl Load<'_> {
             .sum()
     }
 
-    /// Whether every measured connection has failed.
+    /// Whether every measured connection has failed, and none is replaced.
     fn is_lost(&self) -> bool {
-        self.measured.counters.failed.get() >= self.options.connections
+        !self.options.reconnect && self.measured.counters.failed.get() >= self.options.connections
     }
 
     fn is_done(&self) -> bool {
@@ -282,7 +284,7 @@ impl Load<'_> {
                 Planned::Measured(number) => self.connect_measured(number)?,
                 Planned::Flooder(number) => {
                     let counters = Rc::clone(&self.flood.counters);
-                    self.connect(0, &counters, Pinger::new(&self.flood, number))?;
+                    self.connect(0, &counters, Pinger::new(&self.flood, number, None))?;
                 }
                 Planned::Mute => {
                     let counters = Rc::clone(&self.mutes);
@@ -301,12 +303,23 @@ impl Load<'_> {
         let counters = Rc::clone(&self.measured.counters);
         match self.options.mode {
             Mode::Echo | Mode::Idle => {
-                self.connect(number, &counters, Pinger::new(&self.measured, number))
+                let again = self.options.reconnect.then(|| self.target(number));
+                self.connect(
+                    number,
+                    &counters,
+                    Pinger::new(&self.measured, number, again),
+                )
             }
             Mode::Connect | Mode::Read => {
                 let request = (self.options.mode == Mode::Connect).then_some(self.options.size);
                 let target = self.target(number);
-                let handler = Reconnector::new(&self.measured, number, target, request);
+                let handler = Reconnector::new(
+                    &self.measured,
+                    number,
+                    target,
+                    request,
+                    self.options.reconnect,
+                );
                 self.connect(number, &counters, handler)
             }
         }
