@@ -82,6 +82,22 @@ pub fn cpu(process: Pid) -> Duration {
     Duration::from_millis(used * 1000 / rustix::param::clock_ticks_per_second())
 }
 
+/// For how long the threads have used a processor or waited for one. On a busy machine a program that never sleeps uses little
+/// of one, and waits the rest of the time: /proc/PID/schedstat, Documentation/scheduler/sched-stats.rst. 0 where it is missing.
+pub fn awake(process: Pid) -> Duration {
+    let threads = fs::read_dir(path(process, "task")).into_iter().flatten();
+    let of_thread = |thread: fs::DirEntry| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let numbers = text.split_whitespace().take(2);
+        Some(
+            numbers
+                .filter_map(|word| word.parse::<u64>().ok())
+                .sum::<u64>(),
+        )
+    };
+    Duration::from_nanos(threads.flatten().filter_map(of_thread).sum())
+}
+
 /// How often the threads of the process have gone to sleep.
 pub fn sleeps(process: Pid) -> u64 {
     let threads = fs::read_dir(path(process, "task")).into_iter().flatten();

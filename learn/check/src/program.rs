@@ -7,7 +7,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// How long a program may take to print its port.
@@ -76,7 +76,9 @@ impl Subject {
             port: 0,
             ended: false,
         };
-        program.port = ports.recv_timeout(STARTUP).map_err(|_| program.no_port())?;
+        program.port = ports
+            .recv_timeout(STARTUP)
+            .map_err(|why| program.no_port(why))?;
         program.server = wait_for(|| proc::listening_process(own, program.port))
             .ok_or_else(|| format!("nobody listens on port {}, which it printed", program.port))?;
         Ok(program)
@@ -117,13 +119,18 @@ pub fn wait_for<T>(mut question: impl FnMut() -> Option<T>) -> Option<T> {
 }
 
 impl Program {
-    fn no_port(&mut self) -> String {
-        match self.child.try_wait() {
-            Ok(Some(status)) => format!("it ended ({status}) before it printed a port"),
-            _ => format!(
+    /// Standard output is closed, or the time is over.
+    fn no_port(&mut self, why: RecvTimeoutError) -> String {
+        if why == RecvTimeoutError::Timeout {
+            return format!(
                 "it printed no port within {} s (is standard output flushed?)",
                 STARTUP.as_secs()
-            ),
+            );
+        }
+        // Standard output is closed a moment before the process can be waited for.
+        match wait_for(|| self.child.try_wait().ok()?) {
+            Some(status) => format!("it ended ({status}) before it printed a port"),
+            None => "it closed standard output before it printed a port".to_string(),
         }
     }
 
@@ -215,6 +222,11 @@ impl Program {
     /// Processor time used so far.
     pub fn cpu(&self) -> Duration {
         proc::cpu(self.server)
+    }
+
+    /// Time in which it has used a processor or waited for one so far.
+    pub fn awake(&self) -> Duration {
+        proc::awake(self.server)
     }
 
     /// How often it has gone to sleep so far, in all its threads.

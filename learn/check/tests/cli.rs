@@ -122,8 +122,26 @@ fn a_program_that_is_no_server_is_said_to_be_none() {
     assert_eq!(status, Some(1));
     let (said, _) = check(&["05", "false"], &[]);
     assert!(said.contains("before it printed a port"), "{said}");
+    // Standard output ends before the program does.
+    let ends_late = "exec >&-; sleep 0.2; exit 5";
+    let (said, _) = check(&["05", "sh", "-c", ends_late], &[]);
+    let ended = "it ended (exit status: 5) before it printed a port";
+    assert!(said.contains(ended), "{said}");
     let (said, _) = check(&["05", "sh", "-c", "echo listening 9; exec sleep 60"], &[]);
     assert!(said.contains("nobody listens on port 9"), "{said}");
+}
+
+/// Python ignores SIGPIPE, and a C program does not.
+#[test]
+fn a_server_that_sigpipe_ends_does_not_survive_a_reset() {
+    let server = python();
+    let run = format!(
+        "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL); exec(open('{server}').read())"
+    );
+    let (said, status) = check(&["07", "python3", "-c", &run], &[]);
+    let wanted = "after another client ended its side and reset its connection, ";
+    assert!(said.contains(wanted) && said.contains("SIGPIPE"), "{said}");
+    assert_eq!(status, Some(1));
 }
 
 /// The same in the two checks that count system calls.

@@ -15,6 +15,9 @@ pub const CHECK: Check = Check {
 
 const BYTES: u64 = 20_000;
 
+const RESET: &str = "after another client reset its connection";
+const END_AND_RESET: &str = "after another client ended its side and reset its connection";
+
 fn look(program: &mut Program) -> Result<String, Failure> {
     let mut bystander = bystander(program)?;
     let mut peer = Peer::connect(program.port)?;
@@ -29,21 +32,29 @@ fn look(program: &mut Program) -> Result<String, Failure> {
     receipt.complete()?;
     still_served(&mut bystander, "after that")?;
 
-    resets(program)?;
-    still_served(&mut bystander, "after another client reset its connection")?;
+    resets(program, &mut bystander)?;
+    still_served(&mut bystander, RESET)?;
     Ok(format!(
         "{BYTES} of {BYTES} bytes came back; a reset ended one connection only"
     ))
 }
 
-/// A reset that waits behind data, and one that comes in answer to the echo.
-fn resets(program: &Program) -> Result<(), Failure> {
-    let mut peer = Peer::connect(program.port)?;
-    greet(&mut peer)?;
-    program.stop();
-    peer.push(100);
-    peer.reset();
-    program.go_on();
+/// A reset that waits behind data, one that waits behind data and a FIN, and one that comes in answer to the echo.
+fn resets(program: &Program, bystander: &mut Peer) -> Result<(), Failure> {
+    // The first write to a connection that was reset fails with ECONNRESET. If a FIN came before, it fails with EPIPE, and
+    // SIGPIPE ends a program that does not ignore it: write(2).
+    for (has_ended, when) in [(false, RESET), (true, END_AND_RESET)] {
+        let mut peer = Peer::connect(program.port)?;
+        greet(&mut peer)?;
+        program.stop();
+        peer.push(100);
+        if has_ended {
+            peer.half_close();
+        }
+        peer.reset();
+        program.go_on();
+        still_served(bystander, when)?;
+    }
 
     let mut peer = Peer::connect(program.port)?;
     greet(&mut peer)?;

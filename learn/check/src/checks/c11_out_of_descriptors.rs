@@ -4,7 +4,7 @@ use super::{Check, bystander, look_at, still_served, unserved};
 use crate::peer::{PATIENCE, Peer, count_served, wait_for_any};
 use crate::program::Program;
 use crate::receipt::Failure;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const CHECK: Check = Check {
     chapter: 11,
@@ -18,9 +18,11 @@ pub const CHECK: Check = Check {
 const DESCRIPTORS: u64 = 10;
 const CLIENTS: usize = 40;
 
-/// For how long the processor time of the starved program is measured, and how much it may use.
+/// For how long the processor time of the starved program is measured, how much it may use, and for how long it may be awake: on
+/// a busy machine it may have to wait for a processor.
 const STARVED: Duration = Duration::from_secs(1);
 const CPU: Duration = Duration::from_millis(100);
+const AWAKE: Duration = Duration::from_millis(700);
 
 fn look(program: &mut Program) -> Result<String, Failure> {
     let mut bystander = bystander(program)?;
@@ -41,14 +43,18 @@ fn look(program: &mut Program) -> Result<String, Failure> {
     }
     still_served(&mut bystander, &seen)?;
 
-    let before = program.cpu();
+    let before = (program.cpu(), program.awake());
+    let start = Instant::now();
     std::thread::sleep(STARVED);
-    let used = program.cpu().saturating_sub(before);
-    let seen = format!(
-        "{seen}, and waiting cost {} % of a processor",
-        100 * used.as_millis() / STARVED.as_millis()
-    );
+    let used = program.cpu().saturating_sub(before.0);
+    let awake = program.awake().saturating_sub(before.1);
+    let share = |time: Duration| 100 * time.as_millis() / start.elapsed().as_millis();
+    let seen = format!("{seen}, and waiting cost {} % of a processor", share(used));
     if used > CPU {
+        return Err(seen.into());
+    }
+    if awake > AWAKE {
+        let seen = format!("{seen}: it was awake for {} % of the time", share(awake));
         return Err(seen.into());
     }
     let left = serve_in_turn(peers);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 pub const CHECK: Check = Check {
     chapter: 12,
-    title: "a small message costs one read and one write, and no other system call",
+    title: "a small message costs one read and one write, and no other system call on its connection",
     hint: "A read that gives less than it was asked for has emptied the socket: the next one would only say EAGAIN. Bytes \
            that come later have an event of their own. One exception is the end of the stream: if the event says that the peer has \
            ended (EPOLLRDHUP), read until read returns 0.",
