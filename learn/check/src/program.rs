@@ -155,17 +155,21 @@ impl Program {
     /// it has read and not written yet, as far as the peer's kernel knows nothing of them.
     pub fn bytes_held(&self, peer: &Peer) -> u64 {
         let start = Instant::now();
+        let mut before = None;
         loop {
             let (unread, unsent) = match diag::end_of(self.port, peer.port) {
                 Some(socket) => (socket.receive_queue, socket.send_queue),
                 None => return 0,
             };
             let unread = unread + peer.unsent();
-            let asleep = start.elapsed() > QUIET && proc::all_are(self.server, &['S']);
-            if unread == 0 || asleep || start.elapsed() > PATIENCE {
+            let is_quiet = unread == 0 || start.elapsed() > QUIET;
+            // A process that has read everything may not have written it yet: it must have been asleep since the last look.
+            if (is_quiet && before == Some((unread, unsent))) || start.elapsed() > PATIENCE {
                 let elsewhere = unread + unsent + peer.unread() + peer.received;
                 return peer.sent.saturating_sub(elsewhere);
             }
+            let asleep = proc::all_are(self.server, &['S']);
+            before = asleep.then_some((unread, unsent));
         }
     }
 
