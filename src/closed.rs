@@ -13,7 +13,8 @@ use std::time::Duration;
 pub enum Reason {
     /// Both sides ended in order: the handler called [`finish`](crate::Context::finish), or
     /// [`half_close`](crate::Context::half_close) and then consumed all input; all output was sent;
-    /// and the peer's FIN was read.
+    /// and the peer's FIN was read, or [`Config::close_when_sent`](crate::Config::close_when_sent) does
+    /// not wait for it.
     Finished,
     /// The peer reset the connection, or was gone when output was sent (ECONNRESET, EPIPE).
     Reset,

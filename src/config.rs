@@ -75,6 +75,16 @@ pub struct Config {
     /// may then reset it because input is unread (RFC 1122, 4.2.2.13). 0 is allowed. Default 64
     /// MiB.
     pub linger_max_bytes: u64,
+    /// A finished connection closes as soon as the kernel has all of its output and no input is known
+    /// to be unread, with [`Reason::Finished`](crate::Reason::Finished). It does not wait for the peer's
+    /// end, which saves a system call and a turn for a server that closes after each answer.
+    ///
+    /// The risk ([RFC 9112, section 9.6]): if the peer sends anything later, the kernel answers with a
+    /// reset, and that can destroy the part of the answer that the peer has not read. So it is for peers
+    /// that send one request and then only read. Default off.
+    ///
+    /// [RFC 9112, section 9.6]: https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6
+    pub close_when_sent: bool,
     /// A callback that takes longer than this is logged as a warning, with its connection and the
     /// number of other sources that waited. The clock is read twice a callback for it. `None`, the
     /// default, reads no clock.
@@ -116,6 +126,7 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(5),
             linger_max_bytes: 64 * 1024 * 1024,
+            close_when_sent: false,
             stall_warning: None,
             observed_bytes: 0,
             events_per_turn: 64,

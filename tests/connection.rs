@@ -3,11 +3,11 @@
 mod common;
 
 use common::{
-    PATIENCE, Receipt, Running, client, echo, listen, pass, reactor, read_all, read_exactly, reset,
-    send_until_full, set, turn_until,
+    PATIENCE, Receipt, Running, client, echo, listen, loopback, pass, reactor, read_all,
+    read_exactly, reset, send_until_full, set, turn_until,
 };
 use doorkeeper::{
-    Arrival, Closed, Config, Context, Handler, Id, Others, Reactor, Reason, TimerKey,
+    Arrival, Closed, Config, Context, Handler, Id, ListenOptions, Others, Reactor, Reason, TimerKey,
 };
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{self, ErrorKind, Read, Write};
@@ -327,6 +327,51 @@ fn a_peer_that_never_closes_is_closed_after_linger_timeout() {
     // The peer has all of it, so the time does not begin again.
     assert_eq!(closed.undelivered, Some(0));
     assert!(closed.age >= Duration::from_millis(50));
+}
+
+/// A client that keeps its side open gets the answer and its end, from a close and not from shutdown(2).
+#[test]
+fn with_close_when_sent_a_finished_connection_does_not_wait_for_the_peer() {
+    let config = set(|config: &mut Config| {
+        config.close_when_sent = true;
+        config.linger_timeout = 2 * PATIENCE;
+    });
+    let (_running, address, receipts) = serve(config, NOTHING, |cx, input| {
+        cx.write(b"answer");
+        cx.finish();
+        Ok(input.len())
+    });
+    let mut stream = client(address);
+    stream.write_all(b"request").unwrap();
+    let closed = receipt(&receipts);
+    assert_eq!(closed.figures(), (Reason::Finished, 7, 6, 0, 0));
+    assert_eq!(read_all(&mut stream).unwrap(), b"answer");
+}
+
+/// A close with unread input would reset the connection, and destroy the answer. Here most of the
+/// input has arrived and is not read when the handler finishes.
+#[test]
+fn with_close_when_sent_input_that_has_arrived_is_read_before_the_close() {
+    let config = set(|config: &mut Config| {
+        config.close_when_sent = true;
+        config.output_max_bytes = ANSWER;
+        config.linger_timeout = 2 * PATIENCE;
+    });
+    let (service, receipts) = acting(NOTHING, |cx, input| {
+        cx.write(&pattern(ANSWER));
+        cx.finish();
+        Ok(input.len())
+    });
+    let mut reactor = Reactor::new(config).unwrap();
+    let options = set(|options: &mut ListenOptions| options.receive_buffer_bytes = Some(1 << 20));
+    let id = reactor.listen_with(loopback(), &options, service);
+    let mut stream = client(reactor.local_addr(id.unwrap()).unwrap());
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
+    stream.write_all(&[7; 200_000]).unwrap();
+    let closed = turn_until_closed(&mut reactor, &receipts);
+    let read = (closed.reason, closed.received, closed.sent);
+    assert_eq!(read, (Reason::Finished, 200_000, ANSWER as u64));
+    assert!(read_all(&mut stream).unwrap() == pattern(ANSWER));
 }
 
 /// An answer of this many bytes, most of which the kernel holds when the handler has finished.

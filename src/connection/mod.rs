@@ -40,7 +40,8 @@
 //!
 //! The end that is drawn is [`Reason::Finished`]. Every pair can also end by a reset or another socket
 //! error, an idle timeout, an error or a panic of a callback, `abort` and `close`. In 12 the linger
-//! timeout takes the place of the idle timeout. 10 and 12 also end at the linger limit.
+//! timeout takes the place of the idle timeout. 10 and 12 also end at the linger limit, and, with
+//! `close_when_sent`, once all is sent and nothing is unread.
 //!
 //! # Why input is discarded until the peer ends
 //! Linux resets a connection that is closed with unread input (RFC 1122, section 4.2.2.13; RFC 2525,
@@ -472,20 +473,22 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let (machine, cx) = (&mut *self.machine, &mut *self.cx);
         // An idle connection owns no buffer.
         cx.backlog.shrink();
+        let unread = machine.ready.intersects(Readiness::INPUT);
+        // `Ended` is not enough: held input is still to be offered, and then `on_eof` to be called.
+        let peer_done = match machine.input {
+            Input::Open | Input::Ended => false,
+            Input::Discarding => cx.others.common.config.close_when_sent && !unread,
+            Input::Reported => cx.backlog.input().is_empty(),
+            Input::Discarded => true,
+        };
         if machine.output == Output::Ending && cx.backlog.output().is_empty() {
-            // If the peer ended too and the handler finished, the close that follows sends the FIN.
-            if machine.input != Input::Discarded {
+            // If the handler finished and the peer is done, the close that follows sends the FIN.
+            if !peer_done || machine.input == Input::Reported {
                 self.endpoint.shutdown_write(cx.scope())?;
             }
             machine.output = Output::Ended;
             machine.note_lingering(cx.others.common.now);
         }
-        // `Ended` is not enough: held input is still to be offered, and then `on_eof` to be called.
-        let peer_done = match machine.input {
-            Input::Open | Input::Ended | Input::Discarding => false,
-            Input::Reported => cx.backlog.input().is_empty(),
-            Input::Discarded => true,
-        };
         if peer_done && machine.output == Output::Ended {
             return Err(Reason::Finished.into());
         }
