@@ -8,6 +8,7 @@ use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 /// Runs the program to its end.
 fn doorkeeper(args: &[&str]) -> Output {
@@ -592,4 +593,21 @@ fn a_client_that_never_reads_fills_a_send_buffer_of_the_size_that_is_asked_for()
     assert_eq!(chargen, [2 * 256 * 1024]);
     let both = send_buffers(&["chargen=:0", "echo=:0", "--send-buffer", "65536"]);
     assert_eq!(both, [2 * 65536; 2]);
+}
+
+/// A client that sends a byte before each idle timeout would stay for ever.
+#[test]
+fn a_connection_ends_when_its_lifetime_is_over_whatever_it_does() {
+    let program = Program::serve(&["echo=:0", "--max-lifetime", "300ms"]);
+    let mut stream = client(program.address("echo"));
+    let begin = Instant::now();
+    let mut byte = [b'x'];
+    while stream.write_all(&byte).is_ok() && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        assert!(begin.elapsed() < PATIENCE, "it never ends");
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(290));
+    // The next one has a time of its own.
+    let mut stream = client(program.address("echo"));
+    stream.write_all(b"y").unwrap();
+    assert_eq!(stream.read(&mut byte).unwrap(), 1);
 }

@@ -6,6 +6,7 @@ use super::connect::args::{self as connect_args, Connect};
 use super::describe::{self, Description, Opt, Part, Value};
 use super::room::Room;
 use super::serve::args::{self as serve_args, Serve};
+use super::serve::description as serve_description;
 use super::version;
 use lexopt::{Arg, Parser};
 use std::ffi::OsString;
@@ -63,7 +64,7 @@ pub(crate) const NAMES: [&str; 7] = [
 ];
 
 pub(crate) const COMMANDS: [&Description; 7] = [
-    &serve_args::DESCRIPTION,
+    &serve_description::DESCRIPTION,
     &connect_args::DESCRIPTION,
     &bench_args::DESCRIPTION,
     &STORY,

@@ -2,11 +2,11 @@
 
 use super::super::Failure;
 use super::super::args::{Command, show};
-use super::super::describe::{Description, Opt, Part, Value};
 use super::super::logging;
 use super::super::observe::Observation;
-use super::super::shared_args::{self, Shared};
+use super::super::shared_args::Shared;
 use super::super::values::{duration, number, number_up_to, path, resolve, text, value};
+use super::description::DESCRIPTION;
 use super::proxied::Proxies;
 use super::status;
 use doorkeeper::{Config, Keepalive, ListenOptions};
@@ -14,156 +14,6 @@ use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-
-pub(crate) const DESCRIPTION: Description = Description {
-    command: "serve",
-    about: "Serve standard services over TCP.",
-    usage: &[
-        "[OPTION]... [SERVICE[=[HOST]:PORT]]...",
-        "[OPTION]... SERVICE=fd:NAME...",
-    ],
-    before: &[
-        Part::Text(
-            "Without a SERVICE, all six listen on 127.0.0.1. Without an address, a service listens \
-             on 127.0.0.1 and the port below. An empty HOST means 127.0.0.1; [::] means every IPv6 \
-             address of the machine, 0.0.0.0 every IPv4 address. PORT 0 means any free port. The \
-             same service can be given several times. With fd:NAME or fd:NUMBER it listens on the \
-             sockets that systemd passes by that name or that number (LISTEN_FDS).",
-        ),
-        Part::List(
-            "Services",
-            &[
-                ("echo", "port 7007, sends back what it receives (RFC 862)"),
-                ("discard", "port 7009, discards what it receives (RFC 863)"),
-                (
-                    "daytime",
-                    "port 7013, sends the date and time, one line (RFC 867)",
-                ),
-                ("qotd", "port 7017, sends a quote (RFC 865)"),
-                (
-                    "chargen",
-                    "port 7019, sends a pattern of characters, without end (RFC 864)",
-                ),
-                (
-                    "time",
-                    "port 7037, sends the seconds since 1900, four bytes (RFC 868)",
-                ),
-            ],
-        ),
-    ],
-    options: &[OPTIONS, shared_args::OPTIONS],
-    after: &[
-        Part::Text("A DUR is a number with a unit, as in 500ms, 30s, 5min, 1h 30min."),
-        Part::Text(
-            "Each listener prints one line, `listening SERVICE ADDRESS`, to standard output. The \
-             kernel probes idle clients (TCP keepalive): a connection whose client is gone without \
-             a FIN closes after two minutes.",
-        ),
-        Part::Text(
-            "SIGUSR1 logs a table of every listener and connection, most loaded first, at most once \
-             a second. SIGHUP reads the file of --quotes and the system's time zone again; the zone \
-             is also read once a minute. SIGUSR2 does nothing.",
-        ),
-        Part::Text(
-            "The log goes to standard error; RUST_LOG sets its level: error, warn, info [the \
-             default], debug or trace. Access records, one for each connection, have the target \
-             doorkeeper::access and the level debug; --log=json shows them by default. If standard \
-             error is the journal of systemd, lines begin with <N> and have no time.",
-        ),
-    ],
-    exit_status: "0 ended by a signal; 1 it could not serve (standard error says why); 2 wrong \
-                  usage.",
-    operands: &["echo", "discard", "daytime", "qotd", "chargen", "time"],
-};
-
-const OPTIONS: &[Opt] = &[
-    Opt::long(
-        "backlog",
-        Value::Any("N"),
-        "limit of each listener's accept queue: connections that are established and not yet \
-         accepted [1024; the system may clamp it]",
-    ),
-    Opt::long(
-        "max-connections",
-        Value::Any("N"),
-        "limit of open connections; at the limit, newcomers stay in the accept queue [what the \
-         descriptor limit allows]",
-    ),
-    Opt::long(
-        "max-per-source",
-        Value::Any("N"),
-        "limit of open connections of one IPv4 address or one IPv6 /64; further ones are closed at \
-         once [no limit]",
-    ),
-    Opt::long(
-        "reuse-port",
-        Value::None,
-        "share the ports with other processes that do the same (SO_REUSEPORT), as for a restart: \
-         the new one first",
-    ),
-    Opt::long(
-        "take-over",
-        Value::None,
-        "like --reuse-port, and all new connections are for this process, not for earlier ones on \
-         the same ports: they can end without a loss (Linux)",
-    ),
-    Opt::long(
-        "proxy-protocol",
-        Value::OneOf(&["require"]),
-        "every connection begins with a header of the PROXY protocol, version 1 or 2, within 3 s; a \
-         wrong one ends its connection. The log and --max-per-source use the client's address",
-    ),
-    Opt::long(
-        "proxy-from",
-        Value::Any("LIST"),
-        "the proxies, as in 192.0.2.1,2001:db8::/32; connections from elsewhere are closed at once",
-    ),
-    Opt::long(
-        "accept-budget",
-        Value::Any("N"),
-        "connections that a listener accepts in one turn [64]",
-    ),
-    Opt::long(
-        "turn-budget",
-        Value::Any("BYTES"),
-        "bytes that a connection reads in one turn [65536]",
-    ),
-    Opt::long(
-        "output-max",
-        Value::Any("BYTES"),
-        "unsent bytes that a connection may hold [65536]",
-    ),
-    Opt::long(
-        "send-buffer",
-        Value::Any("BYTES"),
-        "the kernel's send buffer of a connection (SO_SNDBUF), half of what Linux uses for it \
-         [chargen: 262144; others: the system's]",
-    ),
-    Opt::long(
-        "idle-timeout",
-        Value::Any("DUR"),
-        "close a connection after this time without a byte; `none` means never [10min]",
-    ),
-    Opt::long(
-        "shutdown-timeout",
-        Value::Any("DUR"),
-        "time that open connections have to finish after the first SIGINT or SIGTERM; a second \
-         signal stops at once [5s]",
-    ),
-    Opt::long(
-        "quotes",
-        Value::File("FILE"),
-        "quotes for qotd, separated by lines of a single %; those longer than 512 bytes are \
-         skipped [four built-in quotes]",
-    ),
-    Opt::long("utc", Value::None, "daytime sends UTC, not local time"),
-    Opt::long(
-        "status",
-        Value::Any("[HOST]:PORT"),
-        "serve HTTP there, on the same loop: a live page at /, /metrics for Prometheus, /healthz, \
-         /connections as JSON; limits and figures leave its clients out",
-    ),
-];
 
 /// The default of --idle-timeout. A client that vanished without a FIN holds its connection for as
 /// long as this.
@@ -181,6 +31,7 @@ pub(crate) struct Serve {
     /// `None`: as many as the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_source: Option<usize>,
+    pub(crate) max_lifetime: Option<Duration>,
     pub(crate) takes_over: bool,
     /// --proxy-protocol=require.
     needs_header: bool,
@@ -207,6 +58,7 @@ impl Default for Serve {
             listen,
             max_connections: None,
             max_per_source: None,
+            max_lifetime: None,
             takes_over: false,
             needs_header: false,
             proxies: None,
@@ -329,6 +181,9 @@ impl Serve {
             "max-per-source" => self.max_per_source = Some(number(parser, "--max-per-source", 1)?),
             "proxy-protocol" => self.needs_header = require(&value(parser)?)?,
             "proxy-from" => self.proxies = Some(proxies(&value(parser)?)?),
+            "max-lifetime" => {
+                self.max_lifetime = Some(duration(&value(parser)?, "--max-lifetime")?)
+            }
             "accept-budget" => {
                 limit(parser, "--accept-budget", &mut self.config, |config| {
                     &mut config.accept_budget

@@ -5,6 +5,7 @@
 //! no memory.
 
 use super::access::Record;
+use super::args::Serve;
 use doorkeeper::{Arrival, Closed, Context, Handle, Handler, Others, Reactor, TimerKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,7 +18,10 @@ const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The timer that reports the limit later, if an earlier message is too recent. No service has this
 /// key.
-pub(super) const REPORT: TimerKey = TimerKey(u64::MAX);
+const REPORT: TimerKey = TimerKey(u64::MAX);
+
+/// The timer of --max-lifetime. No service has this key either.
+const LIFETIME: TimerKey = TimerKey(u64::MAX - 2);
 
 thread_local! {
     static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
@@ -49,6 +53,7 @@ pub(super) struct Limits {
     handle: Handle,
     max_connections: usize,
     max_per_source: Option<usize>,
+    max_lifetime: Option<Duration>,
     open: usize,
     /// Open connections of each source. Empty without a limit.
     sources: HashMap<Source, usize>,
@@ -61,11 +66,12 @@ pub(super) struct Limits {
 }
 
 /// Sets the limits of this thread's reactor.
-pub(super) fn set(reactor: &Reactor, max_connections: usize, max_per_source: Option<usize>) {
+pub(super) fn set(reactor: &Reactor, max_connections: usize, options: &Serve) {
     LIMITS.replace(Some(Limits {
         handle: reactor.handle(),
         max_connections,
-        max_per_source,
+        max_per_source: options.max_per_source,
+        max_lifetime: options.max_lifetime,
         open: 0,
         sources: HashMap::new(),
         full: None,
@@ -198,7 +204,26 @@ pub(super) struct Limited<H, R> {
     record: R,
 }
 
-pub(super) fn report_full(cx: &mut Context<'_>) {
+/// What a connection begins with: the report of the limit, and the timer of its lifetime.
+pub(super) fn begin(cx: &mut Context<'_>) {
+    report_full(cx);
+    if let Some(lifetime) = with_limits(|limits| limits.max_lifetime) {
+        cx.set_timer(LIFETIME, lifetime);
+    }
+}
+
+/// True if the timer is one of these. A connection whose lifetime is over is reset, because one that
+/// ends in order takes as long as its client likes.
+pub(super) fn is_own_timer(cx: &mut Context<'_>, key: TimerKey) -> bool {
+    match key {
+        REPORT => report_full(cx),
+        LIFETIME => cx.abort(),
+        _ => return false,
+    }
+    true
+}
+
+fn report_full(cx: &mut Context<'_>) {
     if let Some(later) = with_limits(Limits::report_full) {
         cx.set_timer(REPORT, later);
     }
@@ -206,7 +231,7 @@ pub(super) fn report_full(cx: &mut Context<'_>) {
 
 impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        report_full(cx);
+        begin(cx);
         self.handler.on_open(cx)
     }
 
@@ -227,8 +252,7 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
-        if key == REPORT {
-            report_full(cx);
+        if is_own_timer(cx, key) {
             return Ok(());
         }
         self.handler.on_timer(cx, key)

@@ -4,6 +4,7 @@ mod access;
 mod activation;
 pub(crate) mod args;
 mod control;
+pub(crate) mod description;
 mod limits;
 mod listeners;
 mod notify;
@@ -42,7 +43,7 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     limit_connections(&mut options, inherited + opened + status_sockets);
     let mut reactor = Reactor::new(options.config.clone()).map_err(Failure::start)?;
     let max_connections = options.config.max_connections;
-    limits::set(&reactor, max_connections, options.max_per_source);
+    limits::set(&reactor, max_connections, &options);
     let status = options.status.as_ref();
     let status = status.map(|place| Status::new(place, &options));
     let observer = status.as_ref().map(|status| status.observer());

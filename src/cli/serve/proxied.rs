@@ -2,7 +2,7 @@
 //! a connection of the client that the header names.
 
 use super::access::Record;
-use super::limits::{REPORT, report_full, with_limits};
+use super::limits::{begin, is_own_timer, with_limits};
 use super::proxy_header::{self, Header};
 use doorkeeper::{Arrival, Closed, Context, Handler, Others, TimerKey};
 use std::io::{self, ErrorKind};
@@ -123,7 +123,7 @@ impl<H: Handler, R: Record> Proxied<H, R> {
 
 impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        report_full(cx);
+        begin(cx);
         cx.set_timer(HEADER, PATIENCE);
         Ok(())
     }
@@ -161,10 +161,7 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         match key {
             HEADER => Err(wrong("it did not arrive in time")),
-            REPORT => {
-                report_full(cx);
-                Ok(())
-            }
+            _ if is_own_timer(cx, key) => Ok(()),
             _ => self.handler.on_timer(cx, key),
         }
     }
