@@ -235,3 +235,27 @@ fn what_a_reactor_cannot_have_in_a_simulation_is_refused() {
     let adopted = server.borrow_mut().adopt_listener(listener, |_| Some(Echo));
     assert_eq!(adopted.unwrap_err().kind(), ErrorKind::Unsupported);
 }
+
+/// Clients that arrive are events, but they free no descriptor.
+#[test]
+fn out_of_descriptors_a_listener_tries_again_every_100_ms_and_when_a_connection_closes() {
+    let sim = Sim::plain();
+    let server = echo_server(&sim, Config::default());
+    let first = sim.connect(address());
+    sim.run_now();
+    // The listener and the first connection.
+    sim.set_descriptors(2);
+    let mut waiting = Vec::new();
+    for step in 1..=30 {
+        waiting.push(sim.connect(address()));
+        sim.run_for(Duration::from_millis(10));
+        let stats = server.borrow().stats();
+        assert_eq!((stats.accepted, stats.accept_errors), (1, 1 + step / 10));
+    }
+    sim.run_for(Duration::from_millis(50));
+    first.close();
+    sim.run_now();
+    let stats = server.borrow().stats();
+    // One is accepted, and the next finds no descriptor.
+    assert_eq!((stats.accepted, stats.accept_errors), (2, 5));
+}

@@ -1,7 +1,9 @@
 //! Running a simulation: time, rest, several reactors, and the same run again.
 
 use doorkeeper::sim::{Ending, Peer, Sim};
-use doorkeeper::{Arrival, Closed, Config, Context, Handler, Others, Reactor, Reason, TimerKey};
+use doorkeeper::{
+    Arrival, Closed, Config, Context, Event, Handler, Observer, Others, Reactor, Reason, TimerKey,
+};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -354,4 +356,36 @@ fn a_peer_that_takes_nothing_ends_the_lingering_at_the_second_look() {
     sim.run_until(|| !ends.0.borrow().is_empty());
     assert_eq!(sim.now(), Duration::from_secs(2));
     assert_eq!(*ends.0.borrow(), [(Reason::LingerTimeout, 0, 5000)]);
+}
+
+/// When deadlines pass.
+struct Passed(Sim, Rc<RefCell<Vec<Duration>>>);
+
+impl Observer for Passed {
+    fn event(&mut self, event: &Event<'_>) {
+        if let Event::DeadlinePassed { .. } = event {
+            self.1.borrow_mut().push(self.0.now());
+        }
+    }
+}
+
+/// Activity does not move the deadline, which would cost every message. It passes too early, finds
+/// nothing due, and is armed again.
+#[test]
+fn an_idle_timeout_is_one_lazy_deadline() {
+    let sim = Sim::plain();
+    let mut config = Config::default();
+    config.idle_timeout = Some(Duration::from_secs(20));
+    let server = echo_server(&sim, config);
+    let passed = Rc::new(RefCell::new(Vec::new()));
+    let observer = Box::new(Passed(sim.clone(), Rc::clone(&passed)));
+    server.borrow_mut().observe(observer);
+    let peer = sim.connect(address());
+    for _ in 0..12 {
+        sim.run_for(Duration::from_secs(1));
+        peer.send(b"x");
+    }
+    sim.run_to_rest();
+    assert_eq!(*passed.borrow(), [20, 32].map(Duration::from_secs));
+    assert_eq!(peer.ended_at(), Some(Duration::from_secs(32)));
 }
