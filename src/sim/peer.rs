@@ -32,6 +32,8 @@ enum After {
 /// The state of a peer, which its handle and the simulation share.
 pub(super) struct State {
     world: SharedWorld,
+    /// Its place in the list of peers.
+    index: usize,
     socket: Option<Socket>,
     address: SocketAddr,
     connected: bool,
@@ -46,9 +48,11 @@ pub(super) struct State {
 pub(super) type SharedPeer = Rc<RefCell<State>>;
 
 impl State {
-    fn new(world: SharedWorld, address: SocketAddr) -> State {
+    fn new(world: SharedWorld, index: usize, address: SocketAddr) -> State {
+        world.borrow_mut().touched.push(index);
         State {
             world,
+            index,
             socket: None,
             address,
             connected: false,
@@ -61,10 +65,14 @@ impl State {
     }
 
     /// A peer that connects. The attempt has begun, or has failed.
-    pub(super) fn connect(world: &SharedWorld, address: SocketAddr) -> State {
-        let mut peer = State::new(Rc::clone(world), address);
+    pub(super) fn connect(world: &SharedWorld, index: usize, address: SocketAddr) -> State {
+        let mut peer = State::new(Rc::clone(world), index, address);
         let socket = Process::new(world, 1).socket();
-        match socket.map(|socket| (socket.connect(address), socket)) {
+        let connect = |socket: Socket| {
+            socket.watch(index);
+            (socket.connect(address), socket)
+        };
+        match socket.map(connect) {
             Ok((Err(error), socket)) if crate::errno::is_in_progress(&error) => {
                 peer.socket = Some(socket);
             }
@@ -72,6 +80,11 @@ impl State {
             Ok((Ok(()), socket)) => peer.socket = Some(socket),
         }
         peer
+    }
+
+    /// It may have something to do from now on.
+    fn touch(&self) {
+        self.world.borrow_mut().touched.push(self.index);
     }
 
     fn tell(&self, line: &str) {
@@ -211,20 +224,22 @@ pub struct Peer(pub(super) SharedPeer);
 impl Peer {
     /// Sends these bytes after those that are not sent yet. How many go at once is the network's choice.
     pub fn send(&self, bytes: &[u8]) {
-        self.0.borrow_mut().outbox.extend(bytes);
+        let mut state = self.0.borrow_mut();
+        state.outbox.extend(bytes);
+        state.touch();
     }
 
     /// Ends the output in order, when all is sent (FIN, [shutdown(2)] with `SHUT_WR`).
     ///
     /// [shutdown(2)]: https://man7.org/linux/man-pages/man2/shutdown.2.html
     pub fn half_close(&self) {
-        self.0.borrow_mut().after = After::HalfClose;
+        self.end_by(After::HalfClose);
     }
 
     /// Closes the socket, when all is sent. With unread input that is a reset (RFC 1122, section
     /// 4.2.2.13).
     pub fn close(&self) {
-        self.0.borrow_mut().after = After::Close;
+        self.end_by(After::Close);
     }
 
     /// Resets the connection now. What is not sent is lost, and so may be what is in flight.
@@ -240,17 +255,29 @@ impl Peer {
 
     /// Reads no more input than it has read by now. So the other side's output stays in the buffers.
     pub fn stop_reading(&self) {
-        self.0.borrow_mut().wants = Some(0);
+        self.want(Some(0));
     }
 
     /// Reads this many bytes more, and then nothing.
     pub fn read(&self, count: usize) {
-        self.0.borrow_mut().wants = Some(count);
+        self.want(Some(count));
     }
 
     /// Reads all that comes, as it does from the start.
     pub fn read_all(&self) {
-        self.0.borrow_mut().wants = None;
+        self.want(None);
+    }
+
+    fn want(&self, wants: Option<usize>) {
+        let mut state = self.0.borrow_mut();
+        state.wants = wants;
+        state.touch();
+    }
+
+    fn end_by(&self, after: After) {
+        let mut state = self.0.borrow_mut();
+        state.after = after;
+        state.touch();
     }
 
     /// Everything that it has read.
@@ -323,7 +350,9 @@ impl Listening {
     /// The first connection of the accept queue, if one waits.
     pub fn accept(&self) -> Option<Peer> {
         let (socket, address) = self.socket.accept().ok()?;
-        let mut state = State::new(Rc::clone(&self.world), address);
+        let index = self.peers.borrow().len();
+        let mut state = State::new(Rc::clone(&self.world), index, address);
+        socket.watch(index);
         state.socket = Some(socket);
         state.connected = true;
         let peer = Rc::new(RefCell::new(state));

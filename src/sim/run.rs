@@ -9,6 +9,7 @@ use crate::reactor::Reactor;
 use crate::sys::sim::{Choice, Decisions, Process, Route, SharedWorld, World};
 use crate::time::Tick;
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -26,13 +27,14 @@ pub struct Sim {
     pub(super) world: SharedWorld,
     pub(super) members: Rc<RefCell<Vec<Member>>>,
     pub(super) peers: Rc<RefCell<Vec<SharedPeer>>>,
+    /// The peers that may have something to do.
+    active: Rc<RefCell<BTreeSet<usize>>>,
     panics_allowed: Rc<Cell<bool>>,
 }
 
-/// What can move.
+/// What can move, apart from the network.
 #[derive(Clone, Copy, Debug)]
 enum Mover {
-    Flight(usize),
     Read(usize),
     Write(usize),
     Reactor(usize),
@@ -56,6 +58,7 @@ impl Sim {
             world: Rc::new(RefCell::new(World::new(decisions))),
             members: Rc::default(),
             peers: Rc::default(),
+            active: Rc::default(),
             panics_allowed: Rc::default(),
         }
     }
@@ -94,8 +97,10 @@ impl Sim {
 
     /// A peer that connects to an address. Its [`ending`](Peer::ending) says if that fails.
     pub fn connect(&self, address: SocketAddr) -> Peer {
-        let peer = Rc::new(RefCell::new(State::connect(&self.world, address)));
-        self.peers.borrow_mut().push(Rc::clone(&peer));
+        let mut peers = self.peers.borrow_mut();
+        let peer = State::connect(&self.world, peers.len(), address);
+        let peer = Rc::new(RefCell::new(peer));
+        peers.push(Rc::clone(&peer));
         Peer(peer)
     }
 
@@ -121,6 +126,7 @@ impl Sim {
         let mut world = self.world.borrow_mut();
         world.limits.send_buffer = send;
         world.limits.receive_buffer = receive;
+        world.touched.extend(0..self.peers.borrow().len());
     }
 
     /// How many descriptors a process may have open: then socket(2) and accept(2) fail with EMFILE.
@@ -235,28 +241,61 @@ impl Sim {
     /// One thing moves, or the time jumps to the next thing that is due by then. False if there is
     /// neither.
     fn step(&self, until: Option<Tick>) -> bool {
-        let movers = self.movers();
-        if movers.is_empty() {
+        let (flights, movers) = self.movers();
+        let count = flights + movers.len();
+        if count == 0 {
             let next = self.next_time();
             let next = next.filter(|&next| until.is_none_or(|until| next <= until));
             return next
                 .inspect(|&next| self.world.borrow_mut().advance(next))
                 .is_some();
         }
-        let chosen = self.world.borrow_mut().choose(Choice::Next, movers.len());
-        self.do_move(movers[chosen]);
+        let chosen = self.world.borrow_mut().choose(Choice::Next, count);
+        match chosen.checked_sub(flights) {
+            Some(index) => self.do_move(movers[index]),
+            None => drop(self.world.borrow_mut().deliver(chosen)),
+        }
         true
     }
 
-    /// Everything that can move now. The network comes first, then the peers, and then the reactors.
-    fn movers(&self) -> Vec<Mover> {
-        let flights = self.world.borrow().in_flight();
-        let mut movers: Vec<Mover> = (0..flights).map(Mover::Flight).collect();
-        for (index, peer) in self.peers.borrow().iter().enumerate() {
-            let peer = peer.borrow();
+    /// Everything that can move now: the network, which is counted, and after it the peers and the
+    /// reactors. On a plain network the first one moves, so no more than one is looked for.
+    fn movers(&self) -> (usize, Vec<Mover>) {
+        let (flights, plain) = {
+            let world = self.world.borrow();
+            (world.in_flight(), world.chooser.is_plain())
+        };
+        let mut movers = Vec::new();
+        self.add_peers(&mut movers, plain);
+        if movers.is_empty() || !plain {
+            self.add_reactors(&mut movers);
+        }
+        (flights, movers)
+    }
+
+    /// A peer that cannot move is not looked at again before it is touched.
+    fn add_peers(&self, movers: &mut Vec<Mover>, first: bool) {
+        let peers = self.peers.borrow();
+        let mut active = self.active.borrow_mut();
+        active.extend(self.world.borrow_mut().touched.drain(..));
+        let mut idle = Vec::new();
+        for &index in active.iter() {
+            let peer = peers[index].borrow();
+            let before = movers.len();
             movers.extend(peer.may_read().then_some(Mover::Read(index)));
             movers.extend(peer.may_write().then_some(Mover::Write(index)));
+            if movers.len() == before {
+                idle.push(index);
+            } else if first {
+                break;
+            }
         }
+        for index in idle {
+            active.remove(&index);
+        }
+    }
+
+    fn add_reactors(&self, movers: &mut Vec<Mover>) {
         let now = self.world.borrow().now();
         for (index, member) in self.members.borrow().iter().enumerate() {
             if member.running().is_some() {
@@ -266,14 +305,10 @@ impl Sim {
                 }
             }
         }
-        movers
     }
 
     fn do_move(&self, mover: Mover) {
         match mover {
-            Mover::Flight(index) => {
-                self.world.borrow_mut().deliver(index);
-            }
             Mover::Read(index) => self.peers.borrow()[index].borrow_mut().read(),
             Mover::Write(index) => self.peers.borrow()[index].borrow_mut().write(),
             Mover::Reactor(index) => {

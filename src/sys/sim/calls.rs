@@ -46,6 +46,10 @@ impl World {
         let socket = self.socket_mut(id);
         socket.state = State::Listening;
         socket.backlog = backlog;
+        let local = socket.local;
+        if let Some(local) = local {
+            self.listening.entry(local.port()).or_default().insert(id);
+        }
         Ok(())
     }
 
@@ -258,7 +262,7 @@ impl World {
     pub(super) fn close(&mut self, id: SocketId) {
         self.progress += 1;
         // It may not be registered.
-        let _ = self.deregister(id);
+        let _ = self.deregister(id, true);
         if let Owner::Process(process) = self.socket(id).owner {
             self.processes[process].open -= 1;
         }

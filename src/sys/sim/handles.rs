@@ -230,6 +230,11 @@ impl Socket {
         self.world.borrow_mut().count(self.id, kind, moved);
     }
 
+    /// A peer holds it from now on, and is to hear of each change.
+    pub(crate) fn watch(&self, peer: usize) {
+        self.world.borrow_mut().socket_mut(self.id).watched_by = Some(peer);
+    }
+
     /// What is true of it, as opposed to what its program knows.
     pub(crate) fn truth(&self) -> Truth {
         let mut world = self.world.borrow_mut();
@@ -278,7 +283,7 @@ impl Source for Socket {
     }
 
     fn deregister(&mut self, _: &Registry) -> io::Result<()> {
-        call!(self, deregister)
+        call!(self, deregister, false)
     }
 }
 

@@ -31,6 +31,13 @@ impl World {
         }
     }
 
+    pub(super) fn stop_listening(&mut self, id: SocketId) {
+        let local = self.sockets.get(&id).and_then(|socket| socket.local);
+        if let Some(sockets) = local.and_then(|local| self.listening.get_mut(&local.port())) {
+            sockets.remove(&id);
+        }
+    }
+
     pub(super) fn release_pair(&mut self, id: SocketId) {
         if let Some((Some(local), Some(peer))) = self
             .sockets
@@ -49,6 +56,7 @@ impl World {
             reuse_port: socket.reuse_port,
         };
         if let (Some(local), Some(peer)) = (socket.local, socket.peer) {
+            self.time_waits.push_back((entry.since, (local, peer)));
             self.time_wait.insert((local, peer), entry);
         }
     }
@@ -103,8 +111,20 @@ impl World {
 
     fn drop_old_time_wait(&mut self) {
         let now = self.now();
-        self.time_wait
-            .retain(|_, entry| entry.since.after(TIME_WAIT) > now);
+        while let Some(&(since, pair)) = self.time_waits.front() {
+            if since.after(TIME_WAIT) > now {
+                break;
+            }
+            self.time_waits.pop_front();
+            // It may be there for a later connection.
+            if self
+                .time_wait
+                .get(&pair)
+                .is_some_and(|entry| entry.since == since)
+            {
+                self.time_wait.remove(&pair);
+            }
+        }
     }
 
     /// The local address of a socket that connects. The port is one with which the pair of addresses
@@ -149,10 +169,9 @@ impl World {
     /// The listener of an address: one that is bound to it, or else to the wildcard. Listeners that
     /// share a port (SO_REUSEPORT) take turns as the network likes.
     pub(super) fn find_listener(&mut self, to: SocketAddr) -> Option<SocketId> {
-        let sockets = self.ports.get(&to.port())?;
-        let listens = |id: &&SocketId| self.socket(**id).state == State::Listening;
+        let sockets = self.listening.get(&to.port())?;
         let with = |ip: IpAddr| -> Vec<SocketId> {
-            let here = sockets.iter().filter(listens);
+            let here = sockets.iter();
             let bound = here.filter(|&&id| self.socket(id).local.map(|it| it.ip()) == Some(ip));
             bound.copied().collect()
         };

@@ -103,14 +103,15 @@ impl World {
     }
 
     /// EPOLL_CTL_DEL, and what close(2) does.
-    pub(super) fn deregister(&mut self, id: SocketId) -> Result<(), Errno> {
+    pub(super) fn deregister(&mut self, id: SocketId, closes: bool) -> Result<(), Errno> {
         let socket = self.socket_mut(id);
         let registration = socket.registration.take().ok_or(Errno::NoEnt)?;
         if let Some(process) = socket.owner.process() {
             let process = &mut self.processes[process];
             process.registered.remove(&id);
             process.last_closed = Some(registration.token);
-            if registration.queued {
+            // A socket that closes is not looked for: the fetch finds that it is gone.
+            if registration.queued && !closes {
                 process.ready.retain(|&ready| ready != id);
             }
         }
@@ -122,6 +123,7 @@ impl World {
         let Some(socket) = self.sockets.get_mut(&id) else {
             return;
         };
+        self.touched.extend(socket.watched_by);
         let (Some(registration), Some(process)) =
             (&mut socket.registration, socket.owner.process())
         else {

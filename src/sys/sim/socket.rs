@@ -103,6 +103,8 @@ pub(super) struct Socket {
     pub(super) registration: Option<Registration>,
     /// It is in the list of sockets with something to send.
     pub(super) in_flight: bool,
+    /// The peer that holds it: a test's, which no poller tells of a change.
+    pub(super) watched_by: Option<usize>,
     /// What the program read and wrote.
     pub(super) totals: Totals,
 }
@@ -143,6 +145,7 @@ impl Socket {
             backlog: 0,
             registration: None,
             in_flight: false,
+            watched_by: None,
             totals: Totals::default(),
         }
     }

@@ -105,6 +105,12 @@ pub(crate) struct World {
     /// The pairs of addresses in use, and until when those in TIME-WAIT are.
     pub(super) pairs: BTreeSet<(SocketAddr, SocketAddr)>,
     pub(super) time_wait: BTreeMap<(SocketAddr, SocketAddr), TimeWait>,
+    /// The same in the order of time, and those that were replaced since.
+    pub(super) time_waits: VecDeque<(Tick, (SocketAddr, SocketAddr))>,
+    /// The sockets that listen on each port.
+    pub(super) listening: BTreeMap<u16, BTreeSet<SocketId>>,
+    /// The peers whose sockets changed, or that were told to do something else.
+    pub(crate) touched: Vec<usize>,
     pub(super) next_port: u16,
     pub(crate) routes: BTreeMap<IpAddr, Route>,
     pub(crate) limits: Limits,
@@ -157,6 +163,9 @@ impl World {
             ports: BTreeMap::new(),
             pairs: BTreeSet::new(),
             time_wait: BTreeMap::new(),
+            time_waits: VecDeque::new(),
+            listening: BTreeMap::new(),
+            touched: Vec::new(),
             next_port: 0,
             routes: BTreeMap::new(),
             limits: Limits::default(),
@@ -261,6 +270,7 @@ impl World {
     /// Removes a socket that no program holds, with its timer, its port and its pair of addresses.
     pub(super) fn remove(&mut self, id: SocketId) {
         self.cancel_syn(id);
+        self.stop_listening(id);
         self.release_port(id);
         self.sockets.remove(&id);
     }
