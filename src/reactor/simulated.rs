@@ -16,6 +16,12 @@ impl Reactor {
         Ok(reactor)
     }
 
+    /// As after so many sources.
+    #[cfg(test)]
+    pub(crate) fn set_next_serial(&mut self, serial: u32) {
+        self.sources.set_next_serial(serial);
+    }
+
     /// The time by which it needs a turn, without an event.
     pub(crate) fn next_turn(&self) -> Option<Tick> {
         if self.has_work() {

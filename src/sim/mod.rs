@@ -42,6 +42,8 @@ mod quiet;
 mod report;
 mod run;
 mod story;
+#[cfg(test)]
+mod tests;
 
 pub use crate::sys::sim::Choice;
 pub use conversation::{Conversation, conversation};

@@ -7,6 +7,7 @@ mod examples;
 mod invariants;
 mod kernel;
 mod running;
+mod scale;
 #[cfg(feature = "services")]
 mod services;
 mod wild;

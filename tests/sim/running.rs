@@ -389,3 +389,27 @@ fn an_idle_timeout_is_one_lazy_deadline() {
     assert_eq!(*passed.borrow(), [20, 32].map(Duration::from_secs));
     assert_eq!(peer.ended_at(), Some(Duration::from_secs(32)));
 }
+
+/// The clock counts nanoseconds in 64 bits. Deadlines beyond that are at its end, 584 years after the
+/// start.
+#[test]
+fn the_clock_may_come_to_the_end_of_its_range() {
+    let sim = Sim::new(1);
+    let end = Duration::from_nanos(u64::MAX);
+    sim.run_for(end - Duration::from_secs(10));
+    let mut config = Config::default();
+    config.idle_timeout = Some(Duration::from_secs(60));
+    let server = echo_server(&sim, config);
+    let peer = sim.connect(address());
+    peer.send(b"late");
+    sim.run_until(|| peer.received() == b"late");
+    sim.run_for(Duration::from_secs(9));
+    assert_eq!(server.borrow().stats().open, 1);
+    sim.run_to_rest();
+    assert_eq!((sim.now(), peer.ended_at()), (end, Some(end)));
+    // From then on every time has passed.
+    let last = sim.connect(address());
+    sim.run_to_rest();
+    assert_eq!((sim.now(), last.ended_at()), (end, Some(end)));
+    assert_eq!(server.borrow().stats().closed(Reason::IdleTimeout), 2);
+}

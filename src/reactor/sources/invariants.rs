@@ -72,6 +72,11 @@ impl Sources {
         (slot.serial == id.serial()).then_some(slot.pending)
     }
 
+    #[cfg(test)]
+    pub(in crate::reactor) fn set_next_serial(&mut self, serial: u32) {
+        self.next_serial = serial;
+    }
+
     pub(in crate::reactor) fn count(&self) -> usize {
         self.slab.len()
     }
