@@ -3,77 +3,12 @@
 mod common;
 
 use common::{
-    PATIENCE, Program, blocking_listener, client, echo, limited, read_all, read_exactly,
-    refusing_address, reset, resident,
+    Example, PATIENCE, Program, blocking_listener, built, client, echo, limited, read_all,
+    read_exactly, refusing_address, reset, resident,
 };
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
-
-/// A running example. It is killed when this is dropped.
-struct Example {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    address: SocketAddr,
-}
-
-/// The path of an example. `cargo test` builds the examples, but `cargo test --test examples` does
-/// not, so each is built here.
-fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().unwrap().parent().unwrap();
-    let named = if profile.ends_with("release") {
-        "--release"
-    } else {
-        "--profile=dev"
-    };
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", named, "--example", name])
-        .status()
-        .unwrap();
-    assert!(built.success());
-    profile.join("examples").join(name)
-}
-
-impl Example {
-    fn start(name: &str) -> Example {
-        Example::start_with(name, &[])
-    }
-
-    /// Starts it on a free port of loopback. The other arguments follow the address.
-    fn start_with(name: &str, args: &[&str]) -> Example {
-        let mut command = Command::new(built(name));
-        command
-            .arg("127.0.0.1:0")
-            .args(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let address = line
-            .trim_end()
-            .strip_prefix("listening ")
-            .unwrap()
-            .parse()
-            .unwrap();
-        Example {
-            child,
-            stdout,
-            address,
-        }
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use std::process::Command;
 
 fn line(reader: &mut BufReader<TcpStream>) -> String {
     let mut line = String::new();

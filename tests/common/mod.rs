@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod client;
+mod example;
 mod handlers;
 mod missing;
 mod process;
@@ -11,6 +12,7 @@ mod program;
 mod reactors;
 
 pub use client::*;
+pub use example::*;
 pub use handlers::*;
 pub use missing::*;
 pub use process::*;
