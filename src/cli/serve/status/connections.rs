@@ -115,7 +115,7 @@ pub(super) fn answer(status: &Status, reactor: &Reactor, query: &[(String, Strin
     }
     let open = reactor.stats().open;
     if open > SORTED_MAX {
-        let text = format_args!("{open} connections are too many for a list");
+        let text = format!("{open} connections are too many for a list");
         return Answer::error("503 Service Unavailable", text);
     }
     let connections = reactor.snapshot().connections;

@@ -107,7 +107,7 @@ pub(super) fn parse(input: &[u8], hosts: &[String]) -> Result<Option<Request>, A
 
 fn too_large() -> Answer {
     let text =
-        format_args!("the head of a request has at most {HEAD_MAX} bytes and {FIELDS_MAX} fields");
+        format!("the head of a request has at most {HEAD_MAX} bytes and {FIELDS_MAX} fields");
     Answer::error("431 Request Header Fields Too Large", text)
 }
 

@@ -152,11 +152,11 @@ impl Status {
         const UNAVAILABLE: &str = "503 Service Unavailable";
         let (open, max) = (reactor.stats().open, self.max_connections);
         if self.figures.borrow().is_shutting_down {
-            let text = format_args!("shutting down: {open} connections are open");
+            let text = format!("shutting down: {open} connections are open");
             return Answer::error(UNAVAILABLE, text);
         }
         if open >= max {
-            let text = format_args!("full: {open} of {max} connections are open");
+            let text = format!("full: {open} of {max} connections are open");
             return Answer::error(UNAVAILABLE, text);
         }
         Answer::new(TEXT, format!("ok: {open} of {max} connections are open\n"))
