@@ -6,6 +6,7 @@
 //! output buffer. `room_of` tells how many bytes `send` would take. A line that does not fit is
 //! left out as a whole, and when the member reads again it is told how many lines it missed.
 
+use doorkeeper::frame::{Decoded, Lines};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub type Members = Rc<RefCell<BTreeMap<Id, usize>>>;
 
 struct Member {
     members: Members,
+    lines: Lines,
 }
 
 impl Member {
@@ -50,19 +52,11 @@ impl Handler for Member {
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
         let mut consumed = 0;
-        while let Some(length) = input[consumed..].iter().position(|&byte| byte == b'\n') {
-            let line = input[consumed..consumed + length].trim_ascii_end();
-            if line.len() > LINE_MAX {
-                return Err(Error::other("line too long"));
-            }
-            self.tell_others(cx, line);
-            consumed += length + 1;
+        while let Decoded::Frame { payload, size } = self.lines.decode(&input[consumed..])? {
+            self.tell_others(cx, payload);
+            consumed += size;
         }
-        if input.len() - consumed > LINE_MAX {
-            Err(Error::other("line too long"))
-        } else {
-            Ok(consumed)
-        }
+        Ok(consumed)
     }
 
     /// All output was sent, so there is room again.
@@ -85,7 +79,8 @@ impl Handler for Member {
 
 /// A member of the chat.
 pub fn member(members: Members) -> impl Handler {
-    Member { members }
+    let lines = Lines::new(LINE_MAX);
+    Member { members, lines }
 }
 
 fn main() -> Result<()> {
