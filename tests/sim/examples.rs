@@ -15,6 +15,9 @@ mod calculator;
 #[path = "../../examples/chat.rs"]
 mod chat;
 #[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/kv.rs"]
+mod kv;
+#[allow(dead_code, reason = "its main is not called")]
 #[path = "../../examples/relay.rs"]
 mod relay;
 
@@ -37,6 +40,21 @@ fn the_calculator_answers_every_line_on_every_network() {
         .expect(b"error: the last line has no end\n")
         .expect_end()
         .check();
+}
+
+#[test]
+fn the_key_value_server_replies_to_every_command_on_every_network() {
+    let mut config = Config::default();
+    config.output_max_bytes = 2 * kv::COMMAND_MAX;
+    let kv = sim::conversation(kv::Client::default);
+    let kv = kv.config(config).answer_max(kv::COMMAND_MAX);
+    // One input, because the splits of several are combined.
+    let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n".as_slice();
+    let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
+    let kv = kv.send(&[b"PING\r\n", set, get, b"INCR n\r\n"].concat());
+    let kv = kv.expect(b"+PONG\r\n").expect(b"+OK\r\n");
+    let kv = kv.expect(b"$2\r\n\r\n\r\n").expect(b":1\r\n");
+    kv.half_close().expect_end().check();
 }
 
 /// What one member of a chat saw.
