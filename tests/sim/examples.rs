@@ -15,6 +15,9 @@ mod calculator;
 #[path = "../../examples/chat.rs"]
 mod chat;
 #[allow(dead_code, reason = "its main is not called")]
+#[path = "../../examples/http.rs"]
+mod http;
+#[allow(dead_code, reason = "its main is not called")]
 #[path = "../../examples/kv.rs"]
 mod kv;
 #[allow(dead_code, reason = "its main is not called")]
@@ -225,4 +228,17 @@ fn the_relay_closes_a_client_whose_target_refuses() {
         sim.run_to_rest();
         assert_eq!(server.borrow().stats().open, 0);
     });
+}
+
+#[test]
+fn the_http_server_answers_every_request_on_every_network() {
+    let http = sim::conversation(http::Connection::default).answer_max(http::CHUNK_MAX);
+    let get = b"GET /lines/1 HTTP/1.1\r\nHost: x\r\n\r\n".as_slice();
+    let put = b"PUT /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let http = http.send(&[get, put, b"A\r\n0123456789\r\n0\r\n\r\n"].concat());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let line = "1b\r\nabcdefghijklmnopqrstuvwxyz\n\r\n0\r\n\r\n";
+    let http = http.expect(format!("{head}{line}").as_bytes());
+    let http = http.expect(format!("{head}a\r\n0123456789\r\n0\r\n\r\n").as_bytes());
+    http.half_close().expect_end().check();
 }
