@@ -176,7 +176,7 @@ fn http_serves_h2load_with_pipelined_requests() {
 #[test]
 fn http_answers_pipelined_requests_in_their_order_also_after_a_half_close() {
     let example = Example::start("http");
-    let requests = "GET /lines/3000 HTTP/1.1\r\nHost: x\r\n\r\n\
+    let requests = "GET /lines/38456 HTTP/1.1\r\nHost: x\r\n\r\n\
         POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nGET /\
         POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
         3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nField: value\r\n\r\n\
@@ -186,7 +186,7 @@ fn http_answers_pipelined_requests_in_their_order_also_after_a_half_close() {
     let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
     // 128 lines of 27 bytes are 0xd80, and the last 56 are 0x5e8.
     let chunk = |length: &str, lines| format!("{length}\r\n{}\r\n", LINE.repeat(lines));
-    let lines = chunk("d80", 128).repeat(23) + &chunk("5e8", 56);
+    let lines = chunk("d80", 128).repeat(300) + &chunk("5e8", 56);
     let wanted = format!(
         "{chunked}{lines}0\r\n\r\n{head}Content-Length: 5\r\n\r\nGET /\
          {chunked}3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n{HELLO}"
