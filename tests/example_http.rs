@@ -192,6 +192,12 @@ fn http_answers_pipelined_requests_in_their_order_also_after_a_half_close() {
          {chunked}3\r\nabc\r\na\r\n0123456789\r\n0\r\n\r\n{HELLO}"
     );
     assert!(answer == wanted, "{answer}");
+    // Without input that waits, the end is seen while the body is written.
+    let answer = talk(
+        example.address,
+        "GET /lines/38456 HTTP/1.1\r\nHost: x\r\n\r\n",
+    );
+    assert!(answer == format!("{chunked}{lines}0\r\n\r\n"), "{answer}");
 }
 
 #[test]
