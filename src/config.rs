@@ -43,9 +43,14 @@ pub struct Config {
     pub input_max_bytes: usize,
     /// The number of unsent output bytes that a connection keeps.
     /// [`Context::write`](crate::Context::write) takes no more than that. While the output is full
-    /// and the handler leaves input unconsumed, the connection is not read. The same bound. Default
+    /// and the handler leaves input unconsumed, the connection is not read; nor while there is more
+    /// output than that ([`Context::write_all`](crate::Context::write_all)). The same bound. Default
     /// 65,536.
     pub output_max_bytes: usize,
+    /// The number of unsent output bytes beyond which [`Context::write_all`](crate::Context::write_all)
+    /// fails, and ends the connection. If [`output_max_bytes`](Config::output_max_bytes) is more, that
+    /// counts. The same bound. Default 16 MiB.
+    pub output_hard_max_bytes: usize,
     /// A connection closes with [`Reason::IdleTimeout`](crate::Reason::IdleTimeout) after this time
     /// without a byte in either direction. `None`, the default, means never.
     pub idle_timeout: Option<Duration>,
@@ -122,6 +127,7 @@ impl Default for Config {
             turn_budget_bytes: 64 * 1024,
             input_max_bytes: 64 * 1024,
             output_max_bytes: 64 * 1024,
+            output_hard_max_bytes: 16 * 1024 * 1024,
             idle_timeout: None,
             connect_timeout: Duration::from_secs(30),
             linger_timeout: Duration::from_secs(5),
@@ -159,6 +165,12 @@ impl Config {
             ("turn_budget_bytes", self.turn_budget_bytes, 1, MOST_MOVED),
             ("input_max_bytes", self.input_max_bytes, 1, MOST_HELD),
             ("output_max_bytes", self.output_max_bytes, 1, MOST_HELD),
+            (
+                "output_hard_max_bytes",
+                self.output_hard_max_bytes,
+                1,
+                MOST_HELD,
+            ),
             ("observed_bytes", self.observed_bytes, 0, MOST_MOVED),
             ("events_per_turn", self.events_per_turn, 1, MOST_EVENTS),
             ("timers_per_turn", self.timers_per_turn, 1, Id::SLOTS),

@@ -88,7 +88,7 @@ mod time;
 
 pub use closed::{Closed, Reason};
 pub use config::{Config, ConnectOptions, Keepalive, ListenOptions};
-pub use handler::{Arrival, Context, Handler, Others};
+pub use handler::{Arrival, AsAny, Context, Handler, Others};
 pub use id::Id;
 /// The poller library, in the version whose sources [`Reactor::watch`] takes.
 pub use mio;

@@ -7,7 +7,7 @@
 /// has another (`Machine::ready`): its turn adds the marks that it took, and a mark stays until a read
 /// or a write shows that the operation does not succeed any more. So no edge is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Readiness(u8);
+pub(crate) struct Readiness(u16);
 
 impl Readiness {
     /// A read may return bytes, or accept a connection. A short read clears it.
@@ -29,6 +29,8 @@ impl Readiness {
     pub(crate) const ERROR: Readiness = Readiness(64);
     /// The loop shuts down, and `on_shutdown` was not called yet. Of a connection.
     pub(crate) const SHUTDOWN: Readiness = Readiness(128);
+    /// Other code woke the id of a connection: `on_wake` is called.
+    pub(crate) const CALLED: Readiness = Readiness(256);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 

@@ -17,7 +17,7 @@ const EVENTS: usize = 134_217_727;
 
 const POSTS: usize = isize::MAX as usize / (2 * size_of::<usize>());
 
-const LIMITS: [Limit; 10] = [
+const LIMITS: [Limit; 11] = [
     (
         "max_connections",
         |config| &mut config.max_connections,
@@ -45,6 +45,12 @@ const LIMITS: [Limit; 10] = [
     (
         "output_max_bytes",
         |config| &mut config.output_max_bytes,
+        1,
+        HELD,
+    ),
+    (
+        "output_hard_max_bytes",
+        |config| &mut config.output_hard_max_bytes,
         1,
         HELD,
     ),

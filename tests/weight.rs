@@ -85,23 +85,20 @@ fn instructions_a_message(program: &Path) -> f64 {
 /// The size of an echo server beyond that of a program that does nothing, both stripped release
 /// builds.
 #[test]
-fn the_library_adds_at_most_110_kilobytes() {
+fn the_library_adds_at_most_113_kilobytes() {
     let size = |path: &Path| std::fs::metadata(path).unwrap().len();
     let added = size(&build("with-hook", "")) - size(&build_empty());
     let version = run(rustc().arg("--version"));
     println!("{added} bytes over an empty program with {version}");
-    assert!(added <= most(&version), "{added} bytes with {version}");
+    let most = if is_old(&version) { 124_000 } else { 113_000 };
+    assert!(added <= most, "{added} bytes with {version}");
 }
 
 /// Compilers differ. The oldest one that is supported, 1.85, makes a tenth more than those of today
-/// of the same code.
-fn most(version: &str) -> u64 {
+/// of the same code, in bytes and in instructions.
+fn is_old(version: &str) -> bool {
     let minor = version.split('.').nth(1).unwrap();
-    if minor.parse::<u32>().unwrap() < 90 {
-        121_000
-    } else {
-        110_000
-    }
+    minor.parse::<u32>().unwrap() < 90
 }
 
 #[test]
@@ -116,6 +113,11 @@ fn a_message_takes_few_instructions_and_an_absent_observer_almost_none() {
         with < without * 1.05,
         "{with} instructions a message, {without} without the hook"
     );
-    // With one client each message has a turn of the loop of its own. Compilers differ a little.
-    assert!(with < 545.0, "{with} instructions a message");
+    // With one client each message has a turn of the loop of its own.
+    let most = if is_old(&run(rustc().arg("--version"))) {
+        600.0
+    } else {
+        545.0
+    };
+    assert!(with < most, "{with} instructions a message");
 }

@@ -2,6 +2,7 @@
 
 use super::{ByteQueue, Timers};
 use crate::time::{Tick, TimerKey};
+use std::any::Any;
 
 /// Unsent output, unconsumed input, the handler's timers. (The backlog of listen(2) is another thing.)
 /// Most connections have none of these most of the time, so they are behind one pointer that is
@@ -11,6 +12,10 @@ pub(crate) struct Backlog {
     pub(crate) input: ByteQueue,
     pub(crate) output: ByteQueue,
     pub(crate) timers: Option<Box<Timers>>,
+    /// Input is not offered before this many bytes are held, or the peer has ended.
+    pub(crate) wanted: usize,
+    /// The handler that takes over. Its type is not known here.
+    pub(crate) next_handler: Option<Box<dyn Any>>,
     /// Received bytes that were thrown away because the handler finished.
     pub(crate) discarded: u64,
     /// How many bytes of output the kernel held when the linger time was last over, if it told.
@@ -22,6 +27,8 @@ impl Backlog {
         self.input.is_empty()
             && self.output.is_empty()
             && self.timers.as_ref().is_none_or(|timers| timers.is_empty())
+            && self.wanted == 0
+            && self.next_handler.is_none()
             && self.discarded == 0
             && self.undelivered.is_none()
     }

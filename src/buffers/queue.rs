@@ -37,6 +37,25 @@ impl ByteQueue {
         taken
     }
 
+    /// Makes place for `total` bytes at once, which are at most the limit of the queue.
+    pub(crate) fn reserve_total(&mut self, total: usize) {
+        self.reserve(total.saturating_sub(self.len()), total);
+    }
+
+    /// Takes all of the bytes, which fit below `limit`, and leaves none. Many are not copied.
+    pub(crate) fn append(&mut self, bytes: &mut Vec<u8>, limit: usize) {
+        const MANY: usize = 128 * 1024;
+        if self.is_empty() && bytes.len() >= MANY {
+            *self = ByteQueue {
+                bytes: std::mem::take(bytes),
+                start: 0,
+            };
+        } else {
+            self.push(bytes, limit);
+            bytes.clear();
+        }
+    }
+
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
         debug_assert!(self.start <= self.bytes.len());

@@ -16,7 +16,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// The callbacks of a turn that is not plain: those that are due, then `on_data` with held and new
     /// input, then `on_eof`.
     pub(super) fn catch_up(&mut self) -> Result<(), End> {
-        self.limit_room();
+        self.machine.limit_room(self.cx);
         if let Err(end) = self.call_pending() {
             // No callback was offered this turn's input, so it counts as discarded in the receipt.
             return self.hold_rest(Err(end));
@@ -24,6 +24,25 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         // Not before: the callbacks that were due may have finished.
         if self.machine.discards() {
             return self.discard();
+        }
+        // Another handler takes over. It hears of this in the next turn, after its `on_open`.
+        if self.machine.pending == Pending::Open {
+            return self.hold_rest(Ok(0));
+        }
+        // Nor while too much output waits. Held input is offered when it is sent.
+        if self.cx.is_choked() {
+            self.hold_rest(Ok(0))?;
+            return self.report_eof();
+        }
+        let held = self
+            .cx
+            .backlog
+            .get()
+            .map_or((0, 0), |held| (held.input.len(), held.wanted));
+        if self.machine.awaits_more(held.0 + self.input.len(), held.1) {
+            // It is offered when there is enough, or when the peer ends.
+            self.machine.ready.insert(Readiness::WOKEN);
+            return self.hold_wanted(held.1);
         }
         let woken = self.machine.ready.intersects(Readiness::WOKEN);
         self.machine.ready.remove(Readiness::WOKEN);
@@ -44,23 +63,22 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         Ok(())
     }
 
-    /// Held output leaves less room, and ended output leaves none.
-    pub(super) fn limit_room(&mut self) {
-        if self.machine.output != Output::Open {
-            self.cx.half_close();
-        }
-        let output_max = self.cx.others.common.config.output_max_bytes;
-        self.cx.others.room = self.machine.room(self.cx.backlog, output_max);
-    }
-
-    /// The callbacks that need no input: `on_open`, timers that are due, a late `on_drain`.
+    /// The callbacks that need no input: `on_open`, `on_wake`, timers that are due, a late `on_drain`.
     pub(super) fn call_pending(&mut self) -> Result<(), End> {
         let pending = std::mem::take(&mut self.machine.pending);
-        if pending == Pending::Abort {
-            return Err(Reason::Aborted.into());
+        if let Pending::End(reason) = pending {
+            return Err(reason.into());
         }
         if pending == Pending::Open {
             self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
+        }
+        let called = self.machine.ready.intersects(Readiness::CALLED);
+        self.machine.ready.remove(Readiness::CALLED);
+        if called && !self.machine.discards() {
+            self.call(Callback::Wake, &mut |handler, cx| handler.on_wake(cx))?;
+        }
+        if self.machine.pending == Pending::Open {
+            return Ok(());
         }
         // `finish` removes the timers, so this loop ends with the conversation. Timers beyond the budget
         // leave a deadline that has passed, which brings the next turn.
@@ -72,7 +90,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 handler.on_timer(cx, key)
             })?;
         }
-        if pending == Pending::Drain && !self.machine.discards() {
+        let same_handler = self.machine.pending == Pending::Nothing;
+        if pending == Pending::Drain && same_handler && !self.machine.discards() {
             self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
         }
         Ok(())
@@ -114,6 +133,9 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if input.is_empty() {
             return Ok(());
         }
+        if let Some(held) = self.cx.backlog.get_mut() {
+            held.wanted = 0;
+        }
         let result = self.call(Callback::Data, &mut |handler, cx| {
             handler.on_data(cx, input)
         });
@@ -128,6 +150,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             .push(self.input, self.cx.others.common.config.input_max_bytes);
         // Out of the backlog during the call, because the context borrows the backlog.
         let mut held = std::mem::take(&mut backlog.input);
+        backlog.wanted = 0;
         let input = held.as_slice();
         let result = self.call(Callback::Data, &mut |handler, cx| {
             handler.on_data(cx, input)
@@ -141,6 +164,16 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 .finish(self.cx.backlog, self.cx.others.common.now);
         }
         result.map(|_| ())
+    }
+
+    /// Holds new input without offering it, in a place for as much as the handler wants.
+    fn hold_wanted(&mut self, wanted: usize) -> Result<(), End> {
+        let config = &self.cx.others.common.config;
+        // What is read after the last wanted byte has a place too.
+        let total = wanted.saturating_add(config.turn_budget_bytes);
+        let total = total.min(config.input_max_bytes);
+        self.cx.backlog.get_or_insert().input.reserve_total(total);
+        self.hold_rest(Ok(0))
     }
 
     /// Throws new input away, because the handler finished.
@@ -179,7 +212,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// does not consume even then stays until a drain or a wake.
     fn report_eof(&mut self) -> Result<(), End> {
         let offered = self.cx.backlog.input().is_empty() || !self.cx.has_output();
-        if self.machine.input == Input::Ended && offered {
+        let same_handler = self.machine.pending != Pending::Open;
+        if self.machine.input == Input::Ended && offered && same_handler {
             self.machine.input = Input::Reported;
             self.call(Callback::Eof, &mut |handler, cx| handler.on_eof(cx))?;
         }
@@ -188,6 +222,32 @@ impl<E: Endpoint> Turn<'_, '_, E> {
 }
 
 impl Machine {
+    /// Held output leaves less room, and ended output leaves none.
+    pub(super) fn limit_room(&self, cx: &mut Context<'_>) {
+        if matches!(self.output, Output::Ending | Output::Ended) {
+            cx.half_close();
+        }
+        cx.others.room = self.room(cx.backlog, cx.others.common.config.output_max_bytes);
+    }
+
+    /// Another handler takes over, if the callback asked for it: as if the connection were new, but with
+    /// what is held.
+    fn change_handler(&mut self, cx: &mut Context<'_>) {
+        let Some(held) = cx
+            .backlog
+            .get_mut()
+            .filter(|held| held.next_handler.is_some())
+        else {
+            return;
+        };
+        (held.timers, held.wanted) = (None, 0);
+        self.pending = Pending::Open;
+        self.ready.insert(Readiness::WOKEN);
+        if self.input == Input::Reported {
+            self.input = Input::Ended;
+        }
+    }
+
     /// Makes a value or an end out of the outcome of a callback, and does what the callback asked for.
     /// The intent stays set for the rest of the turn, so this must do no harm if it is called again.
     #[inline(never)]
@@ -197,13 +257,25 @@ impl Machine {
             End::from(Reason::Panic)
         })?;
         let value = result.map_err(|error| End::new(Reason::HandlerError, error))?;
+        if cx.others.intent != Intent::Stay {
+            self.change_handler(cx);
+        }
         match cx.others.intent {
-            Intent::Stay => {}
+            Intent::Stay | Intent::Become => {}
+            Intent::WhenQuiet => self.finish_when_quiet(),
             Intent::HalfClose => self.half_close(),
             Intent::Finish => self.finish(cx.backlog, cx.others.common.now),
             Intent::Abort => return Err(Reason::Aborted.into()),
         }
         Ok(value)
+    }
+
+    /// The handler finishes once nothing is under way. Held input is offered once more before.
+    fn finish_when_quiet(&mut self) {
+        if self.output == Output::Open {
+            self.output = Output::UntilQuiet;
+            self.ready.insert(Readiness::WOKEN);
+        }
     }
 
     /// The handler finished: from here on no callback but `on_close` is made. A second call throws

@@ -111,11 +111,13 @@ impl Machine {
         });
         [
             (
-                input <= config.input_max_bytes && output <= config.output_max_bytes,
+                input <= config.input_max_bytes
+                    && output <= config.output_hard_max_bytes.max(config.output_max_bytes),
                 "it holds more than its limits",
             ),
             (
-                owned[0] <= config.input_max_bytes && owned[1] <= config.output_max_bytes,
+                owned[0] <= config.input_max_bytes
+                    && (owned[1] <= config.output_max_bytes || output > 0),
                 "its buffers are larger than their limits",
             ),
             (

@@ -10,14 +10,15 @@
 //! The state is a pair: what the peer may still send ([`Input`]) and what this side may still send
 //! ([`Output`]). These pairs are legal between turns; a debug assertion checks them after each turn.
 //! `next` lists what one step leads to. A step is: the FIN is read, `on_eof` is called, the handler
-//! half-closes or finishes, all is sent. One turn can take several: with the default `on_eof`, a
-//! connection without unsent output goes from 1 to the end in the turn that reads the FIN.
+//! half-closes, finishes or asks to finish when it is quiet, all is sent. One turn can take several: with
+//! the default `on_eof`, a connection with nothing under way goes from 1 to the end in the turn that reads
+//! the FIN.
 //!
 //! | | input | output | RFC 9293, section 3.3.2 | the peer sees | next |
 //! |---|---|---|---|---|---|
-//! | 1 | Open | Open | ESTABLISHED | an open connection | 2 4 10 |
-//! | 2 | Ended | Open | CLOSE-WAIT; `on_eof` is not called yet, because input is held and output waits | open, after its FIN | 3 5 11 |
-//! | 3 | Reported | Open | CLOSE-WAIT; `on_eof` was called | the same | 6 11 |
+//! | 1 | Open | Open | ESTABLISHED | an open connection | 2 4 10 13 |
+//! | 2 | Ended | Open | CLOSE-WAIT; `on_eof` is not called yet, because input is held and output waits | open, after its FIN | 3 5 11 14 |
+//! | 3 | Reported | Open | CLOSE-WAIT; `on_eof` was called | the same | 6 11 15 |
 //! | 4 | Open | Ending | ESTABLISHED; CLOSE is queued behind output (section 3.10.4) | output | 5 7 10 |
 //! | 5 | Ended | Ending | CLOSE-WAIT; as 2, with CLOSE queued | output | 6 8 11 |
 //! | 6 | Reported | Ending | CLOSE-WAIT; as 3, with CLOSE queued | output | 9 11, end |
@@ -27,19 +28,22 @@
 //! | 10 | Discarding | Ending | ESTABLISHED; the handler finished | output | 11 12 |
 //! | 11 | Discarded | Ending | CLOSE-WAIT; the handler finished | output | end |
 //! | 12 | Discarding | Ended | FIN-WAIT-1, FIN-WAIT-2: lingering | EOF; what it sends is thrown away | end |
+//! | 13 | Open | UntilQuiet | ESTABLISHED; as 1, and the handler finishes once nothing is under way | an open connection | 4 10 14 |
+//! | 14 | Ended | UntilQuiet | CLOSE-WAIT; as 2, and so | the same as 2 | 5 11 15 |
+//! | 15 | Reported | UntilQuiet | CLOSE-WAIT; as 3, and so | the same as 3 | 6 11 |
 //!
 //! ```text
-//!   input    Open ──FIN read──▶ Ended ──on_eof──▶ Reported          output   Open
-//!              │                  │                  │                        │ half_close, finish
-//!            finish             finish             finish                     ▼
-//!              ▼                  ▼                  ▼                       Ending
+//!   input    Open ──FIN read──▶ Ended ──on_eof──▶ Reported          output   Open ──finish_when_quiet──▶ UntilQuiet
+//!              │                  │                  │                        │ half_close, finish             │ quiet, or the
+//!            finish             finish             finish                     ▼                                │ same as Open
+//!              ▼                  ▼                  ▼                       Ending ◀────────────────────────┘
 //!          Discarding ──FIN read──▶ Discarded ◀──────┘                        │ all is sent: FIN
 //!                                                                             ▼
 //!   end: output Ended, and input Discarded, or Reported with none held      Ended
 //! ```
 //!
 //! The end that is drawn is [`Reason::Finished`]. Every pair can also end by a reset or another socket
-//! error, an idle timeout, an error or a panic of a callback, `abort` and `close`. In 12 the linger
+//! error, an idle timeout, an error or a panic of a callback, and `abort`. In 12 the linger
 //! timeout takes the place of the idle timeout. 10 and 12 also end at the linger limit, and, with
 //! `close_when_sent`, once all is sent and nothing is unread.
 //!
@@ -104,6 +108,8 @@ enum Input {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Output {
     Open,
+    /// The same, and the handler finishes once nothing is under way.
+    UntilQuiet,
     /// No more is taken; the FIN follows what is held.
     Ending,
     /// The FIN was sent.
@@ -119,8 +125,8 @@ enum Pending {
     Open,
     /// `on_drain`: all output was sent in a turn whose budget was spent.
     Drain,
-    /// None: other code aborted the connection, and the next turn ends it before it sends anything.
-    Abort,
+    /// None: other code ended the connection, and the next turn closes it before it sends anything.
+    End(Reason),
 }
 
 /// The machine. Held input and output are kept beside it, in the backlog, where callbacks reach them.
@@ -197,22 +203,58 @@ impl Machine {
     /// How much output can be taken now.
     pub(crate) fn room(&self, backlog: &LazyBacklog, output_max: usize) -> usize {
         match self.output {
-            Output::Open => output_max - backlog.output().len(),
+            Output::Open | Output::UntilQuiet => output_max.saturating_sub(backlog.output().len()),
             Output::Ending | Output::Ended => 0,
         }
     }
 
     /// Takes no more output; the FIN follows what is held.
     pub(crate) fn half_close(&mut self) {
-        if self.output == Output::Open {
+        if matches!(self.output, Output::Open | Output::UntilQuiet) {
             self.output = Output::Ending;
+        }
+    }
+
+    /// True if the handler has nothing to do any more that the machine knows of. WOKEN says that held
+    /// input is to be offered again.
+    fn is_quiet(&self, backlog: &LazyBacklog) -> bool {
+        let Some(held) = backlog.get() else {
+            return self.pending == Pending::Nothing;
+        };
+        let given_up = self.input == Input::Reported && !self.ready.intersects(Readiness::WOKEN);
+        self.pending == Pending::Nothing
+            && held.output.is_empty()
+            && backlog.next_timer().is_none()
+            && (held.input.is_empty() || given_up)
+    }
+
+    /// Lends the handler to other code, outside a turn. The next turn sends what that code writes, and
+    /// does what it asked for.
+    pub(crate) fn lend(
+        &mut self,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
+    ) {
+        self.limit_room(cx);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            code(handler, cx);
+            Ok(())
+        }));
+        if let Err(end) = self.resolve(outcome, cx) {
+            self.half_close();
+            self.pending = Pending::End(end.reason);
+        }
+        cx.hold_output();
+        if let Some(held) = cx.backlog.get_mut().filter(|_| self.discards()) {
+            held.timers = None;
         }
     }
 
     /// Ends the connection in its next turn. Until then it takes no more output.
     pub(crate) fn abort(&mut self) {
         self.half_close();
-        self.pending = Pending::Abort;
+        self.pending = Pending::End(Reason::Aborted);
     }
 
     /// Takes output from outside a turn. The next turn sends it.
@@ -247,7 +289,15 @@ impl Machine {
         pending
             || self.space(held, config) > 0 && self.ready.intersects(can_read)
             || !held.output.is_empty() && self.ready.intersects(can_write)
-            || !held.input.is_empty() && self.ready.intersects(Readiness::WOKEN)
+            || !held.input.is_empty()
+                && self.ready.intersects(Readiness::WOKEN)
+                && held.output.len() <= config.output_max_bytes
+                && !self.awaits_more(held.input.len(), held.wanted)
+    }
+
+    /// True if the handler wants more input than there is, and the peer can still send it.
+    fn awaits_more(&self, input: usize, wanted: usize) -> bool {
+        input < wanted && self.input == Input::Open
     }
 
     /// True if `on_shutdown` is due: all input that has arrived was read.
@@ -299,8 +349,8 @@ impl Machine {
         view.state = match (self.input, self.output) {
             (Input::Discarding | Input::Discarded, _) => ConnectionState::Finishing,
             (_, Output::Ending | Output::Ended) => ConnectionState::HalfClosed,
-            (Input::Ended | Input::Reported, Output::Open) => ConnectionState::PeerEnded,
-            (Input::Open, Output::Open) => ConnectionState::Open,
+            (Input::Ended | Input::Reported, _) => ConnectionState::PeerEnded,
+            (Input::Open, _) => ConnectionState::Open,
         };
         view.readable = self.ready.intersects(Readiness::INPUT);
         view.writable = self.ready.intersects(Readiness::WRITABLE);
@@ -312,7 +362,8 @@ impl Machine {
     /// True if the state is in the table of this module.
     fn is_legal(&self, cx: &Context<'_>) -> bool {
         match (self.input, self.output) {
-            (Input::Discarding | Input::Discarded, Output::Open) => false,
+            (Input::Discarding | Input::Discarded, Output::Open | Output::UntilQuiet) => false,
+            (_, Output::UntilQuiet) => !self.is_quiet(cx.backlog),
             (Input::Discarded, Output::Ended) => false,
             (Input::Ended, Output::Ended) => self.wants_turn(cx.backlog, &cx.others.common.config),
             (Input::Reported, Output::Ended) => !cx.backlog.input().is_empty(),
@@ -342,8 +393,9 @@ impl Machine {
         let (common, received) = (cx.others.common, self.receive(marks, buffer, endpoint, cx));
         let input = &buffer[..*received.as_ref().unwrap_or(&0)];
         let detour = 'plain: {
+            let is_called = self.ready.intersects(Readiness::CALLED);
             let is_plain = self.is_plain(cx.backlog) && !common.observation.is_timed();
-            if input.is_empty() || !is_plain {
+            if input.is_empty() || is_called || !is_plain {
                 break 'plain Detour::Start(received.err());
             }
             self.ready.remove(Readiness::WOKEN);
@@ -443,7 +495,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             Detour::Start(Some(error)) => {
                 // Callbacks that were due before the error are made. If one of them ends the connection,
                 // its reason counts.
-                self.limit_room();
+                self.machine.limit_room(self.cx);
                 return Err(self.call_pending().err().unwrap_or(error.into()));
             }
             Detour::Start(None) => {
@@ -473,6 +525,9 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let (machine, cx) = (&mut *self.machine, &mut *self.cx);
         // An idle connection owns no buffer.
         cx.backlog.shrink();
+        if machine.output == Output::UntilQuiet && machine.is_quiet(cx.backlog) {
+            machine.finish(cx.backlog, cx.others.common.now);
+        }
         let unread = machine.ready.intersects(Readiness::INPUT);
         // `Ended` is not enough: held input is still to be offered, and then `on_eof` to be called.
         let peer_done = match machine.input {

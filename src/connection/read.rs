@@ -63,11 +63,13 @@ impl Machine {
     ///
     /// Reading stops while output is full and input is unconsumed. Full output alone does not stop it,
     /// because a handler may pass its input on to another connection: if two such connections each
-    /// waited until the other reads, both would wait for ever.
+    /// waited until the other reads, both would wait for ever. Such a handler never has more output than
+    /// `output_max_bytes`; with more, which only `write_all` takes, reading stops.
     pub(super) fn space(&self, held: &Backlog, config: &Config) -> usize {
         let (input, output) = (held.input.len(), held.output.len());
         let stuck = input > 0 && output >= config.output_max_bytes;
-        if stuck && !self.discards() {
+        let choked = output > config.output_max_bytes;
+        if (stuck || choked) && !self.discards() {
             0
         } else {
             config.input_max_bytes - input

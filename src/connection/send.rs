@@ -43,6 +43,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             self.machine.add_sent(count, self.cx.others.common);
             self.machine.active = self.cx.others.common.now;
         }
+        // Much output is not moved byte by byte.
+        if self.cx.is_choked() {
+            self.cx.hold_output();
+        }
         // `send` sent held output if there is any, and otherwise that of this turn.
         match self.cx.backlog.get_mut() {
             Some(held) if !held.output.is_empty() => held.output.consume(count),
@@ -50,9 +54,11 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         if self.cx.has_output() {
             self.machine.ready.remove(Readiness::WRITABLE);
+        } else if self.machine.pending == Pending::Open {
+            // Another handler takes over. It is told nothing of what it did not write.
         } else if !self.machine.discards() && self.machine.sent_all(count, self.cx.others.common) {
             // All room is free again, unless this turn's callbacks asked for an end.
-            if self.cx.others.intent == Intent::Stay {
+            if self.cx.others.intent <= Intent::WhenQuiet {
                 self.cx.others.room = self.cx.others.common.config.output_max_bytes;
             }
             self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;

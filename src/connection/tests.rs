@@ -206,9 +206,14 @@ enum Style {
     Half,
     /// Greets, and passes what it hears elsewhere: consumes all, whatever becomes of its own output.
     Relaying,
+    /// Consumes all and echoes it twice, whatever room there is.
+    Flood,
+    /// Echoes, adds a byte when the echo has left, and three bytes some time after the first input. It
+    /// finishes when nothing is under way.
+    Quiet,
 }
 
-const STYLES: [Style; 11] = [
+const STYLES: [Style; 13] = [
     Style::Echo,
     Style::Pairs,
     Style::Moody,
@@ -220,6 +225,8 @@ const STYLES: [Style; 11] = [
     Style::Failing,
     Style::Half,
     Style::Relaying,
+    Style::Flood,
+    Style::Quiet,
 ];
 
 /// The handler under the machine. It keeps the books that the machine is checked against.
@@ -235,6 +242,9 @@ struct Probe {
     finished: bool,
     half_closed: bool,
     encore: bool,
+    wakes: usize,
+    /// Quiet: its timer is set.
+    waits: bool,
     /// How much was written when it was last told that all had left.
     drained_at: usize,
     /// How much was written, and what room there was, when it was last offered something.
@@ -293,6 +303,18 @@ impl Handler for Probe {
             }
             Style::Failing if self.offers == 2 => return Err(io::Error::other("on purpose")),
             Style::Short => 0,
+            Style::Flood => {
+                for _ in 0..2 {
+                    cx.write_all(input)?;
+                    self.written.extend(input);
+                }
+                input.len()
+            }
+            Style::Quiet if self.consumed == 0 => {
+                self.waits = true;
+                cx.set_timer(TimerKey(7), Duration::from_nanos(5));
+                self.write(cx, input)
+            }
             Style::Half if self.half_closed => input.len(),
             Style::Relaying => input.len(),
             Style::Half => {
@@ -317,7 +339,9 @@ impl Handler for Probe {
             assert_eq!(cx.write(b"late"), 0);
         }
         match self.style {
-            Style::Encore if std::mem::take(&mut self.encore) => drop(self.write(cx, b"!")),
+            Style::Encore | Style::Quiet if std::mem::take(&mut self.encore) => {
+                self.write(cx, b"!");
+            }
             Style::Chatty if self.drains <= 3 => drop(self.write(cx, b"!")),
             Style::Drained => {
                 self.write(cx, b"bye");
@@ -335,14 +359,26 @@ impl Handler for Probe {
         match self.style {
             Style::Late => cx.set_timer(TimerKey(7), Duration::from_nanos(5)),
             Style::Half => self.half_close(cx),
+            Style::Pairs | Style::Quiet => cx.finish_when_quiet(),
             _ => self.finish(cx),
         }
         Ok(())
     }
 
+    fn on_wake(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        assert!(self.opened == 1 && !self.finished);
+        self.wakes += 1;
+        Ok(())
+    }
+
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         assert_eq!(key, TimerKey(7));
-        self.finish(cx);
+        if self.style == Style::Quiet {
+            assert!(std::mem::take(&mut self.waits));
+            self.write(cx, b"end");
+        } else {
+            self.finish(cx);
+        }
         Ok(())
     }
 }
@@ -376,6 +412,8 @@ impl Rig {
             finished: false,
             half_closed: false,
             encore: false,
+            wakes: 0,
+            waits: false,
             drained_at: 0,
             offered_at: (0, 0),
         };
@@ -396,6 +434,7 @@ impl Rig {
     /// Lets a step happen, and the connection have every turn that it then has coming.
     fn step(&mut self, step: Step) {
         let edge = self.happen(step);
+        let wakes = self.probe.wakes + usize::from(step == Step::Wake && !self.probe.finished);
         let mut due = self
             .machine
             .deadline(&self.backlog, &self.common.config)
@@ -414,6 +453,10 @@ impl Rig {
             turns += 1;
             assert!(turns < 60, "spins");
         }
+        assert!(
+            self.end.is_some() || self.probe.wakes == wakes,
+            "a wake is one on_wake"
+        );
         self.check_at_rest();
     }
 
@@ -439,7 +482,7 @@ impl Rig {
                 marks.insert(both.union(Readiness::ERROR))
             }
             Step::Take(count) => marks.insert(self.memory.borrow_mut().free(count)),
-            Step::Wake => marks.insert(Readiness::WOKEN),
+            Step::Wake => marks.insert(Readiness::WOKEN.union(Readiness::CALLED)),
             Step::Close => {
                 (self.closed, self.probe.finished) = (true, true);
                 self.machine.finish(&mut self.backlog, self.common.now);
@@ -469,6 +512,8 @@ impl Rig {
     fn turn(&mut self) {
         let (reads, writes) = (self.memory.borrow().reads, self.memory.borrow().writes);
         let full = self.backlog.output().len() == self.common.config.output_max_bytes;
+        let choked = self.backlog.output().len() > self.common.config.output_max_bytes
+            && !self.probe.finished;
         let stuck = full
             && !self.backlog.input().is_empty()
             && !self.probe.finished
@@ -501,10 +546,15 @@ impl Rig {
             "read while output was full and input lay unconsumed"
         );
         assert!(
+            !choked || self.memory.borrow().reads == reads && self.probe.offers == offers,
+            "read or offered while too much output waited"
+        );
+        assert!(
             self.memory.borrow().writes - writes <= 1,
             "a turn sends once"
         );
-        assert!(self.backlog.output().len() <= self.common.config.output_max_bytes);
+        let is_bounded = self.backlog.output().len() <= self.common.config.output_max_bytes;
+        assert!(is_bounded || self.probe.style == Style::Flood);
         assert!(self.backlog.input().len() <= self.common.config.input_max_bytes);
         let new = self.memory.borrow().reads > reads;
         assert!(
@@ -573,6 +623,7 @@ impl Rig {
             || self.memory.borrow().fin && self.machine.input == Input::Open;
         if unread || self.memory.borrow().reset {
             let full = output == self.common.config.output_max_bytes && input > 0
+                || output > self.common.config.output_max_bytes
                 || input == self.common.config.input_max_bytes;
             // A reset is found by the next read or write; only a handler that will not consume leaves none to make.
             let found = !self.memory.borrow().reset || input > 0;
@@ -636,6 +687,10 @@ impl Rig {
             Reason::HandlerError => assert_eq!(style, Style::Failing),
             other => panic!("{other}"),
         }
+        if style == Style::Quiet && end == Reason::Finished && !self.closed {
+            assert!(!self.probe.waits, "ended before its timer");
+            assert_eq!(self.probe.consumed, self.probe.sent_by_peer.len());
+        }
         if style == Style::Echo && end == Reason::Finished && !self.closed {
             assert_eq!(
                 self.memory.borrow().wire,
@@ -658,7 +713,7 @@ fn sizes() -> Vec<Config> {
     vec![size(2, 1, 1), size(4, 3, 2), size(3, 4, 9)]
 }
 
-/// 10⁴ sequences, eleven handlers, three sizes: 320,000 conversations, each checked after every turn and
+/// 10⁴ sequences, thirteen handlers, three sizes: 380,000 conversations, each checked after every turn and
 /// brought to its end; and those of three steps once more, with interruptions.
 #[test]
 fn every_short_conversation_keeps_every_byte_and_never_lies_still() {

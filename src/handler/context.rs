@@ -1,6 +1,6 @@
 //! All that a callback can do.
 
-use super::{Intent, LocalAddr, Others};
+use super::{Handler, Intent, LocalAddr, Others, boxed};
 use crate::buffers::LazyBacklog;
 use crate::id::Id;
 use crate::observe::CallScope;
@@ -73,6 +73,22 @@ impl Context<'_> {
         self.backlog.input().len()
     }
 
+    /// Asks that input is offered only once `total` unconsumed bytes are there, or the peer has ended. It
+    /// counts from the first byte that the current [`on_data`](crate::Handler::on_data) does not consume,
+    /// or from the first of [`unread`](Context::unread). The place is reserved at once, so a long message
+    /// is neither offered again and again nor moved as it grows. It is forgotten when input is offered.
+    ///
+    /// # Errors
+    /// `InvalidInput` if `total` is more than [`input_max_bytes`](crate::Config::input_max_bytes): so
+    /// many never arrive.
+    pub fn want(&mut self, total: usize) -> io::Result<()> {
+        if total > self.others.common.config.input_max_bytes {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.backlog.get_or_insert().wanted = total;
+        Ok(())
+    }
+
     /// How many bytes [`write`](Context::write) would take now. 0 after
     /// [`finish`](Context::finish) or [`half_close`](Context::half_close).
     pub fn room(&self) -> usize {
@@ -84,10 +100,54 @@ impl Context<'_> {
     pub fn write(&mut self, bytes: &[u8]) -> usize {
         self.others.write(bytes)
     }
+
+    /// Takes all of the bytes, also beyond [`room`](Context::room). While more than
+    /// [`output_max_bytes`](crate::Config::output_max_bytes) wait to be sent, the peer is not read and no
+    /// input is offered. So a handler that consumes one request after the other and answers with
+    /// `write_all` holds no more than the answers to one `on_data`, and the peer that does not read them
+    /// is not read either.
+    ///
+    /// # Errors
+    /// If more than [`output_hard_max_bytes`](crate::Config::output_hard_max_bytes) would wait. The
+    /// connection then ends with a reset, also if the handler ignores the error. `BrokenPipe` if the
+    /// output has ended ([`finish`](Context::finish), [`half_close`](Context::half_close)).
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.others.intent > Intent::WhenQuiet {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let config = &self.others.common.config;
+        let most = config.output_hard_max_bytes.max(config.output_max_bytes);
+        if bytes.len() > most.saturating_sub(self.output_len()) {
+            self.abort();
+            return Err(too_much(most));
+        }
+        self.others.room = self.others.room.saturating_sub(bytes.len());
+        self.others.output.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Ends.
 impl Context<'_> {
+    /// Calls [`finish`](Context::finish) once nothing is under way any more. This is the default of
+    /// [`on_eof`](crate::Handler::on_eof).
+    ///
+    /// Nothing is under way when all output is sent, the last [`on_drain`](crate::Handler::on_drain)
+    /// wrote nothing, no timer is set, and all input is consumed. Input that the handler does not consume
+    /// counts as under way until the peer has ended and it was offered once more. What the handler expects
+    /// from elsewhere is not known here: a handler that answers from another thread or connection, or that
+    /// always has a timer, must override `on_eof` and call `finish` itself.
+    ///
+    /// If the output has ended already, this is `finish`.
+    pub fn finish_when_quiet(&mut self) {
+        match self.others.intent {
+            Intent::Stay | Intent::Become | Intent::WhenQuiet => {
+                self.others.intent = Intent::WhenQuiet
+            }
+            Intent::HalfClose | Intent::Finish | Intent::Abort => self.finish(),
+        }
+    }
+
     /// Ends this side's output and goes on reading: the output is sent, followed by a FIN
     /// (`shutdown(SHUT_WR)`; RFC 9293, section 3.6). Once the peer ended too and all of its input is
     /// consumed, the connection closes with [`Reason::Finished`](crate::Reason::Finished).
@@ -107,6 +167,17 @@ impl Context<'_> {
     /// ABORT). Output that is not sent yet is dropped.
     pub fn abort(&mut self) {
         self.others.ask(Intent::Abort);
+    }
+}
+
+/// Another handler.
+impl Context<'_> {
+    /// From the end of this callback on, another handler has this connection: an upgrade. The next turn
+    /// calls its `on_open`, then offers it what was not consumed. The peer's end is told to it, also if
+    /// this handler heard it already. This handler's timers go, and it hears no `on_close`.
+    pub fn become_handler(&mut self, handler: impl Handler) {
+        self.backlog.get_or_insert().next_handler = Some(Box::new(boxed(handler)));
+        self.others.intent = self.others.intent.max(Intent::Become);
     }
 }
 
@@ -136,6 +207,17 @@ impl Context<'_> {
         self.others.common.scope(self.others.id)
     }
 
+    /// How much output is not sent.
+    fn output_len(&self) -> usize {
+        self.others.output.len() + self.backlog.output().len()
+    }
+
+    /// True if more than `output_max_bytes` wait: until some are sent, nothing is read and no input is
+    /// offered.
+    pub(crate) fn is_choked(&self) -> bool {
+        self.output_len() > self.others.common.config.output_max_bytes
+    }
+
     /// True if any output is not sent.
     pub(crate) fn has_output(&self) -> bool {
         !self.others.output.is_empty() || !self.backlog.output().is_empty()
@@ -145,12 +227,13 @@ impl Context<'_> {
     #[inline(always)]
     pub(crate) fn hold_output(&mut self) {
         if !self.others.output.is_empty() {
-            let limit = self.others.common.config.output_max_bytes;
-            self.backlog
-                .get_or_insert()
-                .output
-                .push(self.others.output, limit);
-            self.others.output.clear();
+            let config = &self.others.common.config;
+            let limit = match self.is_choked() {
+                true => config.output_hard_max_bytes,
+                false => config.output_max_bytes,
+            };
+            let held = &mut self.backlog.get_or_insert().output;
+            held.append(self.others.output, limit);
         }
     }
 }
@@ -162,5 +245,29 @@ impl fmt::Debug for Context<'_> {
             .field("id", &self.id())
             .field("peer", &self.peer())
             .finish_non_exhaustive()
+    }
+}
+
+#[cold]
+fn too_much(most: usize) -> io::Error {
+    let message = format!("more than output_hard_max_bytes ({most}) would wait to be sent");
+    io::Error::other(message)
+}
+
+/// Takes everything, as [`write_all`](Context::write_all) does, so that `write!` and whatever writes to an
+/// [`io::Write`] can be used. A flush does nothing: the output leaves at the end of the turn.
+impl io::Write for Context<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_all(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        parts.iter().try_for_each(|part| self.write_all(part))?;
+        Ok(parts.iter().map(|part| part.len()).sum())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }

@@ -33,7 +33,7 @@ use std::io;
 ///     }
 /// }
 /// ```
-pub trait Handler: 'static {
+pub trait Handler: AsAny {
     /// The connection is established. This is called once, before any other callback. It is not
     /// called for an outgoing connection that fails.
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
@@ -63,11 +63,19 @@ pub trait Handler: 'static {
     /// was offered. Input that is still not consumed ([`Context::unread`]) is offered again on a
     /// drain or a wake, until [`finish`](Context::finish).
     ///
-    /// The default calls `finish`, which sends what is written and takes no more. A handler whose
-    /// answer comes later, from `on_drain`, from a timer or from another connection, must override
-    /// this and call `finish` when the answer is complete.
+    /// The default calls [`finish_when_quiet`](Context::finish_when_quiet), so an answer that is streamed
+    /// from `on_drain`, or that a timer writes, is still sent whole. A handler whose answer comes from
+    /// another connection or another thread must override this and call `finish` when the answer is
+    /// complete.
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        cx.finish();
+        cx.finish_when_quiet();
+        Ok(())
+    }
+
+    /// Other code called [`wake`](Others::wake) with the id of this connection. Several wakes make one
+    /// call. Unconsumed input is offered after it.
+    fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let _ = cx;
         Ok(())
     }
 
@@ -83,9 +91,10 @@ pub trait Handler: 'static {
     /// was read and offered; for a connection that is accepted or established later, too. It is not
     /// called after [`finish`](Context::finish), and not while the peer is not read because of a limit.
     ///
-    /// The default does nothing. A handler that waits for a next request, and has none under way,
-    /// should call `finish`; one that is busy can ask
-    /// [`is_shutting_down`](Context::is_shutting_down) when it has answered.
+    /// The default does nothing. A handler that waits for a next request should call
+    /// [`finish_when_quiet`](Context::finish_when_quiet), for which half a request counts as under way.
+    /// One whose answers come from elsewhere can ask
+    /// [`is_shutting_down`](Context::is_shutting_down) when it has answered, and call `finish`.
     fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let _ = cx;
         Ok(())
@@ -98,6 +107,18 @@ pub trait Handler: 'static {
     /// close or wake another connection, to connect again, to stop.
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         let _ = (others, closed);
+    }
+}
+
+/// The type of a handler that is known only as `dyn Handler`. Every type has it.
+pub trait AsAny: 'static {
+    #[doc(hidden)]
+    fn as_any(&mut self) -> &mut dyn Any;
+}
+
+impl<T: 'static> AsAny for T {
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
     }
 }
 
@@ -135,6 +156,10 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         (**self).on_eof(cx)
+    }
+
+    fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        (**self).on_wake(cx)
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {

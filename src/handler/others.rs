@@ -49,12 +49,16 @@ pub(crate) trait LocalAddr {
     }
 }
 
-/// How the handler asked for an end in this turn, if it did. Its writes take 0 bytes from then on. The
-/// turn applies it after the callback.
+/// How the handler asked for an end in this turn, if it did. From `HalfClose` on its writes take 0 bytes.
+/// The turn applies it after the callback.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Intent {
     #[default]
     Stay,
+    /// Another handler takes over.
+    Become,
+    /// Not yet: it finishes once nothing is under way.
+    WhenQuiet,
     HalfClose,
     Finish,
     Abort,

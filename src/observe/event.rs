@@ -195,6 +195,8 @@ pub enum Callback {
     Drain,
     /// [`Handler::on_eof`](crate::Handler::on_eof).
     Eof,
+    /// [`Handler::on_wake`](crate::Handler::on_wake).
+    Wake,
     /// [`Handler::on_timer`](crate::Handler::on_timer).
     Timer,
     /// [`Handler::on_shutdown`](crate::Handler::on_shutdown).
@@ -208,6 +210,7 @@ impl fmt::Display for Callback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Callback::Service => "open",
+            Callback::Wake => "on_wake",
             Callback::Open => "on_open",
             Callback::Data => "on_data",
             Callback::Drain => "on_drain",

@@ -7,7 +7,7 @@ use super::{Reactor, trouble::Troubles};
 use crate::common::Common;
 use crate::config::{Config, ConnectOptions, ListenOptions};
 use crate::connection::Machine;
-use crate::handler::{Arrival, Attempt, Handler, LocalAddr, LoopOps, Service, boxed};
+use crate::handler::{Arrival, Attempt, Context, Handler, LocalAddr, LoopOps, Service, boxed};
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
 use crate::sys::{EventSource, Interest, Poller, TcpListener, TcpStream};
@@ -241,6 +241,27 @@ impl Reactor {
     /// Gives a connection a turn, like [`Others::wake`](crate::Others::wake).
     pub fn wake(&mut self, id: Id) -> bool {
         self.sources.wake(id)
+    }
+
+    /// Calls code with the handler of a connection and its context, as if it were a callback: what is
+    /// written is sent in the next turn, and an end that is asked for, or a panic, ends the connection
+    /// then. `None` if the handler is of another type, if the code panicked, or if the id names no
+    /// connection. A handler that a service returned in a box is of the type in the box.
+    ///
+    /// While an outgoing connection is not established, its context has no room, and ends and timers
+    /// that are asked for have no effect; [`close`](Reactor::close) ends it.
+    pub fn with<H: Handler, R>(
+        &mut self,
+        id: Id,
+        code: impl FnOnce(&mut H, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let (mut code, mut result) = (Some(code), None);
+        self.lend_handler(id, &mut |handler, cx| {
+            if let Some(handler) = handler.as_any().downcast_mut() {
+                result = code.take().map(|code| code(handler, cx));
+            }
+        })?;
+        result
     }
 
     /// Ends a connection's output, like [`Context::half_close`](crate::Context::half_close) of its own

@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use super::sources::{Connection, Source};
+use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::guard::{discard, guard};
 use crate::handler::{Context, Handler, LoopOps, Others};
@@ -66,6 +67,7 @@ impl Reactor {
     /// Queues the next turn if it can make progress without an event, and arms the next deadline.
     #[inline(never)]
     fn schedule_next(&mut self, id: Id, armed: bool, found: &mut Connection) -> io::Result<()> {
+        self.change_handler(found);
         let (machine, backlog) = (&mut found.machine, &found.backlog);
         // The kernel refused output for the first time. From now on the poller reports when it has room.
         if machine.must_await_writable() {
@@ -92,11 +94,65 @@ impl Reactor {
         Ok(())
     }
 
-    /// Ends a connection. What its last turn wrote and did not send counts as unsent.
-    pub(super) fn close_connection(&mut self, id: Id, source: Source, end: End) {
-        let Source::Connection(connection) = source else {
+    /// Puts the handler that takes over in the place of the one that asked for it.
+    fn change_handler(&mut self, found: &mut Connection) {
+        let held = found.backlog.get_mut();
+        let Some(next) = held.and_then(|held| held.next_handler.take()) else {
             return;
         };
+        if let Ok(next) = next.downcast::<Box<dyn Handler>>() {
+            let old = std::mem::replace(&mut found.handler, *next);
+            if !discard(old) {
+                self.count_panic("the drop of a handler");
+            }
+        }
+    }
+
+    /// Runs an embedder's code with the handler of a connection. `None` if there is no connection.
+    pub(super) fn lend_handler(
+        &mut self,
+        id: Id,
+        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
+    ) -> Option<()> {
+        let mut source = self.sources.check_out(id)?;
+        let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
+        let lent = match &mut source {
+            Source::Connection(found) => {
+                let mut cx = Context {
+                    others: Others::new(id, common, output, ops),
+                    peer: &found.peer,
+                    socket: Some(&found.socket),
+                    backlog: &mut found.backlog,
+                };
+                found.machine.lend(&mut *found.handler, &mut cx, code);
+                self.change_handler(found);
+                true
+            }
+            // There is nothing yet to which it could write, or which could end.
+            Source::Outgoing(outgoing) => {
+                let (handler, peer) = outgoing.handler();
+                let mut cx = Context {
+                    others: Others::without_own(id, common, output, ops),
+                    peer: &peer,
+                    socket: None,
+                    backlog: &mut LazyBacklog::default(),
+                };
+                guard(|| code(handler, &mut cx)).is_some()
+            }
+            _ => false,
+        };
+        self.sources.check_in(id, source);
+        lent.then(|| {
+            self.sources.enqueue(id, Readiness::default());
+        })
+    }
+
+    /// Ends a connection. What its last turn wrote and did not send counts as unsent.
+    pub(super) fn close_connection(&mut self, id: Id, source: Source, end: End) {
+        let Source::Connection(mut connection) = source else {
+            return;
+        };
+        self.change_handler(&mut connection);
         let (machine, backlog) = (connection.machine, &connection.backlog);
         let (handler, socket, now) = (connection.handler, connection.socket, self.common.now);
         let unsent = self.output.drain(..).len();

@@ -38,7 +38,7 @@ impl Reactor {
         for some in calls.chunk_by(|one, next| (one.socket, one.kind) == (next.socket, next.kind)) {
             let (bytes, most) = match some[0].kind {
                 CallKind::Read => (config.turn_budget_bytes, 1),
-                CallKind::Write => (config.output_max_bytes, 1),
+                CallKind::Write => (config.output_hard_max_bytes.max(config.output_max_bytes), 1),
                 CallKind::Accept => (0, config.accept_budget),
                 CallKind::RegisterAgain => (0, 0),
             };

@@ -5,9 +5,10 @@ use super::sources::{Connection, Source};
 use crate::closed::End;
 use crate::config::Config;
 use crate::connection::Machine;
-use crate::handler::{Attempt, LocalAddr};
+use crate::handler::{Attempt, Handler, LocalAddr};
 use crate::id::Id;
 use crate::observe::ConnectionView;
+use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::sys::TcpStream;
 use crate::time::Tick;
@@ -48,6 +49,10 @@ impl Outgoing {
     #[cfg(unix)]
     pub(super) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         self.socket.as_ref().and_then(TcpStream::descriptor)
+    }
+
+    pub(super) fn handler(&mut self) -> (&mut dyn Handler, Peer) {
+        (&mut *self.attempt.handler, self.attempt.address.into())
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {

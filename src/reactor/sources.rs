@@ -354,7 +354,7 @@ impl LoopOps for Sources {
     }
 
     fn wake(&mut self, id: Id) -> bool {
-        self.enqueue(id, Readiness::WOKEN)
+        self.enqueue(id, Readiness::WOKEN.union(Readiness::CALLED))
     }
 
     fn half_close(&mut self, id: Id) -> bool {

@@ -122,6 +122,12 @@ impl Handler for Chargen {
         Ok(())
     }
 
+    /// It never has nothing to send.
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
+        Ok(())
+    }
+
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.fill(cx);
         Ok(())

@@ -12,6 +12,12 @@ impl Handler for Discard {
         Ok(input.len())
     }
 
+    /// All is consumed by then, and timers of a wrapper must not keep the connection open.
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
+        Ok(())
+    }
+
     fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         cx.finish();
         Ok(())

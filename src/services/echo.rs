@@ -20,6 +20,12 @@ impl Handler for Echo {
         Ok(cx.write(input))
     }
 
+    /// All is consumed by then, and timers of a wrapper must not keep the connection open.
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
+        Ok(())
+    }
+
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if cx.is_shutting_down() {
             self.on_shutdown(cx)?;

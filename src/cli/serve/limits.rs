@@ -243,6 +243,10 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
         self.handler.on_drain(cx)
     }
 
+    fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.handler.on_wake(cx)
+    }
+
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.handler.on_eof(cx)
     }

@@ -142,6 +142,13 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
         }
     }
 
+    fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.client {
+            Some(_) => self.handler.on_wake(cx),
+            None => Ok(()),
+        }
+    }
+
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         match self.client {
             Some(_) => self.handler.on_eof(cx),

@@ -1,0 +1,290 @@
+//! Reaching a handler from outside, changing it, and waiting for a whole message.
+
+mod common;
+
+use common::{Echo, NOW, client, listen, reactor, read_all, read_exactly, set, turn_until};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, Reason, TimerKey};
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind, Write};
+use std::net::{Shutdown, TcpStream};
+use std::rc::Rc;
+use std::time::Duration;
+
+type Diary = Rc<RefCell<Vec<String>>>;
+
+/// Writes down what it hears. It becomes another after the line "upgrade", and keeps what follows it.
+struct Scribe {
+    name: &'static str,
+    diary: Diary,
+    count: u32,
+}
+
+impl Scribe {
+    fn note(&self, what: &str) {
+        self.diary
+            .borrow_mut()
+            .push(format!("{} {what}", self.name));
+    }
+}
+
+impl Handler for Scribe {
+    fn on_open(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.note("open");
+        Ok(())
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.note(&format!("data {}", String::from_utf8_lossy(input)));
+        if !input.starts_with(b"upgrade\n") || self.name == "new" {
+            return Ok(input.len());
+        }
+        cx.set_timer(TimerKey(1), Duration::ZERO);
+        cx.write(b"switching\n");
+        cx.become_handler(Scribe {
+            name: "new",
+            diary: Rc::clone(&self.diary),
+            count: 0,
+        });
+        Ok(8)
+    }
+
+    fn on_drain(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.note("drain");
+        Ok(())
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.note("eof");
+        cx.finish();
+        Ok(())
+    }
+
+    fn on_timer(&mut self, _: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
+        self.note("timer");
+        Ok(())
+    }
+
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
+        self.note(&format!("closed {}", closed.reason));
+    }
+}
+
+impl Drop for Scribe {
+    fn drop(&mut self) {
+        self.note("dropped");
+    }
+}
+
+/// A connection with a scribe, and its id.
+fn scribe(reactor: &mut Reactor) -> (TcpStream, Id, Diary) {
+    let (diary, id) = (Diary::default(), Rc::new(Cell::new(None)));
+    let (noted, told) = (Rc::clone(&diary), Rc::clone(&id));
+    let address = listen(reactor, move |arrival| {
+        told.set(Some(arrival.id));
+        Some(Scribe {
+            name: "old",
+            diary: Rc::clone(&noted),
+            count: 0,
+        })
+    });
+    let stream = client(address);
+    turn_until(reactor, |reactor| reactor.stats().open == 1);
+    reactor.turn(NOW).unwrap();
+    (stream, id.get().unwrap(), diary)
+}
+
+#[test]
+fn another_handler_has_what_was_not_consumed_and_the_end() {
+    let mut reactor = reactor();
+    let (mut stream, _, diary) = scribe(&mut reactor);
+    stream.write_all(b"upgrade\nthe rest").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    assert_eq!(
+        *diary.borrow(),
+        [
+            "old open",
+            "old data upgrade\nthe rest",
+            "old dropped",
+            "new open",
+            "new data the rest",
+            "new eof",
+            "new closed finished",
+            "new dropped"
+        ]
+    );
+    assert_eq!(read_all(&mut stream).unwrap(), b"switching\n");
+}
+
+/// The new handler hears `on_close` also if the connection ends before its first turn.
+#[test]
+fn a_handler_that_was_replaced_does_not_hear_the_close() {
+    let mut reactor = reactor();
+    let (mut stream, id, diary) = scribe(&mut reactor);
+    stream.write_all(b"upgrade\n").unwrap();
+    turn_until(&mut reactor, |_| {
+        diary
+            .borrow()
+            .iter()
+            .any(|line| line.starts_with("old data"))
+    });
+    assert!(reactor.abort(id));
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    let heard = diary.borrow().join(", ");
+    assert_eq!(
+        heard,
+        "old open, old data upgrade\n, old dropped, new closed aborted, new dropped"
+    );
+}
+
+#[test]
+fn code_outside_is_lent_a_handler_of_its_type() {
+    let mut reactor = reactor();
+    let (mut stream, id, diary) = scribe(&mut reactor);
+    for count in 1..=2 {
+        let told = reactor.with(id, |scribe: &mut Scribe, cx| {
+            scribe.count += 1;
+            assert_eq!((cx.id(), cx.write(b"hello")), (id, 5));
+            scribe.count
+        });
+        assert_eq!(told, Some(count));
+    }
+    assert_eq!(reactor.with(id, |_: &mut Echo, _| ()), None, "another type");
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 10);
+    assert_eq!(read_exactly(&mut stream, 10), b"hellohello");
+    // It may change the handler, and end the connection.
+    reactor.with(id, |_: &mut Scribe, cx| cx.become_handler(Echo));
+    assert_eq!(reactor.with(id, |_: &mut Echo, cx| cx.finish()), Some(()));
+    assert_eq!(
+        reactor.with(id, |_: &mut Echo, cx| cx.write(b"late")),
+        Some(0)
+    );
+    assert!(diary.borrow().contains(&"old dropped".to_string()));
+    stream.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    assert_eq!(read_all(&mut stream).unwrap(), b"");
+    assert_eq!(reactor.with(id, |_: &mut Echo, _| ()), None, "it is gone");
+}
+
+#[test]
+fn a_panic_or_an_abort_of_lent_code_ends_that_connection_only() {
+    for (code, reason) in [
+        (
+            (|_, _| panic!("on purpose")) as fn(&mut Scribe, &mut Context<'_>),
+            Reason::Panic,
+        ),
+        (|_, cx| cx.abort(), Reason::Aborted),
+    ] {
+        let mut reactor = reactor();
+        let (mut stream, id, diary) = scribe(&mut reactor);
+        let (_bystander, other, _) = scribe(&mut reactor);
+        reactor.send(id, b"not sent");
+        reactor.with(id, code);
+        assert_eq!(reactor.send(id, b"late"), 0);
+        assert!(
+            !diary.borrow().iter().any(|line| line.contains("closed")),
+            "not yet"
+        );
+        turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
+        assert!(diary.borrow().contains(&format!("old closed {reason}")));
+        assert_eq!(
+            read_all(&mut stream).unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
+        assert!(reactor.with(other, |_: &mut Scribe, _| ()).is_some());
+    }
+}
+
+#[test]
+fn an_outgoing_handler_is_lent_before_it_is_established() {
+    let mut reactor = reactor();
+    let address = listen(&mut reactor, |_| Some(Echo));
+    let diary = Diary::default();
+    let handler = Scribe {
+        name: "client",
+        diary: Rc::clone(&diary),
+        count: 7,
+    };
+    let id = reactor.connect(address, handler).unwrap();
+    let lent = reactor.with(id, |scribe: &mut Scribe, cx| {
+        assert_eq!((cx.room(), cx.write(b"early")), (0, 0));
+        scribe.count
+    });
+    assert_eq!(lent, Some(7));
+    turn_until(&mut reactor, |_| {
+        diary.borrow().contains(&"client open".to_string())
+    });
+}
+
+/// Consumes messages of a fixed length, and notes what it is offered.
+struct Messages {
+    length: usize,
+    offers: Rc<RefCell<Vec<usize>>>,
+}
+
+impl Handler for Messages {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.offers.borrow_mut().push(input.len());
+        let consumed = input.len() / self.length * self.length;
+        cx.write(&[b'.'; 100][..input.len() / self.length]);
+        cx.want(self.length)?;
+        Ok(consumed)
+    }
+}
+
+#[test]
+fn a_long_message_is_offered_once_it_is_whole_or_the_peer_has_ended() {
+    const LENGTH: usize = 1_000_000;
+    let config = set(|config: &mut Config| config.input_max_bytes = 2 * LENGTH);
+    let mut reactor = Reactor::new(config).unwrap();
+    let offers: Rc<RefCell<Vec<usize>>> = Rc::default();
+    let noted = Rc::clone(&offers);
+    let address = listen(&mut reactor, move |_| {
+        Some(Messages {
+            length: LENGTH,
+            offers: Rc::clone(&noted),
+        })
+    });
+    let mut stream = client(address);
+    let writer = std::thread::spawn(move || {
+        stream.write_all(&vec![b'x'; 3 * LENGTH]).unwrap();
+        stream.write_all(b"half a message").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        read_all(&mut stream).unwrap()
+    });
+    turn_until(&mut reactor, |reactor| {
+        reactor.stats().open == 0 && reactor.stats().accepted == 1
+    });
+    assert_eq!(writer.join().unwrap(), b"...");
+    let offers = offers.borrow();
+    // The first comes before anything is wanted. The last is what is left at the end, which is offered
+    // once more after it.
+    let whole = offers.iter().filter(|&&length| length >= LENGTH).count();
+    assert_eq!((whole, *offers.last().unwrap()), (3, 14), "{offers:?}");
+    assert!(offers.len() <= 6, "{offers:?}");
+}
+
+/// Wants more than can be held.
+struct Greedy;
+
+impl Handler for Greedy {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        assert!(cx.want(64 * 1024).is_ok());
+        let error = cx.want(64 * 1024 + 1).unwrap_err();
+        cx.write(error.kind().to_string().as_bytes());
+        cx.finish();
+        Ok(input.len())
+    }
+}
+
+#[test]
+fn more_than_is_ever_held_cannot_be_wanted() {
+    let mut reactor = reactor();
+    let address = listen(&mut reactor, |_| Some(Greedy));
+    let mut stream = client(address);
+    stream.write_all(b"x").unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent > 0);
+    stream.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    assert_eq!(read_all(&mut stream).unwrap(), b"invalid input parameter");
+}
