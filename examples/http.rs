@@ -7,15 +7,15 @@
 //! - `POST /echo` and `PUT /echo` answer with the body, of a known length or in chunks, while it comes.
 //!
 //! It shows a protocol with states. The next request is read when the last answer is written
-//! (keep-alive); requests that came meanwhile (pipelining) are input that is not consumed. A client
-//! that half-closes after its last request gets all answers.
+//! (keep-alive); requests that came meanwhile (pipelining) are input that is not consumed. It needs no
+//! `on_eof`: a client that half-closes after its last request gets all answers.
 //!
 //! The default limits do, because a body is never held: only the head of a request must fit in
 //! `input_max_bytes`. Left out: the field `Date`, targets in absolute form, and ranges.
 
 use doorkeeper::{Config, Context, Handler, Reactor};
 use httparse::{EMPTY_HEADER, Request, Status};
-use std::io::{Error, Result};
+use std::io::{Error, Result, Write};
 
 /// The longest head of a request, in bytes. A longer one is refused.
 const HEAD_MAX: usize = 16 << 10;
@@ -50,51 +50,29 @@ pub(crate) struct Connection {
     keep_alive: bool,
     /// The client is to be answered in HTTP/1.1, which has chunks.
     is_1_1: bool,
-    /// The client has ended, and not all of its requests are answered.
-    ending: bool,
 }
 
 impl Handler for Connection {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
         let mut consumed = 0;
-        // Room for any head.
-        while cx.room() >= CHUNK_MAX {
+        while cx.room() > 0 {
             match self.step(cx, &input[consumed..])? {
                 0 => break,
                 size => consumed += size,
             }
         }
-        if self.ending {
-            self.finish_if_done(cx, input.len() - consumed);
-        }
         Ok(consumed)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        if let State::Lines(left) = self.state {
-            self.write_lines(cx, left);
-        } else if self.ending {
-            self.finish_if_done(cx, cx.unread());
+        match self.state {
+            State::Lines(left) => self.write_lines(cx, left),
+            _ => Ok(()),
         }
-        Ok(())
-    }
-
-    fn on_eof(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        self.ending = true;
-        self.finish_if_done(cx, cx.unread());
-        Ok(())
     }
 }
 
 impl Connection {
-    /// Ends once the input that is left is only a part of a request.
-    fn finish_if_done(&self, cx: &mut Context<'_>, left: usize) {
-        let is_part = left == 0 || cx.room() >= CHUNK_MAX;
-        if is_part && !matches!(self.state, State::Lines(_)) {
-            cx.finish();
-        }
-    }
-
     /// Does what the state says. Returns how much of the input it consumed; 0 if it needs more input,
     /// or more room.
     fn step(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
@@ -138,19 +116,24 @@ impl Connection {
             Ok((head, size)) => {
                 self.keep_alive = head.keep_alive;
                 self.is_1_1 = request.version == Some(1);
-                self.answer(cx, &request, &head);
+                self.answer(cx, &request, &head)?;
                 Ok(size)
             }
             // Where the request ends is not known, so no other can follow.
             Err(status) => {
                 self.keep_alive = false;
-                self.answer_text(cx, status, status, true);
+                self.answer_text(cx, status, status, true)?;
                 Ok(input.len())
             }
         }
     }
 
-    fn answer(&mut self, cx: &mut Context<'_>, request: &Request<'_, '_>, head: &Head) {
+    fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &Request<'_, '_>,
+        head: &Head,
+    ) -> Result<()> {
         let (method, path) = (request.method.unwrap_or(""), request.path.unwrap_or(""));
         if matches!((method, path), ("POST" | "PUT", "/echo")) {
             return self.answer_echo(cx, head);
@@ -175,21 +158,27 @@ impl Connection {
         }
     }
 
-    fn answer_text(&mut self, cx: &mut Context<'_>, status: &str, text: &str, with_body: bool) {
+    fn answer_text(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: &str,
+        text: &str,
+        with_body: bool,
+    ) -> Result<()> {
         self.write_head(
             cx,
             status,
             &format!("Content-Length: {}\r\n", text.len() + 1),
-        );
+        )?;
         if with_body {
-            cx.write(text.as_bytes());
-            cx.write(b"\n");
+            writeln!(cx, "{text}")?;
         }
         self.end_answer(cx);
+        Ok(())
     }
 
     /// Only begins the answer. The rest follows when this is sent.
-    fn answer_lines(&mut self, cx: &mut Context<'_>, count: u64, with_body: bool) {
+    fn answer_lines(&mut self, cx: &mut Context<'_>, count: u64, with_body: bool) -> Result<()> {
         // Without chunks, the end of the connection is the end of the body.
         self.keep_alive &= self.is_1_1;
         let framing = if self.is_1_1 {
@@ -197,65 +186,69 @@ impl Connection {
         } else {
             ""
         };
-        self.write_head(cx, "200 OK", framing);
+        self.write_head(cx, "200 OK", framing)?;
         if with_body {
             self.state = State::Lines(count);
         } else {
             self.end_answer(cx);
         }
+        Ok(())
     }
 
-    fn answer_echo(&mut self, cx: &mut Context<'_>, head: &Head) {
+    fn answer_echo(&mut self, cx: &mut Context<'_>, head: &Head) -> Result<()> {
         if head.expects_continue {
-            cx.write(b"HTTP/1.1 100 Continue\r\n\r\n");
+            cx.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         match head.body {
             Body::Length(length) => {
-                self.write_head(cx, "200 OK", &format!("Content-Length: {length}\r\n"));
+                self.write_head(cx, "200 OK", &format!("Content-Length: {length}\r\n"))?;
                 self.state = State::Body(length);
                 if length == 0 {
                     self.end_answer(cx);
                 }
             }
             Body::Chunks => {
-                self.write_head(cx, "200 OK", "Transfer-Encoding: chunked\r\n");
+                self.write_head(cx, "200 OK", "Transfer-Encoding: chunked\r\n")?;
                 self.state = State::ChunkStart;
             }
         }
+        Ok(())
     }
 
-    fn write_head(&self, cx: &mut Context<'_>, status: &str, framing: &str) {
+    fn write_head(&self, cx: &mut Context<'_>, status: &str, framing: &str) -> Result<()> {
         let connection = match (self.keep_alive, self.is_1_1) {
             (false, _) => "Connection: close\r\n",
             (true, false) => "Connection: keep-alive\r\n",
             (true, true) => "",
         };
-        let head =
-            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{framing}{connection}\r\n");
-        cx.write(head.as_bytes());
+        write!(
+            cx,
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\n{framing}{connection}\r\n"
+        )
     }
 
     /// Writes as many chunks as there is room for.
-    fn write_lines(&mut self, cx: &mut Context<'_>, mut left: u64) {
+    fn write_lines(&mut self, cx: &mut Context<'_>, mut left: u64) -> Result<()> {
         while left > 0 && cx.room() >= CHUNK_MAX {
             let count = left.min(LINES_PER_CHUNK);
             let lines = LINE.repeat(count as usize);
             if self.is_1_1 {
-                cx.write(format!("{:x}\r\n", lines.len()).as_bytes());
+                write!(cx, "{:x}\r\n", lines.len())?;
             }
-            cx.write(&lines);
+            cx.write_all(&lines)?;
             if self.is_1_1 {
-                cx.write(b"\r\n");
+                cx.write_all(b"\r\n")?;
             }
             left -= count;
         }
         self.state = State::Lines(left);
         if left == 0 {
             if self.is_1_1 {
-                cx.write(b"0\r\n\r\n");
+                cx.write_all(b"0\r\n\r\n")?;
             }
             self.end_answer(cx);
         }
+        Ok(())
     }
 
     fn start_chunk(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
@@ -265,7 +258,7 @@ impl Connection {
                 Ok(size)
             }
             Ok(Status::Complete((size, length))) => {
-                cx.write(format!("{length:x}\r\n").as_bytes());
+                write!(cx, "{length:x}\r\n")?;
                 self.state = State::Chunk(length);
                 Ok(size)
             }
@@ -278,7 +271,7 @@ impl Connection {
         match input {
             [] | [b'\r'] => Ok(0),
             [b'\r', b'\n', ..] => {
-                cx.write(b"\r\n");
+                cx.write_all(b"\r\n")?;
                 self.state = State::ChunkStart;
                 Ok(2)
             }
@@ -289,7 +282,7 @@ impl Connection {
     fn read_trailer(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
         match httparse::parse_headers(input, &mut [EMPTY_HEADER; FIELDS_MAX]) {
             Ok(Status::Complete((size, _))) => {
-                cx.write(b"0\r\n\r\n");
+                cx.write_all(b"0\r\n\r\n")?;
                 self.end_answer(cx);
                 Ok(size)
             }

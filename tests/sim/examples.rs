@@ -48,9 +48,9 @@ fn the_calculator_answers_every_line_on_every_network() {
 #[test]
 fn the_key_value_server_replies_to_every_command_on_every_network() {
     let mut config = Config::default();
-    config.output_max_bytes = 2 * kv::COMMAND_MAX;
+    config.output_hard_max_bytes = 2 * kv::COMMAND_MAX;
     let kv = sim::conversation(kv::Client::default);
-    let kv = kv.config(config).answer_max(kv::COMMAND_MAX);
+    let kv = kv.config(config);
     // One input, because the splits of several are combined.
     let set = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$2\r\n\r\n\r\n".as_slice();
     let get = b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
