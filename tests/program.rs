@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{PATIENCE, Program, alone, client, echo, have, read_all};
+use common::{PATIENCE, Program, alone, client, echo, have, read_all, read_exactly};
 use rustix::process::{Pid, Signal, kill_process};
 use socket2::{Domain, Socket, Type};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -564,7 +564,7 @@ fn max_connections_and_idle_timeout_reach_the_loop() {
     second.write_all(b"2").unwrap();
     // The first stays idle and is closed for it; only then is the second let in.
     assert_eq!(read_all(&mut first).unwrap(), b"");
-    assert_eq!(common::read_exactly(&mut second, 1), b"2");
+    assert_eq!(read_exactly(&mut second, 1), b"2");
 }
 
 /// The send buffer of the connections to each service, as the kernel counts it: twice SO_SNDBUF
@@ -593,6 +593,38 @@ fn a_client_that_never_reads_fills_a_send_buffer_of_the_size_that_is_asked_for()
     assert_eq!(chargen, [2 * 256 * 1024]);
     let both = send_buffers(&["chargen=:0", "echo=:0", "--send-buffer", "65536"]);
     assert_eq!(both, [2 * 65536; 2]);
+}
+
+/// One does nothing, and the other moves bytes all the time.
+#[test]
+fn a_connection_that_moves_too_few_bytes_is_reset_and_no_other() {
+    let program = Program::serve(&["echo=:0", "--min-rate", "100/500ms"]);
+    let mut slow = client(program.address("echo"));
+    slow.write_all(b"x").unwrap();
+    assert_eq!(read_exactly(&mut slow, 1), b"x");
+    slow.set_nonblocking(true).unwrap();
+    let mut busy = client(program.address("echo"));
+    let begin = Instant::now();
+    while let Err(error) = slow.read(&mut [0]) {
+        if error.kind() == ErrorKind::ConnectionReset {
+            break;
+        }
+        assert!(begin.elapsed() < PATIENCE, "it is never reset");
+        assert_eq!(echo(&mut busy, &[b'y'; 1000]).len(), 1000);
+    }
+    // It had a whole span after it was first looked at.
+    assert!(begin.elapsed() >= Duration::from_millis(490));
+    assert_eq!(echo(&mut busy, b"still there"), b"still there");
+}
+
+#[test]
+fn a_rate_that_is_none_is_wrong_usage() {
+    for word in [
+        "100", "100/", "/1s", "0/1s", "many/1s", "100/soon", "100/0s",
+    ] {
+        let message = refusal(&["serve", "echo=:0", "--min-rate", word], 2);
+        assert!(message.contains("--min-rate "), "{message}");
+    }
 }
 
 /// A client that sends a byte before each idle timeout would stay for ever.

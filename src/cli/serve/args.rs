@@ -8,6 +8,7 @@ use super::super::shared_args::Shared;
 use super::super::values::{duration, number, number_up_to, path, resolve, text, value};
 use super::description::DESCRIPTION;
 use super::proxied::Proxies;
+use super::rate::Rate;
 use super::status;
 use doorkeeper::{Config, Keepalive, ListenOptions};
 use lexopt::{Arg, Parser};
@@ -32,6 +33,7 @@ pub(crate) struct Serve {
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_source: Option<usize>,
     pub(crate) max_lifetime: Option<Duration>,
+    pub(crate) min_rate: Option<Rate>,
     pub(crate) takes_over: bool,
     /// --proxy-protocol=require.
     needs_header: bool,
@@ -59,6 +61,7 @@ impl Default for Serve {
             max_connections: None,
             max_per_source: None,
             max_lifetime: None,
+            min_rate: None,
             takes_over: false,
             needs_header: false,
             proxies: None,
@@ -184,6 +187,7 @@ impl Serve {
             "max-lifetime" => {
                 self.max_lifetime = Some(duration(&value(parser)?, "--max-lifetime")?)
             }
+            "min-rate" => self.min_rate = Some(Rate::parse(&value(parser)?)?),
             "accept-budget" => {
                 limit(parser, "--accept-budget", &mut self.config, |config| {
                     &mut config.accept_budget

@@ -89,6 +89,12 @@ const OPTIONS: &[Opt] = &[
         "reset a connection this time after it was accepted, whatever it does [no limit]",
     ),
     Opt::long(
+        "min-rate",
+        Value::Any("BYTES/DUR"),
+        "reset a connection that moves fewer bytes than that, in both directions together, in a span \
+         of that length [no limit]",
+    ),
+    Opt::long(
         "reuse-port",
         Value::None,
         "share the ports with other processes that do the same (SO_REUSEPORT), as for a restart: \
