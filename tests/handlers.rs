@@ -17,6 +17,8 @@ struct Scribe {
     name: &'static str,
     diary: Diary,
     count: u32,
+    /// It does not finish at the end of the input.
+    stays: bool,
 }
 
 impl Scribe {
@@ -24,6 +26,17 @@ impl Scribe {
         self.diary
             .borrow_mut()
             .push(format!("{} {what}", self.name));
+    }
+}
+
+impl Scribe {
+    fn next(&self) -> Scribe {
+        Scribe {
+            name: "new",
+            diary: Rc::clone(&self.diary),
+            count: 0,
+            stays: false,
+        }
     }
 }
 
@@ -40,11 +53,7 @@ impl Handler for Scribe {
         }
         cx.set_timer(TimerKey(1), Duration::ZERO);
         cx.write(b"switching\n");
-        cx.become_handler(Scribe {
-            name: "new",
-            diary: Rc::clone(&self.diary),
-            count: 0,
-        });
+        cx.become_handler(self.next());
         Ok(8)
     }
 
@@ -55,7 +64,15 @@ impl Handler for Scribe {
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.note("eof");
-        cx.finish();
+        if !self.stays {
+            cx.finish();
+        }
+        Ok(())
+    }
+
+    fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.note("woken");
+        cx.become_handler(self.next());
         Ok(())
     }
 
@@ -85,6 +102,7 @@ fn scribe(reactor: &mut Reactor) -> (TcpStream, Id, Diary) {
             name: "old",
             diary: Rc::clone(&noted),
             count: 0,
+            stays: false,
         })
     });
     let stream = client(address);
@@ -166,6 +184,49 @@ fn code_outside_is_lent_a_handler_of_its_type() {
     assert_eq!(reactor.with(id, |_: &mut Echo, _| ()), None, "it is gone");
 }
 
+/// The first heard the end already.
+#[test]
+fn another_handler_is_told_the_end_too() {
+    let mut reactor = reactor();
+    let (stream, id, diary) = scribe(&mut reactor);
+    reactor.with(id, |scribe: &mut Scribe, _| scribe.stays = true);
+    stream.shutdown(Shutdown::Write).unwrap();
+    let heard = |what: &str| diary.borrow().contains(&what.to_string());
+    turn_until(&mut reactor, |_| heard("old eof"));
+    let next = Scribe {
+        name: "new",
+        diary: Rc::clone(&diary),
+        count: 0,
+        stays: false,
+    };
+    reactor.with(id, |_: &mut Scribe, cx| cx.become_handler(next));
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    assert!(heard("new open") && heard("new eof") && heard("new closed finished"));
+}
+
+/// It changes in `on_wake`, and the input that is there already is for the other one.
+#[test]
+fn input_of_the_turn_in_which_the_handler_changes_is_for_the_new_one() {
+    let mut reactor = reactor();
+    let (mut stream, id, diary) = scribe(&mut reactor);
+    stream.write_all(b"input").unwrap();
+    reactor.wake(id);
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_received == 5);
+    for _ in 0..3 {
+        reactor.turn(NOW).unwrap();
+    }
+    assert_eq!(
+        *diary.borrow(),
+        [
+            "old open",
+            "old woken",
+            "old dropped",
+            "new open",
+            "new data input"
+        ]
+    );
+}
+
 #[test]
 fn a_panic_or_an_abort_of_lent_code_ends_that_connection_only() {
     for (code, reason) in [
@@ -204,6 +265,7 @@ fn an_outgoing_handler_is_lent_before_it_is_established() {
         name: "client",
         diary: Rc::clone(&diary),
         count: 7,
+        stays: false,
     };
     let id = reactor.connect(address, handler).unwrap();
     let lent = reactor.with(id, |scribe: &mut Scribe, cx| {
@@ -287,4 +349,35 @@ fn more_than_is_ever_held_cannot_be_wanted() {
     stream.shutdown(Shutdown::Write).unwrap();
     turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
     assert_eq!(read_all(&mut stream).unwrap(), b"invalid input parameter");
+}
+
+/// Wants three bytes once, and tells each offer.
+struct Once(Rc<RefCell<Vec<usize>>>);
+
+impl Handler for Once {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.want(3)
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().push(input.len());
+        Ok(input.len())
+    }
+}
+
+#[test]
+fn what_is_wanted_is_forgotten_once_it_was_offered() {
+    let mut reactor = reactor();
+    let offers: Rc<RefCell<Vec<usize>>> = Rc::default();
+    let noted = Rc::clone(&offers);
+    let address = listen(&mut reactor, move |_| Some(Once(Rc::clone(&noted))));
+    let mut stream = client(address);
+    stream.set_nodelay(true).unwrap();
+    for received in 1..=5 {
+        stream.write_all(b"x").unwrap();
+        turn_until(&mut reactor, |reactor| {
+            reactor.stats().bytes_received == received
+        });
+    }
+    assert_eq!(*offers.borrow(), [3, 1, 1]);
 }

@@ -216,6 +216,11 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.machine.input == Input::Ended && offered && same_handler {
             self.machine.input = Input::Reported;
             self.call(Callback::Eof, &mut |handler, cx| handler.on_eof(cx))?;
+            // What is left is offered once more before it counts as given up, also if it was asked for a
+            // quiet end before.
+            if self.machine.output == Output::UntilQuiet {
+                self.machine.ready.insert(Readiness::WOKEN);
+            }
         }
         Ok(())
     }

@@ -206,7 +206,7 @@ enum Style {
     Half,
     /// Greets, and passes what it hears elsewhere: consumes all, whatever becomes of its own output.
     Relaying,
-    /// Consumes all and echoes it twice, whatever room there is.
+    /// Consumes one byte at a time and echoes it six times, whatever room there is.
     Flood,
     /// Echoes, adds a byte when the echo has left, and three bytes some time after the first input. It
     /// finishes when nothing is under way.
@@ -243,6 +243,8 @@ struct Probe {
     half_closed: bool,
     encore: bool,
     wakes: usize,
+    /// Input was left at the peer's end, after so many offers.
+    left_at_eof: Option<usize>,
     /// Quiet: its timer is set.
     waits: bool,
     /// How much was written when it was last told that all had left.
@@ -304,11 +306,10 @@ impl Handler for Probe {
             Style::Failing if self.offers == 2 => return Err(io::Error::other("on purpose")),
             Style::Short => 0,
             Style::Flood => {
-                for _ in 0..2 {
-                    cx.write_all(input)?;
-                    self.written.extend(input);
-                }
-                input.len()
+                let answer = [input[0]; 6];
+                cx.write_all(&answer)?;
+                self.written.extend(answer);
+                1
             }
             Style::Quiet if self.consumed == 0 => {
                 self.waits = true;
@@ -359,15 +360,21 @@ impl Handler for Probe {
         match self.style {
             Style::Late => cx.set_timer(TimerKey(7), Duration::from_nanos(5)),
             Style::Half => self.half_close(cx),
-            Style::Pairs | Style::Quiet => cx.finish_when_quiet(),
+            Style::Pairs | Style::Quiet => {
+                self.left_at_eof = (cx.unread() > 0).then_some(self.offers);
+                cx.finish_when_quiet();
+            }
             _ => self.finish(cx),
         }
         Ok(())
     }
 
-    fn on_wake(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+    fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         assert!(self.opened == 1 && !self.finished);
         self.wakes += 1;
+        if self.style == Style::Pairs {
+            cx.finish_when_quiet();
+        }
         Ok(())
     }
 
@@ -413,6 +420,7 @@ impl Rig {
             half_closed: false,
             encore: false,
             wakes: 0,
+            left_at_eof: None,
             waits: false,
             drained_at: 0,
             offered_at: (0, 0),
@@ -531,7 +539,18 @@ impl Rig {
             backlog: &mut self.backlog,
         };
         let (probe, buffer) = (&mut self.probe, &mut self.buffer[..]);
+        let was_open = !self.machine.discards();
         let result = self.machine.run(marks, buffer, memory, probe, &mut cx);
+        // It finished by itself, because nothing was under way.
+        if was_open && self.machine.discards() && self.probe.style == Style::Pairs {
+            let discarded = self.backlog.get().map_or(0, |held| held.discarded);
+            let (left, offers) = (self.probe.left_at_eof, self.probe.offers);
+            assert!(
+                discarded == 0 || left.is_some_and(|before| offers > before),
+                "finished while a request was under way"
+            );
+            self.probe.finished = true;
+        }
         let unsent = self.output.drain(..).len();
         assert!(
             unsent == 0 || result.is_err(),
@@ -699,6 +718,17 @@ impl Rig {
             );
         }
     }
+}
+
+/// Each step has turns of its own in the conversations below, so this is a case beside them.
+#[test]
+fn a_wake_and_input_in_one_turn_are_both_told() {
+    let mut rig = Rig::new(Style::Echo, Config::default());
+    rig.turn();
+    let marks = rig.happen(Step::Data(1)).union(rig.happen(Step::Wake));
+    rig.pending.insert(marks);
+    rig.turn();
+    assert_eq!((rig.probe.wakes, rig.probe.written.len()), (1, 1));
 }
 
 /// Sizes so small that every limit is met within a few bytes.
