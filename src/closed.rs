@@ -18,7 +18,8 @@ pub enum Reason {
     Finished,
     /// The peer reset the connection, or was gone when output was sent (ECONNRESET, EPIPE).
     Reset,
-    /// Any other error of the socket; [`Closed::error`] holds it.
+    /// Any other error of the socket; [`Closed::error`] holds it. With ECONNABORTED somebody ended the
+    /// connection on this machine (Linux: `ss -K`, [ss(8)](https://man7.org/linux/man-pages/man8/ss.8.html)).
     Io,
     /// No byte moved for [`Config::idle_timeout`](crate::Config::idle_timeout).
     IdleTimeout,
@@ -195,10 +196,7 @@ impl From<io::Error> for End {
     fn from(error: io::Error) -> End {
         use ErrorKind as Kind;
         let reason = match error.kind() {
-            Kind::ConnectionReset
-            | Kind::BrokenPipe
-            | Kind::ConnectionAborted
-            | Kind::NotConnected => Reason::Reset,
+            Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected => Reason::Reset,
             Kind::ConnectionRefused => Reason::Refused,
             Kind::TimedOut => Reason::TimedOut,
             Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => {
@@ -212,5 +210,17 @@ impl From<io::Error> for End {
             reason,
             error: Some(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_made_on_this_machine_is_not_told_as_a_reset_by_the_peer() {
+        let reason = |kind: ErrorKind| End::from(io::Error::from(kind)).reason;
+        assert_eq!(reason(ErrorKind::ConnectionAborted), Reason::Io);
+        assert_eq!(reason(ErrorKind::ConnectionReset), Reason::Reset);
     }
 }
