@@ -112,7 +112,7 @@ fn a_message_takes_few_instructions_and_an_absent_observer_almost_none() {
     // With one client each message has a turn of the loop of its own.
     let (most, ratio) = match is_old(&run(rustc().arg("--version"))) {
         true => (600.0, 1.07),
-        false => (545.0, 1.055),
+        false => (545.0, 1.05),
     };
     assert!(
         with < without * ratio,

@@ -135,8 +135,8 @@ impl Others<'_> {
         }
     }
 
-    /// Gives a connection a turn in which its unconsumed input is offered again. A watched source has a
-    /// turn too. False if the id names nothing open.
+    /// Calls [`on_wake`](Handler::on_wake) of a connection in its next turn, and then offers its
+    /// unconsumed input again. A watched source has a turn too. False if the id names nothing open.
     pub fn wake(&mut self, id: Id) -> bool {
         self.ops.wake(id)
     }
