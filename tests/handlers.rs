@@ -381,3 +381,163 @@ fn what_is_wanted_is_forgotten_once_it_was_offered() {
     }
     assert_eq!(*offers.borrow(), [3, 1, 1]);
 }
+
+/// Wants more than the peer sends, and counts the shutdowns that it hears of.
+struct Waits(Rc<Cell<u32>>);
+
+impl Handler for Waits {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.want(100)
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.0.set(self.0.get() + 1);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_that_wants_more_hears_of_a_shutdown_and_does_not_spin() {
+    let mut reactor = reactor();
+    let heard = Rc::new(Cell::new(0));
+    let noted = Rc::clone(&heard);
+    let address = listen(&mut reactor, move |_| Some(Waits(Rc::clone(&noted))));
+    let _stream = client(address);
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
+    reactor.shutdown(Duration::MAX);
+    turn_until(&mut reactor, |_| heard.get() == 1);
+    for _ in 0..5 {
+        reactor.turn(NOW).unwrap();
+    }
+    assert_eq!(
+        (
+            heard.get(),
+            reactor
+                .next_deadline()
+                .is_some_and(|at| at <= std::time::Instant::now())
+        ),
+        (1, false)
+    );
+}
+
+#[test]
+fn a_timer_that_lent_code_sets_is_not_early() {
+    let mut reactor = reactor();
+    let (_stream, id, diary) = scribe(&mut reactor);
+    common::pass(Duration::from_millis(200));
+    let begin = std::time::Instant::now();
+    reactor.with(id, |_: &mut Scribe, cx| {
+        cx.set_timer(TimerKey(1), Duration::from_millis(150))
+    });
+    turn_until(&mut reactor, |_| {
+        diary.borrow().contains(&"old timer".to_string())
+    });
+    assert!(
+        begin.elapsed() >= Duration::from_millis(150),
+        "{:?}",
+        begin.elapsed()
+    );
+}
+
+#[test]
+fn a_quiet_end_that_was_asked_for_goes_with_the_handler() {
+    let mut reactor = reactor();
+    let (_stream, id, diary) = scribe(&mut reactor);
+    reactor.with(id, |scribe: &mut Scribe, cx| {
+        // The timer is under way, so it does not finish yet.
+        cx.set_timer(TimerKey(1), Duration::MAX);
+        cx.finish_when_quiet();
+        scribe.count += 1;
+    });
+    reactor.with(id, |scribe: &mut Scribe, cx| {
+        let next = scribe.next();
+        cx.become_handler(next);
+    });
+    for _ in 0..5 {
+        reactor.turn(NOW).unwrap();
+    }
+    assert!(diary.borrow().contains(&"new open".to_string()));
+    assert_eq!(reactor.send(id, b"still open"), 10);
+}
+
+#[test]
+fn an_abort_is_not_undone_by_another_handler() {
+    let mut reactor = reactor();
+    let (mut stream, id, diary) = scribe(&mut reactor);
+    assert!(reactor.abort(id));
+    reactor.with(id, |scribe: &mut Scribe, cx| {
+        let next = scribe.next();
+        cx.become_handler(next);
+    });
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    assert!(diary.borrow().contains(&"new closed aborted".to_string()));
+    assert_eq!(
+        read_all(&mut stream).unwrap_err().kind(),
+        ErrorKind::ConnectionReset
+    );
+}
+
+/// Becomes a scribe as soon as it is open.
+struct Opens(Option<Scribe>);
+
+impl Handler for Opens {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.become_handler(self.0.take().unwrap());
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, _: &[u8]) -> io::Result<usize> {
+        panic!("it is another's");
+    }
+
+    fn on_wake(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        panic!("it is another's");
+    }
+}
+
+fn fresh(name: &'static str, diary: &Diary) -> Scribe {
+    Scribe {
+        name,
+        diary: Rc::clone(diary),
+        count: 0,
+        stays: false,
+    }
+}
+
+#[test]
+fn a_wake_before_the_change_is_heard_by_the_new_handler() {
+    let (mut reactor, diary) = (reactor(), Diary::default());
+    let echo = listen(&mut reactor, |_| Some(Echo));
+    let id = reactor
+        .connect(echo, Opens(Some(fresh("first", &diary))))
+        .unwrap();
+    assert!(reactor.wake(id));
+    turn_until(&mut reactor, |_| {
+        diary.borrow().contains(&"first woken".to_string())
+    });
+    assert_eq!(diary.borrow()[0], "first open");
+}
+
+#[test]
+fn an_outgoing_handler_can_be_changed_before_it_is_established_and_a_panic_ends_it() {
+    let (mut reactor, diary) = (reactor(), Diary::default());
+    let echo = listen(&mut reactor, |_| Some(Echo));
+    let id = reactor.connect(echo, fresh("one", &diary)).unwrap();
+    let next = fresh("two", &diary);
+    reactor.with(id, |_: &mut Scribe, cx| cx.become_handler(next));
+    turn_until(&mut reactor, |_| {
+        diary.borrow().contains(&"two open".to_string())
+    });
+    assert!(!diary.borrow().contains(&"one open".to_string()));
+    let id = reactor.connect(echo, fresh("three", &diary)).unwrap();
+    reactor.with(id, |_: &mut Scribe, _| panic!("on purpose"));
+    turn_until(&mut reactor, |_| {
+        diary.borrow().contains(&"three closed closed".to_string())
+    });
+    assert_eq!(reactor.stats().panics, 1);
+    assert!(!reactor.wake(id));
+}

@@ -42,7 +42,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.machine.awaits_more(held.0 + self.input.len(), held.1) {
             // It is offered when there is enough, or when the peer ends.
             self.machine.ready.insert(Readiness::WOKEN);
-            return self.hold_wanted(held.1);
+            self.hold_wanted(held.1)?;
+            return self.report_shutdown();
         }
         let woken = self.machine.ready.intersects(Readiness::WOKEN);
         self.machine.ready.remove(Readiness::WOKEN);
@@ -54,7 +55,14 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             self.offer_held()?;
         }
         self.report_eof()?;
-        if self.machine.must_report_shutdown() {
+        self.report_shutdown()
+    }
+
+    /// Calls `on_shutdown` once all input that has arrived was read, unless another handler takes over:
+    /// that one hears it in the next turn.
+    fn report_shutdown(&mut self) -> Result<(), End> {
+        let same_handler = self.machine.pending != Pending::Open;
+        if same_handler && self.machine.must_report_shutdown() {
             self.machine.ready.remove(Readiness::SHUTDOWN);
             self.call(Callback::Shutdown, &mut |handler, cx| {
                 handler.on_shutdown(cx)
@@ -71,6 +79,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         if pending == Pending::Open {
             self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
+        }
+        // Another handler takes over, and hears the rest after its own `on_open`.
+        if self.machine.pending == Pending::Open {
+            return Ok(());
         }
         let called = self.machine.ready.intersects(Readiness::CALLED);
         self.machine.ready.remove(Readiness::CALLED);
@@ -246,7 +258,14 @@ impl Machine {
             return;
         };
         (held.timers, held.wanted) = (None, 0);
-        self.pending = Pending::Open;
+        // Other code may have ended the connection meanwhile.
+        if !matches!(self.pending, Pending::End(_)) {
+            self.pending = Pending::Open;
+        }
+        // The one that asked for a quiet end is gone.
+        if self.output == Output::UntilQuiet {
+            self.output = Output::Open;
+        }
         self.ready.insert(Readiness::WOKEN);
         if self.input == Input::Reported {
             self.input = Input::Ended;

@@ -282,16 +282,19 @@ impl Machine {
     /// True if the next turn can make progress without an event.
     pub(crate) fn wants_turn(&self, backlog: &LazyBacklog, config: &Config) -> bool {
         let (can_read, can_write) = (Readiness::INPUT, Readiness::WRITABLE);
-        let pending = self.pending != Pending::Nothing || self.must_report_shutdown();
+        let pending = self.pending != Pending::Nothing;
         let Some(held) = backlog.get() else {
-            return pending || self.ready.intersects(can_read);
+            return pending || self.must_report_shutdown() || self.ready.intersects(can_read);
         };
+        // With too much output nothing is offered, so `on_shutdown` waits too.
+        let choked = held.output.len() > config.output_max_bytes;
         pending
+            || self.must_report_shutdown() && !choked
             || self.space(held, config) > 0 && self.ready.intersects(can_read)
             || !held.output.is_empty() && self.ready.intersects(can_write)
             || !held.input.is_empty()
                 && self.ready.intersects(Readiness::WOKEN)
-                && held.output.len() <= config.output_max_bytes
+                && !choked
                 && !self.awaits_more(held.input.len(), held.wanted)
     }
 

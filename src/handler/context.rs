@@ -136,7 +136,8 @@ impl Context<'_> {
     /// wrote nothing, no timer is set, and all input is consumed. Input that the handler does not consume
     /// counts as under way until the peer has ended and it was offered once more. What the handler expects
     /// from elsewhere is not known here: a handler that answers from another thread or connection, or that
-    /// always has a timer, must override `on_eof` and call `finish` itself.
+    /// always has a timer, must override `on_eof` and call `finish` itself. Nor does a
+    /// [`wake`](Others::wake) that is still to come count.
     ///
     /// If the output has ended already, this is `finish`.
     pub fn finish_when_quiet(&mut self) {
@@ -177,7 +178,9 @@ impl Context<'_> {
     /// this handler heard it already. This handler's timers go, and it hears no `on_close`.
     pub fn become_handler(&mut self, handler: impl Handler) {
         self.backlog.get_or_insert().next_handler = Some(Box::new(boxed(handler)));
-        self.others.intent = self.others.intent.max(Intent::Become);
+        if self.others.intent <= Intent::WhenQuiet {
+            self.others.intent = Intent::Become;
+        }
     }
 }
 

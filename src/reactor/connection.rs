@@ -2,7 +2,6 @@
 
 use super::Reactor;
 use super::sources::{Connection, Source};
-use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::guard::{discard, guard};
 use crate::handler::{Context, Handler, LoopOps, Others};
@@ -114,6 +113,10 @@ impl Reactor {
         id: Id,
         code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
     ) -> Option<()> {
+        // A host may have been elsewhere for any time. Within a turn there is one time.
+        if !self.lent {
+            self.common.now = self.common.clock.now();
+        }
         let mut source = self.sources.check_out(id)?;
         let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
         let lent = match &mut source {
@@ -128,20 +131,15 @@ impl Reactor {
                 self.change_handler(found);
                 true
             }
-            // There is nothing yet to which it could write, or which could end.
-            Source::Outgoing(outgoing) => {
-                let (handler, peer) = outgoing.handler();
-                let mut cx = Context {
-                    others: Others::without_own(id, common, output, ops),
-                    peer: &peer,
-                    socket: None,
-                    backlog: &mut LazyBacklog::default(),
-                };
-                guard(|| code(handler, &mut cx)).is_some()
-            }
+            Source::Outgoing(outgoing) => outgoing.lend(id, common, output, ops, code),
             _ => false,
         };
+        let is_outgoing = matches!(source, Source::Outgoing(_));
         self.sources.check_in(id, source);
+        if is_outgoing && !lent {
+            self.count_panic("a handler");
+            self.sources.closing.push(id);
+        }
         lent.then(|| {
             self.sources.enqueue(id, Readiness::default());
         })

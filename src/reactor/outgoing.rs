@@ -2,13 +2,15 @@
 
 use super::Reactor;
 use super::sources::{Connection, Source};
+use crate::buffers::LazyBacklog;
 use crate::closed::End;
+use crate::common::Common;
 use crate::config::Config;
 use crate::connection::Machine;
-use crate::handler::{Attempt, Handler, LocalAddr};
+use crate::guard::{discard, guard};
+use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
 use crate::observe::ConnectionView;
-use crate::peer::Peer;
 use crate::readiness::Readiness;
 use crate::sys::TcpStream;
 use crate::time::Tick;
@@ -51,8 +53,33 @@ impl Outgoing {
         self.socket.as_ref().and_then(TcpStream::descriptor)
     }
 
-    pub(super) fn handler(&mut self) -> (&mut dyn Handler, Peer) {
-        (&mut *self.attempt.handler, self.attempt.address.into())
+    /// Lends the handler. There is nothing yet to which it could write, or which could end. False if it
+    /// panicked.
+    pub(super) fn lend(
+        &mut self,
+        id: Id,
+        common: &Common,
+        output: &mut Vec<u8>,
+        ops: &mut dyn LoopOps,
+        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
+    ) -> bool {
+        let (peer, mut backlog) = (self.attempt.address.into(), LazyBacklog::default());
+        let handler = &mut *self.attempt.handler;
+        let lent = guard(|| {
+            let mut cx = Context {
+                others: Others::without_own(id, common, output, ops),
+                peer: &peer,
+                socket: None,
+                backlog: &mut backlog,
+            };
+            code(handler, &mut cx);
+        });
+        // The connection has one handler, which may be another now.
+        let next = backlog.get_mut().and_then(|held| held.next_handler.take());
+        let next = next.and_then(|next| next.downcast::<Box<dyn Handler>>().ok());
+        let dropped =
+            next.is_none_or(|next| discard(std::mem::replace(&mut self.attempt.handler, *next)));
+        lent.is_some() && dropped
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
