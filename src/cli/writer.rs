@@ -77,6 +77,25 @@ struct Batch {
 }
 
 impl Shared {
+    fn new(left_out: LeftOut) -> Shared {
+        let state = State {
+            queue: Vec::new(),
+            left_out: 0,
+            left_out_line: left_out,
+            is_writing: false,
+            is_urgent: false,
+            is_waiting: false,
+            is_closed: false,
+            is_cut: false,
+            error: None,
+            deadline: None,
+        };
+        Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -213,22 +232,7 @@ impl Writer {
     /// # Errors
     /// The system has no thread left (EAGAIN).
     pub(crate) fn start(sink: impl Sink + 'static, left_out: LeftOut) -> io::Result<Writer> {
-        let state = State {
-            queue: Vec::new(),
-            left_out: 0,
-            left_out_line: left_out,
-            is_writing: false,
-            is_urgent: false,
-            is_waiting: false,
-            is_closed: false,
-            is_cut: false,
-            error: None,
-            deadline: None,
-        };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(left_out));
         let thread = Thread {
             shared: Arc::clone(&shared),
             sink,
@@ -312,3 +316,6 @@ impl Writer {
         self.0.lock().error.take()
     }
 }
+
+#[cfg(test)]
+mod tests;
