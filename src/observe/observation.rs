@@ -179,3 +179,43 @@ impl CallScope<'_> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Event, Observation, Observer};
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    /// Counts events. The third is too much for it.
+    struct Frail(Rc<Cell<u32>>);
+
+    impl Observer for Frail {
+        fn event(&mut self, _: &Event<'_>) {
+            self.0.set(self.0.get() + 1);
+            assert!(self.0.get() < 3);
+        }
+    }
+
+    #[test]
+    fn an_observer_that_panicked_costs_nothing_any_more() {
+        let stall = Duration::from_secs(1);
+        for (limit, is_timed) in [(None, false), (Some(stall), true)] {
+            let observation = Observation::new(0, limit);
+            let state = || {
+                let is_timed = observation.is_timed();
+                assert_eq!(observation.start().is_some(), is_timed);
+                (observation.is_observed(), is_timed)
+            };
+            assert_eq!(state(), (false, is_timed));
+            let seen = Rc::new(Cell::new(0));
+            observation.set_observer(Box::new(Frail(Rc::clone(&seen))));
+            for count in 1..=5 {
+                let is_observed = count <= 3;
+                assert_eq!(state(), (is_observed, is_observed || is_timed));
+                observation.notify(|| Event::TurnEnd { number: count });
+                assert_eq!(seen.get() as u64, count.min(3));
+            }
+        }
+    }
+}

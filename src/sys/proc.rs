@@ -16,7 +16,10 @@ pub(super) fn backlog_limit() -> Option<u32> {
 
 /// The counters of /proc/net/netstat (proc_pid_net(5)) for this network namespace.
 pub(super) fn overflows() -> Option<Overflows> {
-    let text = std::fs::read_to_string("/proc/net/netstat").ok()?;
+    find_overflows(&std::fs::read_to_string("/proc/net/netstat").ok()?)
+}
+
+fn find_overflows(text: &str) -> Option<Overflows> {
     let mut lines = text
         .lines()
         .filter_map(|line| line.strip_prefix("TcpExt: "));
@@ -30,4 +33,23 @@ pub(super) fn overflows() -> Option<Overflows> {
         }
     }
     Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Overflows, find_overflows};
+
+    #[test]
+    fn each_counter_is_found_by_its_name() {
+        let text = "TcpExt: SyncookiesSent ListenOverflows ListenDrops TCPHPHits\n\
+                    TcpExt: 1 22 333 4444\n\
+                    IpExt: InNoRoutes ListenDrops\n\
+                    IpExt: 5 6\n";
+        let found = Overflows {
+            overflows: 22,
+            drops: 333,
+        };
+        assert_eq!(find_overflows(text), Some(found));
+        assert_eq!(find_overflows("IpExt: ListenDrops\nIpExt: 6\n"), None);
+    }
 }

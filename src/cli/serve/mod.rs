@@ -15,6 +15,8 @@ pub(crate) mod rate;
 mod sharing;
 mod status;
 mod table;
+#[cfg(test)]
+mod tests;
 mod zone;
 
 use super::{Failure, descriptors, logging, observe, output, timer};

@@ -1,0 +1,176 @@
+//! What stands between a connection and its service passes every callback on.
+
+use super::args::Serve;
+use super::limits::{self, limited};
+use super::proxied::{Proxies, proxied};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, TimerKey};
+use std::cell::RefCell;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// The callbacks of a service, in their order.
+type Heard = Rc<RefCell<Vec<&'static str>>>;
+
+/// Answers input with a byte and with a timer.
+struct Service(Heard);
+
+impl Service {
+    fn hears(&self, callback: &'static str) -> io::Result<()> {
+        self.0.borrow_mut().push(callback);
+        Ok(())
+    }
+}
+
+impl Handler for Service {
+    fn on_open(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.hears("open")
+    }
+
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        cx.write(b"!");
+        cx.set_timer(TimerKey(7), Duration::from_millis(1));
+        self.hears("data").map(|()| input.len())
+    }
+
+    fn on_drain(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.hears("drain")
+    }
+
+    fn on_wake(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.hears("wake")
+    }
+
+    fn on_timer(&mut self, _: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        assert_eq!(key, TimerKey(7));
+        self.hears("timer")
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
+        self.hears("eof")
+    }
+
+    fn on_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.hears("shutdown")
+    }
+
+    fn on_close(&mut self, _: &mut Others<'_>, _: &Closed) {
+        self.0.borrow_mut().push("close");
+    }
+}
+
+/// A reactor with one listener, and a client of it.
+struct Server {
+    reactor: Reactor,
+    heard: Heard,
+    stream: TcpStream,
+}
+
+impl Server {
+    fn new(listen: impl FnOnce(&mut Reactor, SocketAddr, Heard) -> io::Result<Id>) -> Server {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        limits::set(&reactor, 10, &Serve::default());
+        let heard = Heard::default();
+        let any = ([127, 0, 0, 1], 0).into();
+        let id = listen(&mut reactor, any, Rc::clone(&heard)).unwrap();
+        let stream = TcpStream::connect(reactor.local_addr(id).unwrap()).unwrap();
+        Server {
+            reactor,
+            heard,
+            stream,
+        }
+    }
+
+    fn plain() -> Server {
+        Server::new(|reactor, any, heard| {
+            reactor.listen(any, limited(move || Service(Rc::clone(&heard)), ()))
+        })
+    }
+
+    fn behind_a_proxy() -> Server {
+        Server::new(|reactor, any, heard| {
+            let proxies = Proxies::parse("127.0.0.1").unwrap();
+            let service = proxied(move || Service(Rc::clone(&heard)), (), proxies);
+            reactor.listen(any, service)
+        })
+    }
+
+    fn run_until(&mut self, is_reached: impl Fn(&Server) -> bool) {
+        let begin = Instant::now();
+        while !is_reached(self) {
+            let heard = self.heard.borrow().clone();
+            assert!(begin.elapsed() < Duration::from_secs(10), "{heard:?}");
+            self.reactor.turn(Some(Duration::from_millis(1))).unwrap();
+        }
+    }
+
+    /// Runs until the service has heard these, and nothing else.
+    fn hears(&mut self, wanted: &[&str]) {
+        self.run_until(|server| server.heard.borrow().len() >= wanted.len());
+        assert_eq!(self.heard.take(), wanted);
+    }
+
+    fn received(&mut self, bytes: u64) {
+        self.run_until(|server| server.reactor.stats().bytes_received == bytes);
+    }
+
+    fn connection(&self) -> Id {
+        self.reactor.snapshot().connections[0].id
+    }
+
+    /// From the first input to the end.
+    fn hears_everything(mut self) {
+        self.hears(&["open", "data", "drain", "timer"]);
+        let id = self.connection();
+        self.reactor.wake(id);
+        self.hears(&["wake"]);
+        self.reactor.shutdown(Duration::from_secs(10));
+        self.hears(&["shutdown"]);
+        self.stream.shutdown(Shutdown::Write).unwrap();
+        self.hears(&["eof", "close"]);
+    }
+}
+
+const HEADER: &[u8] = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+
+#[test]
+fn every_callback_reaches_a_service_behind_its_limits() {
+    let mut server = Server::plain();
+    server.stream.write_all(b"x").unwrap();
+    server.hears_everything();
+}
+
+#[test]
+fn every_callback_reaches_a_service_behind_a_proxy() {
+    let mut server = Server::behind_a_proxy();
+    server.stream.write_all(&[HEADER, b"x"].concat()).unwrap();
+    server.hears_everything();
+}
+
+#[test]
+fn a_service_behind_a_proxy_hears_nothing_before_the_header() {
+    let mut server = Server::behind_a_proxy();
+    server.stream.write_all(&HEADER[..9]).unwrap();
+    server.received(9);
+    let id = server.connection();
+    server.reactor.wake(id);
+    server.reactor.turn(Some(Duration::ZERO)).unwrap();
+    server.stream.shutdown(Shutdown::Write).unwrap();
+    server.run_until(|server| server.reactor.stats().open == 0);
+    assert_eq!(*server.heard.borrow(), [""; 0]);
+}
+
+/// Nobody knows for how long a proxy keeps a connection before it sends something.
+#[test]
+fn a_shutdown_ends_a_connection_of_a_proxy_that_has_sent_nothing() {
+    let mut server = Server::behind_a_proxy();
+    server.run_until(|server| server.reactor.stats().accepted == 1);
+    server.reactor.shutdown(Duration::from_secs(10));
+    // It is finished, so it waits for the client's end.
+    server.stream.shutdown(Shutdown::Write).unwrap();
+    server.run_until(|server| server.reactor.stats().open == 0);
+    assert_eq!(server.stream.read(&mut [0]).unwrap(), 0);
+    assert_eq!(*server.heard.borrow(), [""; 0]);
+}
