@@ -180,6 +180,21 @@ fn metrics_of_the_loop_agree_with_each_other() {
     assert!(more("callback_seconds_sum") < more("turn_seconds_sum"));
     assert!(more("asleep_seconds_total") > 0.0);
     assert_eq!((more("stalls_total"), more("posts_total")), (0.0, 0.0));
+    assert!(after["doorkeeper_max_connections"] > 0.0);
+    let failures = ["accept_errors", "panics"].map(|name| format!("doorkeeper_{name}_total"));
+    assert_eq!(failures.map(|name| after[&name]), [0.0, 0.0]);
+    let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
+    assert_eq!(after[&format!("doorkeeper_build_info{version}")], 1.0);
+    let ends = after.keys().filter_map(|name| {
+        let end = name.strip_prefix("doorkeeper_loop_turn_seconds_bucket{le=\"")?;
+        end.strip_suffix("\"}")?.parse().ok()
+    });
+    let mut ends: Vec<f64> = ends.collect();
+    ends.sort_by(f64::total_cmp);
+    assert_eq!(
+        (ends[0], ends[10], ends[11]),
+        (1e-6, 1.048576, f64::INFINITY)
+    );
     let buckets = after
         .iter()
         .filter(|(name, _)| name.contains("turn_seconds_bucket"));
@@ -271,15 +286,16 @@ fn after_a_restart_with_shared_ports_the_new_process_answers() {
     if !have("curl") {
         return;
     }
-    let start = |status: String, echo: String| {
-        let args = ["--take-over", "--shutdown-timeout=60s", &status, &echo];
+    let start = |status: String, chargen: String| {
+        let args = ["--take-over", "--shutdown-timeout=60s", &status, &chargen];
         Program::start(&[], &args, "warn", 2)
     };
-    let mut old = start("--status=:0".to_string(), "echo=:0".to_string());
-    let [status, service] = ["status", "echo"].map(|name| old.address(name));
-    let mut stream = client(service);
-    assert_eq!(echo(&mut stream, b"hello"), b"hello");
-    let new = start(format!("--status={status}"), format!("echo={service}"));
+    let mut old = start("--status=:0".to_string(), "chargen=:0".to_string());
+    let [status, service] = ["status", "chargen"].map(|name| old.address(name));
+    // It reads no more than this, so the old process waits for it.
+    let mut stream = narrow(service);
+    stream.read_exact(&mut [0; 8]).unwrap();
+    let new = start(format!("--status={status}"), format!("chargen={service}"));
     kill_process(Pid::from_child(&old.child), Signal::TERM).unwrap();
     let is_new = |(status, body): &(u16, String)| *status == 200 && body.starts_with("ok: 0 of");
     let begin = Instant::now();
@@ -293,8 +309,7 @@ fn after_a_restart_with_shared_ports_the_new_process_answers() {
             0
         };
     }
-    // The service has ended this connection.
-    assert_eq!(read_all(&mut stream).unwrap(), b"");
+    assert!(old.child.try_wait().unwrap().is_none());
     drop(stream);
     assert!(old.wait().success());
 }
@@ -311,19 +326,21 @@ fn connections_are_sorted_and_filtered_and_have_no_payload() {
     if !have("curl") {
         return;
     }
-    let program = serve(&["echo=:0", "discard=:0"], 2);
+    let program = serve(&["echo=:0", "discard=:0", "chargen=:0"], 3);
     let mut small = client(program.address("echo"));
     assert_eq!(echo(&mut small, b"secret"), b"secret");
     let mut large = client(program.address("echo"));
-    assert_eq!(echo(&mut large, &[b'x'; 100]), [b'x'; 100]);
+    for _ in 0..1000 {
+        assert_eq!(echo(&mut large, &[b'x'; 10_000]), [b'x'; 10_000]);
+    }
     let other = client(program.address("discard"));
     other.shutdown(std::net::Shutdown::Write).unwrap();
     get_until(&program, "/connections", |(_, body)| {
         body.contains("\"open\":2")
     });
     let mut quiet = client(program.address("discard"));
-    quiet.write_all(b"secret").unwrap();
-    let wanted = "\"received_bytes\":6,";
+    quiet.write_all(&b"secret".repeat(10)).unwrap();
+    let wanted = "\"received_bytes\":60,";
     get_until(&program, "/connections?service=discard", |(_, body)| {
         body.contains(wanted)
     });
@@ -334,7 +351,17 @@ fn connections_are_sorted_and_filtered_and_have_no_payload() {
             .collect()
     };
     let [small, large, quiet] = [&small, &large, &quiet].map(peer);
-    assert_eq!(peers(""), [&*large, &*small, &*quiet]);
+    assert_eq!(peers(""), [&*large, &*quiet, &*small]);
+    // Bytes that are held count before bytes that have moved.
+    let mute = narrow(program.address("chargen"));
+    get_until(&program, "/connections?service=chargen", |(_, body)| {
+        body.contains("\"interest\":\"read, write\"")
+    });
+    assert_eq!(peers(""), [&*peer(&mute), &*large, &*quiet, &*small]);
+    drop(mute);
+    get_until(&program, "/connections", |(_, body)| {
+        body.contains("\"open\":3")
+    });
     assert_eq!(peers("?limit=1"), [&*large]);
     assert_eq!(peers("?service=echo"), [&*large, &*small]);
     assert_eq!(peers(&format!("?peer={quiet}")), [&*quiet]);
@@ -345,7 +372,7 @@ fn connections_are_sorted_and_filtered_and_have_no_payload() {
     let row = &connections(&program, "?service=discard")[0];
     assert_eq!(
         (&row["sent_bytes"], &row["received_bytes"]),
-        (&0.into(), &6.into())
+        (&0.into(), &60.into())
     );
     assert_eq!(
         (&row["interest"], &row["state"]),
@@ -477,10 +504,17 @@ fn curl_reads_the_events_of_the_live_page() {
     let mut stream = client(program.address("echo"));
     assert_eq!(echo(&mut stream, b"secret"), b"secret");
     let url = format!("http://{}/events", program.address("status"));
-    let output = Command::new("curl")
+    let curl = Command::new("curl")
         .args(["-sSN", "-m", "2", &url])
-        .output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(echo(&mut stream, b"secret"), b"secret");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let text = String::from_utf8(curl.wait_with_output().unwrap().stdout).unwrap();
     let events = events(&text);
     assert!((5..=21).contains(&events.len()), "{}: {text}", events.len());
     assert!(text.starts_with("event: about\ndata: {"), "{text}");
@@ -501,9 +535,45 @@ fn curl_reads_the_events_of_the_live_page() {
             "{field}"
         );
     }
-    assert_eq!(last["listeners"][0]["limit"], 1024);
-    let share = last["loop"]["asleep_share"].as_f64().unwrap();
-    assert!((0.0..=1.0).contains(&share), "{share}");
+    let listener = &last["listeners"][0];
+    assert_eq!(
+        (&listener["limit"], &listener["service"]),
+        (&1024.into(), &"echo".into())
+    );
+    assert_eq!(last["connections_left_out"], 0);
+    let turn = &last["turn"];
+    let callback = &turn["callbacks"][0];
+    assert_eq!(callback["callback"], "on_data");
+    assert!(
+        callback["call"].as_str().unwrap().starts_with("read("),
+        "{turn}"
+    );
+    let [took, callback] = [&turn["took_us"], &callback["us"]].map(|us| us.as_f64().unwrap());
+    assert!(0.0 < callback && callback <= took && took < 1e6, "{turn}");
+    rates_are_those_of_the_totals(&events[1..]);
+}
+
+/// Each rate is that of the time since the event before.
+fn rates_are_those_of_the_totals(events: &[Value]) {
+    let figure = |event: &Value, name: &str| event["loop"][name].as_f64().unwrap();
+    let more = |pair: &[Value], name: &str| figure(&pair[1], name) - figure(&pair[0], name);
+    let (mut turns, mut asleep) = (0.0, 0.0);
+    for pair in events.windows(2) {
+        let seconds = more(pair, "up_seconds");
+        turns += figure(&pair[1], "turns_per_second") * seconds;
+        asleep += figure(&pair[1], "asleep_share") * seconds;
+    }
+    let ends = [events[0].clone(), events.last().unwrap().clone()];
+    let (all, seconds) = (more(&ends, "turns"), more(&ends, "up_seconds"));
+    assert!(
+        (0.9 * all..=1.1 * all).contains(&turns),
+        "{turns} of {all} turns"
+    );
+    // The loop sleeps for most of the time, but not all of it.
+    assert!(
+        (0.2 * seconds..0.9999 * seconds).contains(&asleep),
+        "{asleep} of {seconds} s"
+    );
 }
 
 /// A client whose kernel holds little input.

@@ -152,8 +152,37 @@ impl Observer for Watcher {
 
 #[cfg(test)]
 mod tests {
-    use super::Histogram;
+    use super::{Figures, Histogram};
+    use doorkeeper::{Arrival, Callback, Config, Event, ListenerState, Reactor};
     use std::time::Duration;
+
+    #[test]
+    fn callbacks_above_the_limit_are_stalls_and_a_shutdown_stays_one() {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let peer = "127.0.0.1:0".parse().unwrap();
+        let service = |_: &mut Arrival<'_>| Some(doorkeeper::services::Echo);
+        let id = reactor.listen(peer, service).unwrap();
+        let mut figures = Figures::new(Duration::from_millis(100), false);
+        for (ms, stalls) in [(99, 0), (100, 0), (101, 1), (2000, 2)] {
+            let (callback, took) = (Callback::Data, Duration::from_millis(ms));
+            figures.event(&Event::Callback {
+                id,
+                peer,
+                callback,
+                took,
+            });
+            assert_eq!(figures.stalls, stalls, "{ms}");
+        }
+        for (state, is_shutting_down) in [
+            (ListenerState::Full, false),
+            (ListenerState::ShuttingDown, true),
+            (ListenerState::ShuttingDown, true),
+            (ListenerState::Accepting, true),
+        ] {
+            figures.event(&Event::ListenerState { id, state });
+            assert_eq!(figures.is_shutting_down, is_shutting_down, "{state}");
+        }
+    }
 
     #[test]
     fn a_time_is_counted_in_the_range_that_ends_at_it_or_above() {

@@ -106,3 +106,101 @@ impl Turn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{BARS, LastTurn, Turn};
+    use doorkeeper::{Arrival, Call, Callback, Config, Event, Id, Reactor};
+    use std::time::Duration;
+
+    fn ids() -> [Id; 2] {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        [(); 2].map(|()| {
+            let service = |_: &mut Arrival<'_>| Some(doorkeeper::services::Echo);
+            reactor.listen(any, service).unwrap()
+        })
+    }
+
+    fn start(last: &mut LastTurn, number: u64) {
+        last.event(&Event::TurnStart {
+            number,
+            slept: Duration::from_millis(number),
+            events: 2,
+            queued: 3,
+        });
+    }
+
+    fn read(last: &mut LastTurn, id: Id) {
+        let (length, bytes) = (9, &b"hello"[..]);
+        let (call, result) = (Call::Read { length, bytes }, Ok(5));
+        last.event(&Event::Call { id, call, result });
+    }
+
+    fn callback(last: &mut LastTurn, id: Id) {
+        last.event(&Event::Callback {
+            id,
+            peer: "127.0.0.1:1".parse().unwrap(),
+            callback: Callback::Data,
+            took: Duration::from_micros(7),
+        });
+    }
+
+    fn calls(turn: &Turn) -> Vec<Option<&str>> {
+        turn.bars.iter().map(|bar| bar.call.as_deref()).collect()
+    }
+
+    #[test]
+    fn a_callback_has_the_call_before_it_if_it_is_of_the_same_source() {
+        let ([one, other], mut last) = (ids(), LastTurn::default());
+        assert!(last.shown().is_none());
+        start(&mut last, 1);
+        read(&mut last, one);
+        callback(&mut last, one);
+        callback(&mut last, one);
+        read(&mut last, one);
+        callback(&mut last, other);
+        callback(&mut last, one);
+        last.ended(Duration::from_millis(5));
+        let turn = last.shown().unwrap();
+        assert_eq!(calls(turn), [Some("read(9) = 5"), None, None, None]);
+        assert_eq!((turn.number, turn.events, turn.queued), (1, 2, 3));
+        assert_eq!((turn.slept.as_millis(), turn.took.as_millis()), (1, 5));
+        assert_eq!(turn.bars[2].id, other);
+        assert_eq!(turn.bars[2].callback, Callback::Data);
+        assert_eq!(turn.bars[2].took.as_micros(), 7);
+    }
+
+    #[test]
+    fn the_last_turn_with_callbacks_is_shown() {
+        let ([id, _], mut last) = (ids(), LastTurn::default());
+        let mut turn = |number, callbacks| {
+            start(&mut last, number);
+            (0..callbacks).for_each(|_| callback(&mut last, id));
+            last.ended(Duration::ZERO);
+            let shown = last.shown().unwrap();
+            (shown.number, shown.bars.len())
+        };
+        assert_eq!(turn(1, 0), (1, 0));
+        assert_eq!(turn(2, 0), (2, 0));
+        assert_eq!(turn(3, 2), (3, 2));
+        assert_eq!(turn(4, 0), (3, 2));
+        assert_eq!(turn(5, 1), (5, 1));
+    }
+
+    #[test]
+    fn a_turn_with_too_many_callbacks_says_how_many_are_left_out() {
+        let ([id, _], mut last) = (ids(), LastTurn::default());
+        start(&mut last, 1);
+        for _ in 0..BARS + 3 {
+            read(&mut last, id);
+            callback(&mut last, id);
+        }
+        // No callback will take it, so its text is not made.
+        assert_eq!(last.call, None);
+        last.ended(Duration::ZERO);
+        let turn = last.shown().unwrap();
+        assert_eq!((turn.bars.len(), turn.left_out), (BARS, 3));
+        assert!(calls(turn).iter().all(Option::is_some));
+    }
+}
