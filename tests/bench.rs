@@ -115,6 +115,7 @@ fn every_mode_counts_what_came_back() {
         "--connections 8 --size 100000",
         "--pipeline 16 --size 1",
         "--mode connect --size 10",
+        "--mode connect --size 100000",
     ] {
         let report = report(address, args);
         let (requests, bytes) = (
@@ -477,6 +478,11 @@ fn what_makes_no_sense_is_wrong_usage() {
             "--mode idle --rate 5",
             "--rate and --pipeline are for --mode echo",
         ),
+        (
+            "--mode connect --pipeline 2",
+            "--rate and --pipeline are for --mode echo",
+        ),
+        ("--send x --expect=", "--expect: must not be empty"),
     ] {
         let output = bench("127.0.0.1:1", args);
         assert_eq!(output.status.code(), Some(2), "{args}");
@@ -652,11 +658,24 @@ fn a_wrong_byte_far_into_a_long_echo_is_noticed() {
             }
         });
     });
-    let text = fault(address, "--connections 1 --size 200000");
-    assert!(
-        text.contains("other bytes came back than were sent: 1"),
-        "{text}"
-    );
+    for mode in ["", " --mode connect"] {
+        let text = fault(address, &format!("--connections 1 --size 200000{mode}"));
+        assert!(
+            text.contains("other bytes came back than were sent: 1"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_wrong_byte_far_into_a_long_answer_is_noticed() {
+    let mut answer = vec![b'x'; 60_000];
+    let expected = String::from_utf8(answer.clone()).unwrap();
+    answer[59_999] = b'y';
+    let output = exchange(answers_lines(answer), &["--expect", &expected]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let problem = "other bytes came back than were expected: 3";
+    assert!(text.contains(problem), "{text}");
 }
 
 /// One of three connections never has an answer. The others do not hide it.
@@ -798,11 +817,12 @@ fn a_load_that_was_stopped_reports_its_own_delay() {
 }
 
 /// Answers each line with these bytes.
-fn answers_lines(answer: &'static [u8]) -> SocketAddr {
+fn answers_lines(answer: impl Into<Arc<[u8]>>) -> SocketAddr {
+    let answer = answer.into();
     let (address, _) = server(move |stream| {
         let lines = BufReader::new(stream.try_clone().unwrap()).split(b'\n');
         for line in lines.map_while(Result::ok) {
-            if line != b"PING\r" || (&stream).write_all(answer).is_err() {
+            if line != b"PING\r" || (&stream).write_all(&answer).is_err() {
                 return;
             }
         }
@@ -819,7 +839,7 @@ fn exchange(address: SocketAddr, args: &[&str]) -> Output {
 
 #[test]
 fn any_request_and_its_answer_can_be_loaded() {
-    let address = answers_lines(b"+PONG\r\n");
+    let address = answers_lines(*b"+PONG\r\n");
     for args in [
         ["--expect", "+PONG\\r\\n"],
         ["--expect-bytes", "7"],
