@@ -8,7 +8,8 @@ mod model;
 
 use common::{PATIENCE, Program, client, have, read_all};
 use header::{Header, LENGTH_MAX};
-use std::io::{ErrorKind, Read, Write};
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -254,6 +255,72 @@ fn the_limit_of_a_source_is_that_of_the_client() {
     assert_eq!(read_all(&mut first).unwrap(), b"");
     open(V1).read_exact(&mut [0]).unwrap();
     assert_eq!(other.write(b"y").unwrap(), 1);
+}
+
+/// A proxy that has just connected may send its header, or the rest of it, after the shutdown began.
+#[test]
+fn a_header_that_comes_during_a_shutdown_is_served() {
+    let services = ["echo=127.0.0.1:0", "--shutdown-timeout=1h"];
+    let proxy = ["--proxy-protocol=require", "--proxy-from=127.0.0.1"];
+    let mut program = Program::start(&[], &[services, proxy].concat(), "info", 1);
+    let echo = program.address("echo");
+    let [mut begun, mut silent] = [client(echo), client(echo)];
+    let [mut no_header, mut open] = [client(echo), client(echo)];
+    begun.write_all(&V1[..20]).unwrap();
+    open.write_all(&[V1, b"x"].concat()).unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    let mut log = BufReader::new(program.stderr.take().unwrap()).lines();
+    let is_closed = log.any(|line| line.unwrap().ends_with(" closed"));
+    assert!(is_closed, "it still listens");
+    // Each takes a turn, so every connection has heard of the shutdown.
+    for _ in 0..2 {
+        open.write_all(b"x").unwrap();
+        open.read_exact(&mut [0]).unwrap();
+    }
+    begun.write_all(&[&V1[20..], b"begun"].concat()).unwrap();
+    silent.write_all(&[V1, b"silent"].concat()).unwrap();
+    assert_eq!(read_all(&mut begun).unwrap(), b"begun");
+    assert_eq!(read_all(&mut silent).unwrap(), b"silent");
+    assert_eq!(read_all(&mut no_header).unwrap(), b"");
+    drop([begun, silent, no_header, open]);
+    assert!(program.wait().success());
+    let log: Vec<String> = log.map(Result::unwrap).collect();
+    let is_wrong = log.iter().any(|line| line.contains("PROXY header"));
+    assert!(!is_wrong, "{log:?}");
+}
+
+#[test]
+fn the_table_and_the_status_name_the_client() {
+    if !have("curl") {
+        return;
+    }
+    let services = ["echo=127.0.0.1:0", "--status=127.0.0.1:0"];
+    let proxy = ["--proxy-protocol=require", "--proxy-from=127.0.0.1"];
+    let program = Program::start(&[], &[services, proxy].concat(), "info", 2);
+    let mut stream = client(program.address("echo"));
+    let own = stream.local_addr().unwrap();
+    stream.write_all(&[V1, b"x"].concat()).unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    let list = |query: &str| {
+        let url = format!("http://{}/connections{query}", program.address("status"));
+        let output = Command::new("curl").args(["-sS", &url]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let named = r#""peer":"192.0.2.7:51000""#;
+    for query in ["", "?peer=192.0.2.7", "?peer=192.0.2.7:51000"] {
+        let list = list(query);
+        let proxy = format!("\"proxy\":\"{own}\"");
+        assert!(list.contains(named) && list.contains(&proxy), "{list}");
+    }
+    assert!(!list("?peer=127.0.0.1").contains(named));
+    kill_process(Pid::from_child(&program.child), Signal::USR1).unwrap();
+    let log = program.terminate();
+    assert!(log.contains(" echo     192.0.2.7:51000 "), "{log}");
+    let total = log
+        .lines()
+        .find(|line| line.contains("peer     192.0.2.7 "));
+    assert!(total.is_some(), "{log}");
 }
 
 /// A proxy that is killed when this is dropped.

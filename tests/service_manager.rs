@@ -4,7 +4,7 @@ mod common;
 
 use common::{PATIENCE, client, echo, read_all};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -290,4 +290,35 @@ fn a_manager_that_does_not_read_stalls_nothing() {
     let mut rest = String::new();
     server.stdout.read_to_string(&mut rest).unwrap();
     std::fs::remove_file(path).unwrap();
+}
+
+/// `ss` shows both of the accepted socket, which inherits them.
+#[test]
+fn a_passed_socket_gets_keepalive_and_the_send_buffer() {
+    for (args, options) in [
+        ("chargen=fd:3", &["tb524288,"][..]),
+        (
+            "--send-buffer=9000 echo=fd:3",
+            &["tb18000,", "timer:(keepalive,"],
+        ),
+    ] {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let script = format!(
+            "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve {args} time=:0"
+        );
+        let mut server = Server::start(shell(&script, socket));
+        server.listening();
+        let mut stream = client(address);
+        stream.write_all(b"x").unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        let filter = format!("src = {address}");
+        let output = Command::new("ss")
+            .args(["-Htnmo", "state", "established", &filter])
+            .output()
+            .unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        let is_set = options.iter().all(|option| line.contains(option));
+        assert!(is_set, "{args}: {line}");
+    }
 }

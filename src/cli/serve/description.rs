@@ -69,7 +69,7 @@ const OPTIONS: &[Opt] = &[
         "backlog",
         Value::Any("N"),
         "limit of each listener's accept queue: connections that are established and not yet \
-         accepted [1024; the system may clamp it]",
+         accepted [1024; the system may clamp it]. A passed socket keeps its own",
     ),
     Opt::long(
         "max-connections",

@@ -6,7 +6,7 @@
 
 use super::access::Record;
 use super::args::Serve;
-use doorkeeper::{Arrival, Closed, Context, Handle, Handler, Others, Reactor, TimerKey};
+use doorkeeper::{Arrival, Closed, Context, Handle, Handler, Id, Others, Reactor, TimerKey};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -57,6 +57,8 @@ pub(super) struct Limits {
     open: usize,
     /// Open connections of each source. Empty without a limit.
     sources: HashMap<Source, usize>,
+    /// The clients that the proxies name, by connection. Empty without --proxy-protocol.
+    clients: HashMap<Id, SocketAddr>,
     /// The limit of all connections is reached, and that is logged: since when.
     full: Option<Instant>,
     full_message: Option<Instant>,
@@ -74,6 +76,7 @@ pub(super) fn set(reactor: &Reactor, max_connections: usize, options: &Serve) {
         max_lifetime: options.max_lifetime,
         open: 0,
         sources: HashMap::new(),
+        clients: HashMap::new(),
         full: None,
         full_message: None,
         source_message: None,
@@ -83,6 +86,11 @@ pub(super) fn set(reactor: &Reactor, max_connections: usize, options: &Serve) {
 
 pub(super) fn with_limits<T: Default>(work: impl FnOnce(&mut Limits) -> T) -> T {
     LIMITS.with_borrow_mut(|limits| limits.as_mut().map(work).unwrap_or_default())
+}
+
+/// The client that a proxy named for this connection.
+pub(super) fn client_of(id: Id) -> Option<SocketAddr> {
+    with_limits(|limits| limits.clients.get(&id).copied())
 }
 
 /// A service that counts its connections and closes those above the limit of their source.
@@ -145,6 +153,14 @@ impl Limits {
                 }
             }
         }
+    }
+
+    pub(super) fn set_client(&mut self, id: Id, client: SocketAddr) {
+        self.clients.insert(id, client);
+    }
+
+    pub(super) fn remove_client(&mut self, id: Id) -> Option<SocketAddr> {
+        self.clients.remove(&id)
     }
 
     pub(super) fn leave(&mut self) {

@@ -11,10 +11,11 @@ use super::status::Status;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
 use doorkeeper::{Arrival, Handler, Id, ListenOptions, Reactor};
+use socket2::{SockRef, TcpKeepalive};
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -168,7 +169,10 @@ impl Opening<'_> {
     ) -> io::Result<Id> {
         match self.origin {
             Origin::Address(address) => self.reactor.listen_with(address, self.options, service),
-            Origin::Passed(socket) => self.reactor.adopt_listener(socket, service),
+            Origin::Passed(socket) => {
+                set_options(&socket, self.options)?;
+                self.reactor.adopt_listener(socket, service)
+            }
         }
     }
 
@@ -189,6 +193,23 @@ impl Opening<'_> {
             }
         }
     }
+}
+
+/// Sets the options that accepted sockets inherit on a socket that was opened elsewhere. Its accept
+/// queue keeps the limit that it has.
+fn set_options(socket: &TcpListener, options: &ListenOptions) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    if let Some(bytes) = options.send_buffer_bytes {
+        socket.set_send_buffer_size(bytes)?;
+    }
+    if let Some(keepalive) = options.keepalive {
+        let parameters = TcpKeepalive::new()
+            .with_time(keepalive.idle)
+            .with_interval(keepalive.interval)
+            .with_retries(keepalive.probes);
+        socket.set_tcp_keepalive(&parameters)?;
+    }
+    Ok(())
 }
 
 fn cannot_listen(kind: Kind, address: Option<SocketAddr>, error: &io::Error) -> String {

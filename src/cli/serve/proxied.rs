@@ -13,6 +13,10 @@ use std::time::Duration;
 /// The time that a proxy has for the header. HAProxy and nginx send it at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The time for the first byte of the header once the loop shuts down. A proxy that has just connected
+/// may not have sent it yet.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// The timer of the header. No service has this key.
 const HEADER: TimerKey = TimerKey(u64::MAX - 1);
 
@@ -45,7 +49,9 @@ fn network(word: &str) -> Option<(IpAddr, u8)> {
     let address: IpAddr = address.parse().ok()?;
     let bits = if address.is_ipv4() { 32 } else { 128 };
     let length = length.unwrap_or(bits);
-    (length <= bits).then_some((address, length))
+    let is_mapped = address.to_canonical().is_ipv4() && address.is_ipv6() && length >= 96;
+    let mapped = is_mapped.then(|| (address.to_canonical(), length - 96));
+    (length <= bits).then(|| mapped.unwrap_or((address, length)))
 }
 
 /// The first `length` bits of an address, and whether it is IPv4.
@@ -79,7 +85,7 @@ pub(super) fn proxied<H: Handler, R: Record>(
         Some(Proxied {
             handler: make(),
             record: record.clone(),
-            client: None,
+            state: State::Header,
         })
     }
 }
@@ -89,8 +95,17 @@ pub(super) fn proxied<H: Handler, R: Record>(
 pub(super) struct Proxied<H, R> {
     handler: H,
     record: R,
-    /// `None` until the header is complete.
-    client: Option<SocketAddr>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The header is not complete.
+    Header,
+    /// Nor was it when the loop began to shut down, which the service has not been told.
+    HeaderAtShutdown,
+    /// The service has begun.
+    Open,
 }
 
 fn wrong(problem: &str) -> io::Error {
@@ -106,18 +121,22 @@ impl<H: Handler, R: Record> Proxied<H, R> {
             Header::Complete { length, client } => (length, client.unwrap_or(cx.peer())),
         };
         cx.cancel_timer(HEADER);
+        with_limits(|limits| limits.set_client(cx.id(), client));
         if !with_limits(|limits| limits.enter_source(client)) {
             self.record.cut_off();
             cx.abort();
             return Ok(length);
         }
-        self.client = Some(client);
+        let before = std::mem::replace(&mut self.state, State::Open);
         self.handler.on_open(cx)?;
-        let rest = &input[length..];
-        if rest.is_empty() {
-            return Ok(length);
+        let (rest, mut consumed) = (&input[length..], length);
+        if !rest.is_empty() {
+            consumed += self.handler.on_data(cx, rest)?;
         }
-        Ok(length + self.handler.on_data(cx, rest)?)
+        if before == State::HeaderAtShutdown {
+            self.handler.on_shutdown(cx)?;
+        }
+        Ok(consumed)
     }
 }
 
@@ -129,44 +148,50 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        match self.client {
-            Some(_) => self.handler.on_data(cx, input),
-            None => self.begin(cx, input),
+        match self.state {
+            State::Open => self.handler.on_data(cx, input),
+            _ => self.begin(cx, input),
         }
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.client {
-            Some(_) => self.handler.on_drain(cx),
-            None => Ok(()),
+        match self.state {
+            State::Open => self.handler.on_drain(cx),
+            _ => Ok(()),
         }
     }
 
     fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.client {
-            Some(_) => self.handler.on_wake(cx),
-            None => Ok(()),
+        match self.state {
+            State::Open => self.handler.on_wake(cx),
+            _ => Ok(()),
         }
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.client {
-            Some(_) => self.handler.on_eof(cx),
-            None => Err(wrong("the connection ended first")),
+        match self.state {
+            State::Open => self.handler.on_eof(cx),
+            _ => Err(wrong("the connection ended first")),
         }
     }
 
     fn on_shutdown(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.client {
-            Some(_) => self.handler.on_shutdown(cx)?,
-            None if cx.unread() == 0 => cx.finish(),
-            None => {}
+        if self.state == State::Open {
+            return self.handler.on_shutdown(cx);
+        }
+        self.state = State::HeaderAtShutdown;
+        if cx.unread() == 0 {
+            cx.set_timer(HEADER, GRACE);
         }
         Ok(())
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
         match key {
+            HEADER if self.state == State::HeaderAtShutdown && cx.unread() == 0 => {
+                cx.finish();
+                Ok(())
+            }
             HEADER => Err(wrong("it did not arrive in time")),
             _ if is_own_timer(cx, key) => Ok(()),
             _ => self.handler.on_timer(cx, key),
@@ -174,10 +199,13 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
-        with_limits(|limits| limits.leave());
-        let peer = self.client.unwrap_or(closed.peer);
+        let client = with_limits(|limits| {
+            limits.leave();
+            limits.remove_client(closed.id)
+        });
+        let peer = client.unwrap_or(closed.peer);
         self.record.closed(peer, closed);
-        if self.client.is_some() {
+        if self.state == State::Open {
             with_limits(|limits| limits.leave_source(peer));
             self.handler.on_close(others, closed);
         }
@@ -206,6 +234,11 @@ mod tests {
         let all = Proxies::parse("0.0.0.0/0").unwrap();
         assert!(all.contain("203.0.113.9:1".parse().unwrap()));
         assert!(!all.contain("[::1]:1".parse().unwrap()));
+        // IPv4-mapped networks are IPv4 networks.
+        let mapped = Proxies::parse("::ffff:192.0.2.0/121,::ffff:198.51.100.7").unwrap();
+        let contain = |address: &str| mapped.contain(format!("{address}:1").parse().unwrap());
+        assert!(contain("192.0.2.127") && contain("[::ffff:192.0.2.1]"));
+        assert!(contain("198.51.100.7") && !contain("192.0.2.128"));
         for wrong in [
             "",
             "192.0.2.1/33",

@@ -1,6 +1,7 @@
 //! A table of the loop at one moment, in the log. It holds the loop for 100 ms at most.
 
 use super::args::Kind;
+use super::limits::client_of;
 use doorkeeper::{ConnectionView, ListenerView, Reactor, Stats};
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -44,7 +45,8 @@ impl Services {
 }
 
 /// Logs every listener, the totals of each service, the peers with most connections, and the most
-/// loaded connections: by their pending bytes, then by the bytes they moved.
+/// loaded connections: by their pending bytes, then by the bytes they moved. With --proxy-protocol the
+/// peers are the clients.
 pub(super) fn log(reactor: &Reactor, services: &Services) {
     for line in table(reactor, services) {
         log::info!("{line}");
@@ -57,7 +59,10 @@ fn table(reactor: &Reactor, services: &Services) -> Vec<String> {
         let too_many = format!("{} connections are too many for a table", stats.open);
         return vec![too_many, counters(&stats)];
     }
-    let snapshot = reactor.snapshot();
+    let mut snapshot = reactor.snapshot();
+    for view in &mut snapshot.connections {
+        view.peer = client_of(view.id).unwrap_or(view.peer);
+    }
     let heading = format!(
         "{} listeners, {} connections, {} queued, {} deadlines",
         snapshot.listeners.len(),

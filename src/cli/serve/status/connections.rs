@@ -1,6 +1,7 @@
 //! /connections: the open connections as JSON, the most loaded first.
 
 use super::super::super::json::Json::{Bool, Float, Integer, Object, Text};
+use super::super::limits::client_of;
 use super::Status;
 use super::http::Answer;
 use doorkeeper::{ConnectionState, ConnectionView, Reactor};
@@ -58,11 +59,13 @@ impl Filter {
     }
 
     fn has(&self, service: &str, view: &ConnectionView) -> bool {
-        let is_peer = match self.peer {
-            None => true,
-            Some(Peer::Host(address)) => view.peer.ip() == address,
-            Some(Peer::Socket(address)) => view.peer == address,
-        };
+        let is_peer = self.peer.as_ref().is_none_or(|wanted| {
+            let (peer, _) = peer_and_proxy(view);
+            match *wanted {
+                Peer::Host(address) => peer.ip().to_canonical() == address.to_canonical(),
+                Peer::Socket(address) => peer == address,
+            }
+        });
         let is_service = self.service.as_ref().is_none_or(|name| name == service);
         is_peer && is_service && self.state.is_none_or(|state| state == view.state)
     }
@@ -160,11 +163,21 @@ fn list(status: &Status, connections: &[ConnectionView], filter: &Filter) -> Lis
     }
 }
 
+/// The peer, which is the client if a proxy forwards it; and the proxy then.
+fn peer_and_proxy(view: &ConnectionView) -> (SocketAddr, Option<SocketAddr>) {
+    match client_of(view.id) {
+        Some(client) => (client, Some(view.peer)),
+        None => (view.peer, None),
+    }
+}
+
 /// Written without a tree of values in between, because a list may have a thousand.
 fn row(service: &str, view: &ConnectionView) -> String {
-    let [id, peer, state]: [&dyn Display; 3] = [&view.id, &view.peer, &view.state];
+    let (peer, proxy) = peer_and_proxy(view);
+    let [id, peer, state]: [&dyn Display; 3] = [&view.id, &peer, &view.state];
     let [id, peer, state] = [id, peer, state].map(|part| part.to_string());
-    let fields = [
+    let proxy = proxy.map(|proxy| proxy.to_string());
+    let mut fields = vec![
         ("id", Text(&id)),
         ("service", Text(service)),
         ("peer", Text(&peer)),
@@ -179,6 +192,9 @@ fn row(service: &str, view: &ConnectionView) -> String {
         ("age_seconds", Float(view.age.as_secs_f64())),
         ("idle_seconds", Float(view.idle.as_secs_f64())),
     ];
+    if let Some(proxy) = &proxy {
+        fields.push(("proxy", Text(proxy)));
+    }
     Object(&fields).to_line()
 }
 

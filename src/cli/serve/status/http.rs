@@ -131,9 +131,10 @@ fn is_known(host: &[u8], hosts: &[String]) -> bool {
     }
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let is_named = |known: &str| known.eq_ignore_ascii_case(name);
+    // The host of `--status :80` is empty.
     name.parse::<IpAddr>().is_ok()
         || is_named("localhost")
-        || hosts.iter().any(|known| is_named(known))
+        || !name.is_empty() && hosts.iter().any(|known| is_named(known))
 }
 
 fn target(target: &str) -> Result<Request, Answer> {
@@ -176,7 +177,8 @@ mod tests {
     use super::{HEAD_MAX, Request, parse};
 
     fn status(input: &str) -> &'static str {
-        match parse(input.as_bytes(), &["status.example".to_string()]) {
+        let hosts = ["status.example", ""].map(str::to_string);
+        match parse(input.as_bytes(), &hosts) {
             Ok(None) => "more",
             Ok(Some(_)) => "200",
             Err(answer) => answer.status.split(' ').next().unwrap(),
@@ -203,6 +205,7 @@ mod tests {
         }
         for other in [
             "",
+            ":9090",
             "evil.example",
             "evil.example:9090",
             "127.0.0.1.evil.example",
