@@ -61,8 +61,8 @@ fn measure((program, stream): &mut (Program, TcpStream), least: &mut Cost) {
 /// the observation than a request takes without it. The processor's time is compared, because other
 /// programs may delay every answer. They only add to a measurement, so the least of several in
 /// alternation counts, and the measurement goes on for a while as long as that is too much.
-fn assert_half_of_the_rate(option: &str) {
-    let (mut plain, mut observed) = (start(&[]), start(&[option]));
+fn assert_half_of_the_rate(options: &[&str]) {
+    let (mut plain, mut observed) = (start(&[]), start(options));
     let none = Cost {
         round_trip: Duration::MAX,
         processor: Duration::MAX,
@@ -76,18 +76,20 @@ fn assert_half_of_the_rate(option: &str) {
         let [without, with] = least;
         let most = without.processor + factor * without.round_trip;
         if round >= 5 && with.processor <= most {
-            println!("{option}: {least:?}");
+            println!("{options:?}: {least:?}");
             return;
         }
     }
-    panic!("{option}: without and with it: {least:?}");
+    panic!("{options:?}: without and with it: {least:?}");
 }
 
 /// One after the other, so that they do not slow each other down.
 #[test]
 fn a_client_of_six_listeners_keeps_half_of_its_rate_when_the_loop_is_observed() {
-    assert_half_of_the_rate("--narrate");
-    let trace = temporary("rate.json");
-    assert_half_of_the_rate(&format!("--trace={}", trace.display()));
-    std::fs::remove_file(trace).unwrap();
+    let file = temporary("rate.json");
+    let trace = format!("--trace={}", file.display());
+    for options in [&["--narrate"][..], &[&trace], &["--narrate", &trace]] {
+        assert_half_of_the_rate(options);
+    }
+    std::fs::remove_file(file).unwrap();
 }

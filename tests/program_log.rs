@@ -90,7 +90,7 @@ fn lines_for_the_journal_begin_with_their_level() {
         let status = writer.metadata().unwrap();
         let inode = status.ino() + u64::from(!is_journal);
         let mut command = Command::new(PROGRAM);
-        let mut child = command
+        let child = command
             .args([
                 "serve",
                 "echo=:0",
@@ -105,11 +105,17 @@ fn lines_for_the_journal_begin_with_their_level() {
             .spawn()
             .unwrap();
         drop(command);
+        // It is killed when this is dropped.
+        let mut program = Program {
+            child,
+            listening: Vec::new(),
+            stderr: None,
+        };
         let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut stdout = BufReader::new(program.child.stdout.take().unwrap());
         stdout.read_line(&mut line).unwrap();
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        assert!(child.wait().unwrap().success());
+        kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+        assert!(program.wait().success());
         let log = std::io::read_to_string(reader).unwrap();
         let first = log.lines().next().unwrap();
         if form == "json" {

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -83,13 +83,13 @@ fn talk(address: SocketAddr) -> io::Result<()> {
     Ok(())
 }
 
-fn end(mut child: Child) {
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert!(child.wait().unwrap().success());
+fn end(mut server: Program) {
+    kill_process(Pid::from_child(&server.child), Signal::TERM).unwrap();
+    assert!(server.wait().success());
 }
 
 /// Starts a server on a passed socket, as systemd does, and waits until it listens.
-fn start_on(socket: &TcpListener) -> Child {
+fn start_on(socket: &TcpListener) -> Program {
     let script = "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve echo=fd:3";
     let mut command = Command::new("sh");
     let mut child = command
@@ -99,11 +99,17 @@ fn start_on(socket: &TcpListener) -> Child {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
+    let stdout = child.stdout.take().unwrap();
+    // It is killed when this is dropped.
+    let server = Program {
+        child,
+        listening: Vec::new(),
+        stderr: None,
+    };
     let mut line = String::new();
-    let mut stdout = BufReader::new(child.stdout.take().unwrap());
-    stdout.read_line(&mut line).unwrap();
+    BufReader::new(stdout).read_line(&mut line).unwrap();
     assert!(line.starts_with("listening echo "), "{line}");
-    child
+    server
 }
 
 /// The socket outlives each process, and with it the accept queue.
@@ -142,9 +148,7 @@ fn restarts_that_take_over_a_shared_port_lose_nobody() {
         load.wait();
         let new = start(address.port());
         load.wait();
-        let mut old = std::mem::replace(&mut server, new);
-        kill_process(Pid::from_child(&old.child), Signal::TERM).unwrap();
-        assert!(old.wait().success());
+        end(std::mem::replace(&mut server, new));
     }
     load.wait();
     let (served, reset) = load.finish();

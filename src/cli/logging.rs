@@ -1,6 +1,7 @@
 //! The log: one line a record on standard error, whatever the record holds.
 
-use super::json::Json::{self, Object, Text};
+use super::json::Json::{self, Text};
+use super::json::object;
 use super::output;
 use env_logger::{Builder, Env, Target, fmt::Formatter};
 use jiff::Timestamp;
@@ -71,7 +72,7 @@ pub(crate) fn fatal(message: &str) {
             ("target", Text("doorkeeper")),
             ("message", Text(message)),
         ];
-        output::error_line(&Object(&fields).to_line());
+        output::error_line(&object(&[&fields]));
     } else {
         output::error_line(&format!("doorkeeper: {}", one_line(message)));
     }
@@ -122,13 +123,13 @@ fn write(out: &mut Formatter, record: &Record<'_>, form: Form, in_journal: bool)
             if in_journal {
                 fields.remove(0);
             }
-            writeln!(out, "{}", object(&fields, record))
+            writeln!(out, "{}", with_own_fields(&fields, record))
         }
     }
 }
 
 /// The object of these fields and of the record's own.
-fn object(fields: &[(&str, Json<'_>)], record: &Record<'_>) -> String {
+fn with_own_fields(fields: &[(&str, Json<'_>)], record: &Record<'_>) -> String {
     let mut own = Fields::default();
     // The visitor does not fail.
     let _ = record.key_values().visit(&mut own);
@@ -137,7 +138,7 @@ fn object(fields: &[(&str, Json<'_>)], record: &Record<'_>) -> String {
         .iter()
         .map(|(name, value)| (name.as_str(), value.as_json()))
         .collect();
-    Object(&[fields, &own].concat()).to_line()
+    object(&[fields, &own])
 }
 
 /// The fields of a record, with their names.

@@ -2,7 +2,8 @@
 //! stopped terminal blocks a write.
 
 use super::Failure;
-use super::json::Json::{Integer, Object};
+use super::json::Json::Integer;
+use super::json::object;
 use super::writer::{Sink, Writer};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -38,7 +39,7 @@ pub(crate) fn left_out(count: u64) -> String {
 }
 
 pub(crate) fn left_out_json(count: u64) -> String {
-    Object(&[("left_out", Integer(count))]).to_line()
+    object(&[&[("left_out", Integer(count))]])
 }
 
 /// The writer of standard error, for the log, the story and messages, so that their lines keep

@@ -117,7 +117,7 @@ fn parts(id: Id, call: &Call<'_>, result: Result<usize, &io::Error>) -> Vec<Part
         _ => Text(outcome(call, result)),
     };
     // A mark that stands nowhere else in a call.
-    let text = with_descriptor(call, Some("\0"));
+    let text = with_descriptor(call, "\0");
     let (before, after) = text.split_once('\0').unwrap_or((&text, ""));
     let (before, after) = (before.to_string(), format!("{after} = "));
     vec![Text(before), DescriptorOf(id), Text(after), outcome]

@@ -4,6 +4,7 @@
 
 use doorkeeper::Call;
 use rustix::io::Errno;
+use std::fmt::{self, Write};
 use std::io::{self, ErrorKind};
 
 pub(crate) type CallResult<'a> = Result<usize, &'a io::Error>;
@@ -65,40 +66,79 @@ pub(super) fn epoll_events(call: &Call<'_>) -> String {
     asked.map(|(_, name)| *name).collect::<Vec<_>>().join("|")
 }
 
+/// The text that this writes.
+fn text(write: impl FnOnce(&mut String) -> fmt::Result) -> String {
+    let mut text = String::new();
+    // Writing to a String does not fail.
+    let _ = write(&mut text);
+    text
+}
+
 /// The call with its arguments, without the descriptor.
 pub(crate) fn with_arguments(call: &Call<'_>) -> String {
-    with_descriptor(call, None)
+    text(|text| write_call(text, call, None))
 }
 
 /// The call with its arguments, of which the descriptor is the first.
-pub(crate) fn with_descriptor(call: &Call<'_>, descriptor: Option<&str>) -> String {
-    let own = match call {
-        Call::Bind { address } | Call::Connect { address } => Some(address.to_string()),
-        Call::Listen { backlog } => Some(backlog.to_string()),
-        Call::SocketError => Some("SO_ERROR".to_string()),
-        Call::Read { length, .. } | Call::Write { length, .. } => Some(length.to_string()),
-        Call::Register { .. } | Call::Reregister { .. } | Call::Deregister => {
-            Some(operation(call).to_string())
-        }
-        _ => None,
-    };
-    let descriptor = descriptor.map(str::to_string);
-    let arguments: Vec<String> = descriptor.into_iter().chain(own).collect();
-    format!("{}({})", name(call), arguments.join(", "))
+pub(crate) fn with_descriptor(call: &Call<'_>, descriptor: &str) -> String {
+    text(|text| write_call(text, call, Some(descriptor)))
 }
 
 pub(crate) fn outcome(call: &Call<'_>, result: CallResult<'_>) -> String {
+    text(|text| write_outcome(text, call, result))
+}
+
+pub(crate) fn meaning(call: &Call<'_>, result: CallResult<'_>, words: Words) -> String {
+    text(|text| write_meaning(text, call, result, words))
+}
+
+/// The narration writes each line piece by piece, because a String for each piece takes several
+/// times as long.
+pub(super) fn write_call(
+    text: &mut String,
+    call: &Call<'_>,
+    descriptor: Option<&str>,
+) -> fmt::Result {
+    text.push_str(name(call));
+    text.push('(');
+    text.push_str(descriptor.unwrap_or_default());
+    let before = text.len();
+    text.push_str(if descriptor.is_some() { ", " } else { "" });
+    let begin = text.len();
+    match call {
+        Call::Bind { address } | Call::Connect { address } => write!(text, "{address}")?,
+        Call::Listen { backlog } => write!(text, "{backlog}")?,
+        Call::SocketError => text.push_str("SO_ERROR"),
+        Call::Read { length, .. } | Call::Write { length, .. } => write!(text, "{length}")?,
+        Call::Register { .. } | Call::Reregister { .. } | Call::Deregister => {
+            text.push_str(operation(call));
+        }
+        _ => {}
+    }
+    if text.len() == begin {
+        text.truncate(before);
+    }
+    text.push(')');
+    Ok(())
+}
+
+pub(super) fn write_outcome(
+    text: &mut String,
+    call: &Call<'_>,
+    result: CallResult<'_>,
+) -> fmt::Result {
     match (call, result) {
-        (_, Err(error)) => error_name(error),
+        (_, Err(error)) => text.push_str(&error_name(error)),
         (
             Call::Accept {
                 accepted: Some((_, id)),
             },
             Ok(_),
-        ) => id.to_string(),
-        (Call::Read { .. } | Call::Write { .. }, Ok(count)) => count.to_string(),
-        _ => "ok".to_string(),
+        ) => write!(text, "{id}")?,
+        (Call::Read { .. } | Call::Write { .. }, Ok(count)) => write!(text, "{count}")?,
+        _ => text.push_str("ok"),
     }
+    Ok(())
 }
 
 /// The name of an errno that a socket may return; else its number.
@@ -129,47 +169,62 @@ fn error_name(error: &io::Error) -> String {
     known.map_or_else(number, |(_, name)| name.to_string())
 }
 
-pub(crate) fn meaning(call: &Call<'_>, result: CallResult<'_>, words: Words) -> String {
+pub(super) fn write_meaning(
+    text: &mut String,
+    call: &Call<'_>,
+    result: CallResult<'_>,
+    words: Words,
+) -> fmt::Result {
     match result {
-        Ok(count) => success(call, count, words),
-        Err(error) => failure(call, error, words),
+        Ok(count) => write_success(text, call, count, words)?,
+        Err(error) => text.push_str(&failure(call, error, words)),
     }
+    Ok(())
 }
 
-fn success(call: &Call<'_>, count: usize, words: Words) -> String {
-    let text = match call {
+fn write_success(text: &mut String, call: &Call<'_>, count: usize, words: Words) -> fmt::Result {
+    text.push_str(match call {
         Call::Socket { .. } => "a socket, without an address yet",
         Call::Bind { .. } => "the socket has its address",
-        Call::Listen { backlog } => return listening(*backlog, words),
+        Call::Listen { backlog } => return write_listening(text, *backlog, words),
         Call::Connect { .. } => "connected at once",
         Call::SocketError => "connected: the handshake is complete, even if accept comes later",
         Call::Accept { accepted } => match accepted {
-            Some((peer, _)) => return format!("accepted {peer} on a new socket"),
+            Some((peer, _)) => return write!(text, "accepted {peer} on a new socket"),
             None => "accepted",
         },
         Call::Read { .. } if count == 0 => "the peer sends no more (FIN)",
-        Call::Read { .. } => return format!("{count} bytes received"),
+        Call::Read { .. } => return write!(text, "{count} bytes received"),
         Call::Write { length, .. } if count < *length => {
-            return format!("the kernel takes {count} of {length} bytes: its send buffer is full");
+            return write!(
+                text,
+                "the kernel takes {count} of {length} bytes: its send buffer is full"
+            );
         }
-        Call::Write { .. } => return format!("{count} bytes are in the kernel's send buffer"),
+        Call::Write { .. } => {
+            return write!(text, "{count} bytes are in the kernel's send buffer");
+        }
         Call::Register { .. } | Call::Reregister { .. } => {
-            return format!("the poller reports {}", epoll_events(call));
+            return write!(text, "the poller reports {}", epoll_events(call));
         }
         Call::Deregister => "the poller reports it no more",
         Call::Shutdown => "this side sends no more (FIN)",
         Call::Close => "the socket is closed",
         _ => "",
-    };
-    text.to_string()
+    });
+    Ok(())
 }
 
-fn listening(backlog: u32, words: Words) -> String {
+fn write_listening(text: &mut String, backlog: u32, words: Words) -> fmt::Result {
     match words {
-        Words::Plain => format!("the listener is open; its accept queue has the limit {backlog}"),
-        Words::Story => {
-            format!("the doorkeeper is at the door; the waiting room has {backlog} places")
-        }
+        Words::Plain => write!(
+            text,
+            "the listener is open; its accept queue has the limit {backlog}"
+        ),
+        Words::Story => write!(
+            text,
+            "the doorkeeper is at the door; the waiting room has {backlog} places"
+        ),
     }
 }
 

@@ -7,6 +7,7 @@ mod trace;
 pub(crate) use calls::{
     Words, is_of_the_loop, meaning, outcome, readiness, with_arguments, with_descriptor,
 };
+use narrate::At;
 pub(crate) use narrate::{Form, Narrator};
 
 use super::Failure;
@@ -244,7 +245,7 @@ impl Observers {
             return false;
         }
         if let (Some((form, writer)), Some(_)) = (&self.narrator, before) {
-            let at = self.start.elapsed().as_secs_f64();
+            let at = At(self.start.elapsed());
             writer.write_soon(&form.accept_queue(at, id, address, queue));
         }
         if let Some(writer) = &self.tracer {

@@ -1,10 +1,12 @@
 //! The story of each connection as it happens: one line a system call, in the order of the calls.
 
-use super::super::json::Json::{self, Float, Integer, Object, Text};
+use super::super::json::Json::{Float, Integer, Text};
+use super::super::json::{Field, object};
 use super::super::output;
 use super::super::writer::{LeftOut, Writer};
 use super::calls::{self, CallResult, Words};
 use doorkeeper::{AcceptQueue, Call, Event, Id, ListenerState, Observer};
+use std::fmt::{self, Write};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -19,21 +21,39 @@ pub(crate) enum Form {
     Json,
 }
 
-/// Seconds with six decimals, which is what JSON shows.
-fn rounded(seconds: f64) -> f64 {
-    (seconds * 1e6).round() / 1e6
+/// The time since the start. It is shown as seconds with six decimals.
+#[derive(Clone, Copy)]
+pub(super) struct At(pub(super) Duration);
+
+impl At {
+    fn microseconds(self) -> u128 {
+        self.0.as_micros()
+    }
+}
+
+/// As `{:>11.6}` shows it, with integers, because to format a float takes several times as long.
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.microseconds();
+        write!(f, "{:>4}.{:06}", all / 1_000_000, all % 1_000_000)
+    }
+}
+
+/// The field that every line begins with.
+fn time(at: At) -> Field<'static> {
+    ("at", Float(at.microseconds() as f64 / 1e6))
 }
 
 /// The fields that every line about a listener or a connection begins with.
-fn about(at: f64, id: &str) -> [(&str, Json<'_>); 2] {
-    [("at", Float(rounded(at))), ("id", Text(id))]
+fn about(at: At, id: &str) -> [Field<'_>; 2] {
+    [time(at), ("id", Text(id))]
 }
 
 impl Form {
     /// The line for a change of an accept queue.
     pub(super) fn accept_queue(
         self,
-        at: f64,
+        at: At,
         id: Id,
         address: SocketAddr,
         queue: AcceptQueue,
@@ -46,10 +66,10 @@ impl Form {
                     ("depth", Integer(depth.into())),
                     ("limit", Integer(limit.into())),
                 ];
-                Object(&[&about(at, &id)[..], &depth].concat()).to_line()
+                object(&[&about(at, &id), &depth])
             }
             Form::Text => {
-                format!("{at:>11.6} {id:<8} accept queue of {address}: {depth} of {limit}")
+                format!("{at} {id:<8} accept queue of {address}: {depth} of {limit}")
             }
         }
     }
@@ -62,13 +82,11 @@ impl Form {
         }
     }
 
-    fn listener_state(self, at: f64, id: Id, state: ListenerState) -> String {
+    fn listener_state(self, at: At, id: Id, state: ListenerState) -> String {
         let (id, state) = (id.to_string(), state.to_string());
         match self {
-            Form::Json => {
-                Object(&[&about(at, &id)[..], &[("listener", Text(&state))]].concat()).to_line()
-            }
-            Form::Text => format!("{at:>11.6} {id:<8} listener: {state}"),
+            Form::Json => object(&[&about(at, &id), &[("listener", Text(&state))]]),
+            Form::Text => format!("{at} {id:<8} listener: {state}"),
         }
     }
 }
@@ -83,21 +101,21 @@ struct Report {
 
 impl Form {
     /// epoll_wait(2) returned this number of events.
-    fn wait(self, at: f64, slept: Duration, events: usize) -> String {
+    fn wait(self, at: At, slept: Duration, events: usize) -> String {
         let (ms, count) = (slept.as_secs_f64() * 1e3, events as u64);
         match self {
             Form::Json => {
                 let call = [("call", Text("epoll_wait")), ("result", Integer(count))];
-                Object(&[&[("at", Float(rounded(at)))][..], &call].concat()).to_line()
+                object(&[&[time(at)], &call])
             }
             Form::Text => {
                 let shown = format!("epoll_wait() = {count}");
-                format!("{at:>11.6} {:<8} {shown:<46} slept {ms:.3} ms", "")
+                format!("{at} {:<8} {shown:<46} slept {ms:.3} ms", "")
             }
         }
     }
 
-    fn report(self, at: f64, id: Id, report: Report) -> String {
+    fn report(self, at: At, id: Id, report: Report) -> String {
         let Report {
             readable,
             writable,
@@ -111,11 +129,11 @@ impl Form {
                     ("writable", Integer(writable.into())),
                     ("undrained", Integer(undrained.into())),
                 ];
-                Object(&[&about(at, &id)[..], &marks].concat()).to_line()
+                object(&[&about(at, &id), &marks])
             }
             Form::Text => {
                 let marks = calls::readiness(readable, writable, undrained);
-                format!("{at:>11.6} {id:<8} reported: {marks}")
+                format!("{at} {id:<8} reported: {marks}")
             }
         }
     }
@@ -140,27 +158,53 @@ impl Narrator {
         }
     }
 
-    fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
+    fn now(&self) -> At {
+        At(self.start.elapsed())
     }
 
     fn call(&self, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
-        let at = self.seconds();
         if self.form == Form::Json {
-            return object(at, id, call, result);
+            return call_object(self.now(), id, call, result);
         }
-        let arguments = calls::with_arguments(call);
-        let shown = format!("{arguments} = {}", calls::outcome(call, result));
-        let meaning = calls::meaning(call, result, Words::Plain);
-        let id = id.to_string();
-        format!("{at:>11.6} {id:<8} {shown:<46} {meaning}")
+        let mut line = String::with_capacity(160);
+        // Writing to a String does not fail.
+        let _ = write_call(&mut line, self.now(), id, call, result);
+        line
     }
 }
 
-fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
+/// Time, id, the call with its result, and its meaning, in columns.
+fn write_call(
+    line: &mut String,
+    at: At,
+    id: Id,
+    call: &Call<'_>,
+    result: CallResult<'_>,
+) -> fmt::Result {
+    write!(line, "{at} ")?;
+    let id_begins = line.len();
+    write!(line, "{id}")?;
+    pad(line, id_begins + 8);
+    let call_begins = line.len();
+    calls::write_call(line, call, None)?;
+    line.push_str(" = ");
+    calls::write_outcome(line, call, result)?;
+    pad(line, call_begins + 46);
+    calls::write_meaning(line, call, result, Words::Plain)
+}
+
+/// Ends a column: spaces to this length, and one more.
+fn pad(line: &mut String, length: usize) {
+    const SPACES: &str = "                                              ";
+    let missing = length.saturating_sub(line.len()).min(SPACES.len());
+    line.push_str(&SPACES[..missing]);
+    line.push(' ');
+}
+
+fn call_object(at: At, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
     let (id, mut texts) = (id.to_string(), [String::new(), String::new()]);
     let operation = calls::operation(call);
-    let arguments: &[(&str, Json<'_>)] = match call {
+    let arguments: &[Field<'_>] = match call {
         Call::Socket { address } | Call::Bind { address } | Call::Connect { address } => {
             texts[0] = address.to_string();
             &[("address", Text(&texts[0]))]
@@ -184,7 +228,7 @@ fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
     let kind = result
         .err()
         .map_or(String::new(), |error| format!("{:?}", error.kind()));
-    let outcome: &[(&str, Json<'_>)] = match result.map_err(io::Error::raw_os_error) {
+    let outcome: &[Field<'_>] = match result.map_err(io::Error::raw_os_error) {
         Ok(count) => &[("result", Integer(count as u64))],
         Err(Some(errno)) => &[
             ("errno", Integer(errno.unsigned_abs().into())),
@@ -193,12 +237,11 @@ fn object(at: f64, id: Id, call: &Call<'_>, result: CallResult<'_>) -> String {
         Err(None) => &[("error", Text(&kind))],
     };
     let name = [("call", Text(calls::name(call)))];
-    Object(&[&about(at, &id)[..], &name, arguments, outcome].concat()).to_line()
+    object(&[&about(at, &id), &name, arguments, outcome])
 }
 
 impl Observer for Narrator {
     fn event(&mut self, event: &Event<'_>) {
-        let at = self.seconds();
         let line = match *event {
             Event::Call { ref call, .. } if calls::is_of_the_loop(call) && !self.shows_loop => {
                 return;
@@ -208,9 +251,9 @@ impl Observer for Narrator {
                 ref call,
                 result,
             } => self.call(id, call, result),
-            Event::ListenerState { id, state } => self.form.listener_state(at, id, state),
+            Event::ListenerState { id, state } => self.form.listener_state(self.now(), id, state),
             Event::TurnStart { slept, events, .. } if self.shows_loop => {
-                self.form.wait(at, slept, events)
+                self.form.wait(self.now(), slept, events)
             }
             Event::Ready {
                 id,
@@ -223,7 +266,7 @@ impl Observer for Narrator {
                     writable,
                     undrained,
                 };
-                self.form.report(at, id, report)
+                self.form.report(self.now(), id, report)
             }
             _ => return,
         };

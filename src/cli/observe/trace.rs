@@ -4,7 +4,8 @@
 //!
 //! [Perfetto]: https://ui.perfetto.dev
 
-use super::super::json::Json::{self, Float, Integer, Object, Text};
+use super::super::json::Json::{Float, Integer, Object, Text};
+use super::super::json::{Field, object};
 use super::super::writer::{Sink, Writer};
 use super::calls::CallResult;
 use doorkeeper::{Call, Event, Id, Observer};
@@ -14,8 +15,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-type Field<'a> = (&'a str, Json<'a>);
 
 /// A file that is a whole JSON array between two writes. Each write begins at the closing bracket
 /// and brings a new one. In the midst of a write the bracket can be missing, as the format allows
@@ -43,8 +42,7 @@ fn event(name: &str, phase: &str, at: f64, more: &[Field<'_>], args: &[Field<'_>
         ("pid", Integer(1)),
         ("tid", Integer(1)),
     ];
-    let fields = [&begin[..], more, &[("args", Object(args))]].concat();
-    Object(&fields).to_line()
+    object(&[&begin, more, &[("args", Object(args))]])
 }
 
 /// Microseconds with three decimals.

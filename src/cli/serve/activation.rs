@@ -3,7 +3,10 @@
 
 use super::super::Failure;
 use super::args::{Kind, Place};
+use doorkeeper::ListenOptions;
 use listenfd::ListenFd;
+use rustix::net::sockopt;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 /// The first descriptor that is passed (SD_LISTEN_FDS_START).
@@ -34,6 +37,20 @@ pub(super) fn take(listeners: &[(Kind, Place)]) -> Result<Vec<(Kind, Origin)>, F
     }
     passed.check_all_taken()?;
     Ok(found)
+}
+
+/// Sets the options that accepted sockets inherit. The accept queue keeps the limit that it has.
+pub(super) fn set_options(socket: &TcpListener, options: &ListenOptions) -> io::Result<()> {
+    if let Some(bytes) = options.send_buffer_bytes {
+        sockopt::set_socket_send_buffer_size(socket, bytes)?;
+    }
+    if let Some(keepalive) = options.keepalive {
+        sockopt::set_socket_keepalive(socket, true)?;
+        sockopt::set_tcp_keepidle(socket, keepalive.idle)?;
+        sockopt::set_tcp_keepintvl(socket, keepalive.interval)?;
+        sockopt::set_tcp_keepcnt(socket, keepalive.probes)?;
+    }
+    Ok(())
 }
 
 struct Passed {

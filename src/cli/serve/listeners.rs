@@ -3,7 +3,7 @@
 use super::super::Failure;
 use super::super::ports::{self, Holder};
 use super::access::{Access, Record};
-use super::activation::Origin;
+use super::activation::{Origin, set_options};
 use super::args::{Kind, Serve};
 use super::limits::limited;
 use super::proxied::{Proxies, proxied};
@@ -11,11 +11,10 @@ use super::status::Status;
 use super::zone::SystemZone;
 use doorkeeper::services::{Chargen, Daytime, Discard, Echo, Qotd, Quotes, Time};
 use doorkeeper::{Arrival, Handler, Id, ListenOptions, Reactor};
-use socket2::{SockRef, TcpKeepalive};
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -193,23 +192,6 @@ impl Opening<'_> {
             }
         }
     }
-}
-
-/// Sets the options that accepted sockets inherit on a socket that was opened elsewhere. Its accept
-/// queue keeps the limit that it has.
-fn set_options(socket: &TcpListener, options: &ListenOptions) -> io::Result<()> {
-    let socket = SockRef::from(socket);
-    if let Some(bytes) = options.send_buffer_bytes {
-        socket.set_send_buffer_size(bytes)?;
-    }
-    if let Some(keepalive) = options.keepalive {
-        let parameters = TcpKeepalive::new()
-            .with_time(keepalive.idle)
-            .with_interval(keepalive.interval)
-            .with_retries(keepalive.probes);
-        socket.set_tcp_keepalive(&parameters)?;
-    }
-    Ok(())
 }
 
 fn cannot_listen(kind: Kind, address: Option<SocketAddr>, error: &io::Error) -> String {

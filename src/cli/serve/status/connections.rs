@@ -1,6 +1,7 @@
 //! /connections: the open connections as JSON, the most loaded first.
 
-use super::super::super::json::Json::{Bool, Float, Integer, Object, Text};
+use super::super::super::json::Json::{Bool, Float, Integer, Text};
+use super::super::super::json::object;
 use super::super::limits::client_of;
 use super::Status;
 use super::http::Answer;
@@ -195,7 +196,7 @@ fn row(service: &str, view: &ConnectionView) -> String {
     if let Some(proxy) = &proxy {
         fields.push(("proxy", Text(proxy)));
     }
-    Object(&fields).to_line()
+    object(&[&fields])
 }
 
 /// What the connection waits for: always input, if only the peer's end; and room for output that the
