@@ -16,6 +16,7 @@ use super::writer::Writer;
 use doorkeeper::{AcceptQueue, Event, Id, Observer, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::time::{ClockId, clock_gettime};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -40,12 +41,12 @@ const TRACE_MAX: u64 = 64 << 20;
 /// Least time between two sums of pending output: each takes a look at every connection.
 const SUM_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The share of the time that samples may take, and the time that they may take at once after a
-/// pause, in seconds. So a quiet loop is sampled exactly, and a busy one is not slowed down.
-const SHARE: f64 = 0.1;
+/// The share of a processor that samples may take, and the time of it that they may take at once after
+/// a pause, in seconds. So a quiet loop is sampled exactly, and a busy one is not slowed down.
+const SHARE: f64 = 0.05;
 const BURST: f64 = 0.05;
 
-/// How much time samples may take. Time passed adds to it, and samples use it.
+/// How much processor time samples may take. Time passed adds to it, and samples use it.
 struct Budget {
     seconds: f64,
     updated: Instant,
@@ -69,13 +70,20 @@ impl Budget {
         Instant::now() >= self.due()
     }
 
-    /// A sample has taken the time from `begin` until now.
-    fn spend(&mut self, begin: Instant) {
+    /// A sample has taken the time from `begin`, which [`processor_seconds`] returned, until now.
+    fn spend(&mut self, begin: f64) {
         let now = Instant::now();
         let earned = (now - self.updated).as_secs_f64() * SHARE;
-        self.seconds = (self.seconds + earned).min(BURST) - (now - begin).as_secs_f64();
+        self.seconds = (self.seconds + earned).min(BURST) - (processor_seconds() - begin);
         self.updated = now;
     }
+}
+
+/// The processor time of this thread. It does not count the time of other programs that run
+/// meanwhile, which would take samples away from a loop on a busy machine.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The observers of a loop.
@@ -228,7 +236,7 @@ impl Observers {
 
     /// True if a queue has changed since the last sample.
     fn sample_queues(&mut self, reactor: &Reactor, listeners: &[(Id, SocketAddr)]) -> bool {
-        let (begin, mut has_changed) = (Instant::now(), false);
+        let (begin, mut has_changed) = (processor_seconds(), false);
         let queues: BTreeMap<Id, AcceptQueue> = reactor.accept_queues().into_iter().collect();
         for &(id, address) in listeners {
             if let Some(&queue) = queues.get(&id) {
@@ -256,15 +264,16 @@ impl Observers {
     }
 
     fn sum_pending_output(&mut self, reactor: &Reactor) {
-        let begin = Instant::now();
-        let is_due = begin >= self.sum_at && self.budget.is_due();
+        let now = Instant::now();
+        let is_due = now >= self.sum_at && self.budget.is_due();
         let Some(writer) = self.tracer.as_ref().filter(|_| is_due) else {
             return;
         };
+        let begin = processor_seconds();
         let snapshot = reactor.snapshot();
         let pending: usize = snapshot.connections.iter().map(|one| one.pending_out).sum();
         trace::counter(writer, self.start, "pending output", pending as u64);
-        self.sum_at = begin + SUM_INTERVAL;
+        self.sum_at = now + SUM_INTERVAL;
         self.budget.spend(begin);
     }
 }
