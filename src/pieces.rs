@@ -123,7 +123,7 @@ impl LoopOps for () {
     fn room(&self, _: Id) -> usize {
         0
     }
-    fn send(&mut self, _: Id, _: &[u8]) -> usize {
+    fn send(&mut self, _: Id, _: &[u8], _: &Common) -> usize {
         0
     }
     fn wake(&mut self, _: Id) -> bool {

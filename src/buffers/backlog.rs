@@ -16,6 +16,8 @@ pub(crate) struct Backlog {
     pub(crate) wanted: usize,
     /// The handler that takes over. Its type is not known here.
     pub(crate) next_handler: Option<Box<dyn Any>>,
+    /// Why a send from outside a turn failed.
+    pub(crate) send_error: Option<std::io::Error>,
     /// Received bytes that were thrown away because the handler finished.
     pub(crate) discarded: u64,
     /// How many bytes of output the kernel held when the linger time was last over, if it told.
@@ -29,6 +31,7 @@ impl Backlog {
             && self.timers.as_ref().is_none_or(|timers| timers.is_empty())
             && self.wanted == 0
             && self.next_handler.is_none()
+            && self.send_error.is_none()
             && self.discarded == 0
             && self.undelivered.is_none()
     }

@@ -75,7 +75,9 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     pub(super) fn call_pending(&mut self) -> Result<(), End> {
         let pending = std::mem::take(&mut self.machine.pending);
         if let Pending::End(reason) = pending {
-            return Err(reason.into());
+            let held = self.cx.backlog.get_mut();
+            let error = held.and_then(|held| held.send_error.take());
+            return Err(End { reason, error });
         }
         if pending == Pending::Open {
             self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
@@ -102,8 +104,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 handler.on_timer(cx, key)
             })?;
         }
+        // What other code has written since then is sent first.
+        let drained = pending == Pending::Drain && !self.cx.has_output();
         let same_handler = self.machine.pending == Pending::Nothing;
-        if pending == Pending::Drain && same_handler && !self.machine.discards() {
+        if drained && same_handler && !self.machine.discards() {
             self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
         }
         Ok(())

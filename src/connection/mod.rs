@@ -123,9 +123,10 @@ enum Pending {
     Nothing,
     /// `on_open`.
     Open,
-    /// `on_drain`: all output was sent in a turn whose budget was spent.
+    /// `on_drain`: all output was sent in a turn whose budget was spent, or from outside a turn.
     Drain,
-    /// None: other code ended the connection, and the next turn closes it before it sends anything.
+    /// None: other code ended the connection, or could not send to it, and the next turn closes it before
+    /// it sends anything.
     End(Reason),
 }
 
@@ -251,19 +252,12 @@ impl Machine {
         }
     }
 
-    /// Ends the connection in its next turn. Until then it takes no more output.
-    pub(crate) fn abort(&mut self) {
+    /// Ends the connection in its next turn. Until then it takes no more output. An earlier reason stays.
+    pub(crate) fn end(&mut self, reason: Reason) {
         self.half_close();
-        self.pending = Pending::End(Reason::Aborted);
-    }
-
-    /// Takes output from outside a turn. The next turn sends it.
-    pub(crate) fn push(&self, backlog: &mut LazyBacklog, bytes: &[u8], output_max: usize) -> usize {
-        let taken = bytes.len().min(self.room(backlog, output_max));
-        if taken > 0 {
-            backlog.get_or_insert().output.push(bytes, output_max);
+        if !matches!(self.pending, Pending::End(_)) {
+            self.pending = Pending::End(reason);
         }
-        taken
     }
 
     /// The timeout that applies now, and the reason for which it ends the connection.

@@ -1,10 +1,11 @@
 //! The third step of a turn: one send, and `on_drain` after it.
 
 use super::{Endpoint, Machine, Pending, Turn};
+use crate::buffers::LazyBacklog;
 use crate::closed::End;
 use crate::common::Common;
 use crate::handler::Intent;
-use crate::observe::Callback;
+use crate::observe::{CallScope, Callback};
 use crate::readiness::Readiness;
 use std::io::{self, ErrorKind};
 
@@ -67,7 +68,69 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     }
 }
 
+/// From how many bytes on it costs less to send at once than to copy them and send them later, when they
+/// have left the processor's cache.
+const SEND_AT_ONCE: usize = 4096;
+
 impl Machine {
+    /// Takes output from outside a turn, and returns how much. The next turn sends it, so that small
+    /// messages leave together. A large one leaves at once if nothing is held in front of it; at most
+    /// one before the next turn, so that a loop of sends ends.
+    pub(crate) fn push<E: Endpoint>(
+        &mut self,
+        bytes: &[u8],
+        backlog: &mut LazyBacklog,
+        endpoint: &E,
+        scope: CallScope<'_>,
+        common: &Common,
+    ) -> usize {
+        let output_max = common.config.output_max_bytes;
+        let taken = bytes.len().min(self.room(backlog, output_max));
+        let mut rest = &bytes[..taken];
+        let is_free = self.pending == Pending::Nothing && backlog.output().is_empty();
+        if taken >= SEND_AT_ONCE && is_free && self.ready.intersects(Readiness::WRITABLE) {
+            let result = endpoint.write(rest, scope);
+            rest = &rest[self.sent_at_once(result, taken, backlog, common)..];
+        }
+        if !rest.is_empty() {
+            backlog.get_or_insert().output.push(rest, output_max);
+        }
+        taken
+    }
+
+    /// How many bytes a send from outside a turn sent. The next turn does the rest: it calls `on_drain`,
+    /// asks the poller for write readiness, or ends the connection.
+    fn sent_at_once(
+        &mut self,
+        result: io::Result<usize>,
+        total: usize,
+        backlog: &mut LazyBacklog,
+        common: &Common,
+    ) -> usize {
+        let count = match result {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => return 0,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => {
+                let end = End::from(error);
+                backlog.get_or_insert().send_error = end.error;
+                self.end(end.reason);
+                return 0;
+            }
+        };
+        if count > 0 {
+            self.add_sent(count, common);
+            self.active = common.now;
+        }
+        if count < total {
+            self.ready.remove(Readiness::WRITABLE);
+        } else {
+            self.ready.insert(Readiness::WOKEN);
+            self.pending = Pending::Drain;
+        }
+        count
+    }
+
     #[inline(always)]
     pub(super) fn add_sent(&mut self, count: usize, common: &Common) {
         self.sent += count as u64;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// callback runs inside another.
 pub(crate) trait LoopOps {
     fn room(&self, id: Id) -> usize;
-    fn send(&mut self, id: Id, bytes: &[u8]) -> usize;
+    fn send(&mut self, id: Id, bytes: &[u8], common: &Common) -> usize;
     fn wake(&mut self, id: Id) -> bool;
     fn half_close(&mut self, id: Id) -> bool;
     /// In good order.
@@ -127,11 +127,15 @@ impl Others<'_> {
 
     /// Writes as much to a connection as it has room for, and returns how much. 0 if the id names
     /// nothing open, or a connection whose output has ended or that is not established yet.
+    ///
+    /// Small messages to one id leave together, in its next turn. A message of 4096 bytes or more is
+    /// given to the kernel at once if nothing waits in front of it, at most one before the next turn; an
+    /// [`abort`](Others::abort) cannot take it back.
     pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
         if id == self.id {
             self.write(bytes)
         } else {
-            self.ops.send(id, bytes)
+            self.ops.send(id, bytes, self.common)
         }
     }
 

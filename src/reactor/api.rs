@@ -235,7 +235,7 @@ impl Reactor {
 
     /// Writes to a connection, like [`Others::send`](crate::Others::send).
     pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
-        self.sources.send(id, bytes)
+        self.sources.send(id, bytes, &self.common)
     }
 
     /// Gives a connection a turn, like [`Others::wake`](crate::Others::wake).

@@ -8,6 +8,8 @@ use super::listener::Admission;
 use super::outgoing::Outgoing;
 use super::watch::Watched;
 use crate::buffers::LazyBacklog;
+use crate::closed::Reason;
+use crate::common::Common;
 use crate::connection::Machine;
 use crate::handler::{Attempt, Handler, LoopOps, Service};
 use crate::id::Id;
@@ -340,13 +342,15 @@ impl LoopOps for Sources {
         found.machine.room(&found.backlog, self.output_max)
     }
 
-    fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
-        let output_max = self.output_max;
+    fn send(&mut self, id: Id, bytes: &[u8], common: &Common) -> usize {
         let source = self.slot(id).map(|slot| &mut slot.source);
         let Some(Source::Connection(found)) = source else {
             return 0;
         };
-        let taken = found.machine.push(&mut found.backlog, bytes, output_max);
+        let (backlog, scope) = (&mut found.backlog, common.scope(id));
+        let taken = found
+            .machine
+            .push(bytes, backlog, &found.socket, scope, common);
         if taken > 0 {
             self.enqueue(id, Readiness::default());
         }
@@ -377,7 +381,7 @@ impl LoopOps for Sources {
     fn abort(&mut self, id: Id) -> bool {
         match self.slot(id).map(|slot| &mut slot.source) {
             Some(Source::Connection(found)) => {
-                found.machine.abort();
+                found.machine.end(Reason::Aborted);
                 return self.enqueue(id, Readiness::default());
             }
             Some(Source::After(after)) => after.cancelled = true,
