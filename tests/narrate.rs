@@ -656,10 +656,11 @@ fn a_blocked_reader_of_the_story_stalls_nobody_and_learns_how_many_lines_are_lef
             .unwrap()
     };
     let (start, mut early) = (Instant::now(), 0);
-    for round in 0..40_000 {
+    // The queue, the thread and the pipe are full after some 5,000, and then nothing may grow.
+    for round in 0..20_000 {
         assert_eq!(echo(&mut stream, b"hello"), b"hello");
         assert!(start.elapsed() < 3 * PATIENCE);
-        if round == 10_000 {
+        if round == 7_000 {
             early = resident();
         }
     }
@@ -685,7 +686,7 @@ fn a_blocked_reader_of_the_story_stalls_nobody_and_learns_how_many_lines_are_lef
     let text = reader.join().unwrap();
     let before = text.split(" lines left out").next().unwrap();
     let left_out: usize = before.rsplit('(').next().unwrap().parse().unwrap();
-    assert!(left_out > 60_000, "{left_out}");
+    assert!(left_out > 25_000, "{left_out}");
 }
 
 /// The signal that asks for a table. Most loaded first: one holds input, one has moved more than
