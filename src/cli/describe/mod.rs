@@ -5,6 +5,8 @@ pub(crate) mod args;
 mod completions;
 mod help;
 mod man;
+#[cfg(test)]
+mod tests;
 
 use super::Failure;
 use lexopt::Arg;
