@@ -640,7 +640,8 @@ fn each_way_to_fail_has_its_own_word_and_names_the_address() {
     let address = nobody().to_string();
     let message = complaint(&connect(&[&address], b""), 1);
     assert!(
-        message.contains(&format!("cannot connect to {address}: {address}: refused")),
+        message.contains(&format!("cannot connect to {address}: {address}: refused"))
+            && message.contains("): is the server running?"),
         "{message}"
     );
     // A waiting room of backlog 0 that is full drops the request.
@@ -653,7 +654,9 @@ fn each_way_to_fail_has_its_own_word_and_names_the_address() {
     let _waiting = common::client(full);
     let message = complaint(&connect(&["--timeout", "300ms", &full.to_string()], b""), 1);
     assert!(
-        message.contains(&format!("{full}: timed out (no answer within 300 ms)")),
+        message.contains(&format!(
+            "{full}: timed out (no answer within 300 ms): is the address right, and does a firewall"
+        )),
         "{message}"
     );
     let (address, thread) = server(|mut stream| {
@@ -748,7 +751,13 @@ fn the_local_address_and_the_family_can_be_chosen() {
     let port = nobody().port();
     answer(&["--source", "127.0.0.9", &address], b"");
     answer(
-        &["-4", "--source", &format!("127.0.0.9:{port}"), &address],
+        &[
+            "-4",
+            "-4",
+            "--source",
+            &format!("127.0.0.9:{port}"),
+            &address,
+        ],
         b"",
     );
     let [first, second] = thread.join().unwrap();

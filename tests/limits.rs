@@ -128,6 +128,10 @@ fn one_source_has_no_more_than_its_share_and_gets_it_back() {
         line.contains("WARN") && line.contains("127.0.0.2 has 3 connections open"),
         "{line}"
     );
+    assert!(
+        line.ends_with(": 1 closed since the last message"),
+        "{line}"
+    );
     assert!(is_served("127.0.0.3", address).is_some());
     served.pop();
     let start = Instant::now();

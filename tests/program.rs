@@ -120,6 +120,19 @@ fn wrong_usage_is_one_line_on_stderr_and_status_2() {
         ),
         (&["serve", "--narrate=xml"], &["--narrate=xml", "json"]),
         (
+            &["serve", "--backlog=x"],
+            &["--backlog x: must be a whole number, at least 0 and below 2^32"],
+        ),
+        (
+            &["serve", "--proxy-protocol=maybe"],
+            &["--proxy-protocol maybe: must be require"],
+        ),
+        (&["manual", "serve", "x"], &["x"]),
+        (
+            &["manual", "sevre"],
+            &["manual: sevre: must be one of serve"],
+        ),
+        (
             &["serve", "--trace-max", "5"],
             &["--trace-max 5", "at least"],
         ),

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_doorkeeper");
@@ -152,4 +153,23 @@ fn a_failure_is_json_where_the_log_is() {
         message.contains("cannot listen for echo on 192.0.2.1:7"),
         "{message}"
     );
+}
+
+#[test]
+fn the_quotes_that_are_read_and_skipped_are_counted() {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quotes-counted");
+    let long = "x".repeat(600);
+    for (text, told) in [
+        ("one\n%\ntwo\n".to_string(), ": 2 quotes\n"),
+        (
+            format!("one\n%\n{long}\n"),
+            ": 1 quotes; 1 more are skipped, ",
+        ),
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let args = ["qotd=:0", "--quotes", path.to_str().unwrap()];
+        let log = Program::start(&[], &args, "info", 1).terminate();
+        let wanted = format!("--quotes {}{told}", path.display());
+        assert!(log.contains(&wanted), "{log}");
+    }
 }

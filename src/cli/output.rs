@@ -99,3 +99,16 @@ pub(crate) fn finish_stderr() {
         writer.finish();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{left_out, left_out_json};
+    use serde_json::{Value, json};
+
+    #[test]
+    fn a_gap_is_told_in_both_forms() {
+        assert_eq!(left_out(3), "(3 lines left out)");
+        let value: Value = serde_json::from_str(&left_out_json(3)).unwrap();
+        assert_eq!(value, json!({ "left_out": 3 }));
+    }
+}

@@ -46,8 +46,13 @@ mod tests {
     fn one_line_a_second_passes_with_the_count_of_the_others() {
         let mut throttle = Throttle::default();
         let mut pass = |ms| {
-            let more = throttle.pass(Tick::default().after(Duration::from_millis(ms)));
-            more.map(|more| more.0)
+            let more = throttle.pass(Tick::default().after(Duration::from_millis(ms)))?;
+            let text = match more.0 {
+                0 => String::new(),
+                count => format!(" ({count} more like it since the last)"),
+            };
+            assert_eq!(more.to_string(), text);
+            Some(more.0)
         };
         assert_eq!(pass(0), Some(0));
         for ms in 1..1000 {

@@ -1,7 +1,7 @@
 //! What stands between a connection and its service passes every callback on.
 
 use super::args::Serve;
-use super::limits::{self, limited};
+use super::limits::{self, limited, with_limits};
 use super::proxied::{Proxies, proxied};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, TimerKey};
 use std::cell::RefCell;
@@ -173,4 +173,22 @@ fn a_shutdown_ends_a_connection_of_a_proxy_that_has_sent_nothing() {
     server.run_until(|server| server.reactor.stats().open == 0);
     assert_eq!(server.stream.read(&mut [0]).unwrap(), 0);
     assert_eq!(*server.heard.borrow(), [""; 0]);
+}
+
+#[test]
+fn a_source_gets_back_as_many_places_as_it_leaves() {
+    let reactor = Reactor::new(Config::default()).unwrap();
+    let mut options = Serve::default();
+    options.max_per_source = Some(2);
+    limits::set(&reactor, 10, &options);
+    let peer = "192.0.2.1:7".parse().unwrap();
+    let enter = || with_limits(|limits| limits.enter_source(peer));
+    let leave = || with_limits(|limits| limits.leave_source(peer));
+    for _ in 0..2 {
+        assert_eq!([enter(), enter(), enter()], [true, true, false]);
+        leave();
+        assert_eq!([enter(), enter()], [true, false]);
+        leave();
+        leave();
+    }
 }
