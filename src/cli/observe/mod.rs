@@ -2,6 +2,8 @@
 
 mod calls;
 mod narrate;
+#[cfg(test)]
+mod tests;
 mod trace;
 
 pub(crate) use calls::{
