@@ -60,6 +60,9 @@ fn a_header_names_the_client() {
     // LOCAL: the proxy itself, as for a health check.
     is_client(&v2(0x20, 0x11, &ports), None);
     is_client(&v2(0x20, 0x00, &[]), None);
+    // All but its length is to be ignored.
+    is_client(&v2(0x20, 0x11, &[0; 3]), None);
+    is_client(&v2(0x20, 0x77, &ports), None);
     is_client(&v2(0x21, 0x00, &[]), None);
 }
 
@@ -83,6 +86,7 @@ fn what_is_no_header_is_wrong() {
         &v2(0x21, 0x11, &[0; 11]),
         &v2(0x21, 0x12, &[0; 12]),
         &v2(0x21, 0x00, &vec![0; LENGTH_MAX]),
+        &v2(0x20, 0x00, &vec![0; LENGTH_MAX]),
     ] {
         assert_eq!(model::check(wrong), Header::Wrong, "{wrong:?}");
     }

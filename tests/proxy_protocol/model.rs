@@ -69,6 +69,10 @@ fn binary(rest: &[u8]) -> Option<Option<SocketAddr>> {
     if rest.len() != usize::from(u16::from_be_bytes([high, low])) {
         return None;
     }
+    // LOCAL: the rest is to be ignored.
+    if command == 0x20 {
+        return Some(None);
+    }
     let port = |at: usize| Some(u16::from_be_bytes(*rest.get(at..)?.first_chunk()?));
     let address = match family {
         // Unspecified, and Unix sockets, which have no address here.
@@ -81,13 +85,7 @@ fn binary(rest: &[u8]) -> Option<Option<SocketAddr>> {
             let source: Ipv6Addr = rest.first_chunk::<16>().copied()?.into();
             Some(SocketAddr::new(source.into(), port(32)?))
         }
-        // Datagrams are right only where the address does not count.
-        0x12 | 0x22 => (command == 0x20).then_some(None)?,
         _ => return None,
     };
-    match command {
-        0x20 => Some(None),
-        0x21 => Some(address),
-        _ => None,
-    }
+    (command == 0x21).then_some(address)
 }

@@ -12,6 +12,10 @@ const LENGTH_MAX_V1: usize = 107;
 const SIGNATURE_V1: &[u8] = b"PROXY ";
 const SIGNATURE_V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
+/// The place of version and command in version 2, and the value for LOCAL.
+const COMMAND: usize = SIGNATURE_V2.len();
+const LOCAL: u8 = 0x20;
+
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
@@ -39,6 +43,14 @@ pub fn parse(input: &[u8]) -> Header {
         _ if is_v2 => LENGTH_MAX,
         _ => LENGTH_MAX_V1,
     };
+    // All of LOCAL but its length is to be ignored (section 2.2); the crate looks at its addresses.
+    if let (Some(length), Some(&LOCAL), true) = (length_v2(input), input.get(COMMAND), is_v2) {
+        return match length {
+            length if length > LENGTH_MAX => Header::Wrong,
+            length if length > input.len() => Header::Incomplete,
+            length => client(None, length),
+        };
+    }
     let config = ParseConfig {
         include_tlvs: false,
         allow_v1: is_v1,
