@@ -929,7 +929,7 @@ fn a_number_of_requests_ends_the_measurement() {
 #[test]
 fn connecting_can_be_spread_over_a_time() {
     let (address, seen) = server(|stream| echo(stream, |_, _| {}));
-    let mut child = command(address, "--connections 10 --ramp 1s")
+    let mut child = command(address, "--connections 10 --ramp 2s")
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
@@ -939,7 +939,8 @@ fn connecting_can_be_spread_over_a_time() {
         seen.recv_timeout(PATIENCE).unwrap();
     }
     let took = first.elapsed();
-    assert!(took > Duration::from_millis(500), "{took:?}");
+    // The last is made when nine tenths of the time have passed.
+    assert!(took > Duration::from_millis(1500), "{took:?}");
     assert!(child.wait().unwrap().success());
 }
 

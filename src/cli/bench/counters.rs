@@ -192,3 +192,57 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Backlog;
+    use std::time::{Duration, Instant};
+
+    /// Of requests due each three seconds, those within a measurement from 10 s to 20 s.
+    #[test]
+    fn what_was_due_before_the_measurement_counts_if_the_connection_was_open_then() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (first, closed, counted_from, count) in [
+            (0, 5, 12, 3),
+            (2, 5, 11, 4),
+            (9, 5, 12, 3),
+            (10, 5, 10, 4),
+            (0, 10, 0, 7),
+            (0, 20, 0, 7),
+            (20, 20, 20, 1),
+            (21, 22, 21, 0),
+        ] {
+            let backlog = Backlog {
+                first: at(first),
+                interval: Duration::from_secs(3),
+                last_answer: None,
+                closed: at(closed),
+            };
+            let measured = backlog.measured(at(10), at(20));
+            assert_eq!(measured, (at(counted_from), count), "{first} {closed}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_mute_if_it_had_half_of_the_time_for_an_answer() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        for (first, last_answer, closed, is_mute) in [
+            (0, None, 20, true),
+            (0, None, 19, false),
+            (0, Some(9), 20, true),
+            (0, Some(10), 20, false),
+            (14, None, 20, true),
+            (15, None, 20, false),
+        ] {
+            let backlog = Backlog {
+                first: at(first),
+                interval: Duration::from_secs(3),
+                last_answer: last_answer.map(at),
+                closed: at(closed),
+            };
+            assert_eq!(backlog.is_mute(at(10), at(20)), is_mute, "{backlog:?}");
+        }
+    }
+}

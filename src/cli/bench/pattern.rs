@@ -117,6 +117,14 @@ mod tests {
     }
 
     #[test]
+    fn lines_repeat_after_a_chunk_of_them_within_limits() {
+        for (size, lines) in [(1, 251), (100, 251), (1000, 65), (10_000, 8)] {
+            let pattern = Pattern::of_lines(size);
+            assert_eq!(pattern.period, size * lines, "{size}");
+        }
+    }
+
+    #[test]
     fn connections_begin_at_different_places() {
         let pattern = Pattern::of_noise();
         let starts: Vec<&[u8]> = (0..100)

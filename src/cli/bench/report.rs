@@ -255,3 +255,6 @@ impl Report {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
