@@ -77,6 +77,11 @@ fn cells(line: &str) -> (usize, [&str; 4]) {
     let cells = COLUMNS.map(|(begin, end)| line[begin..end].trim());
     let full: Vec<usize> = (1..4).filter(|&column| !cells[column].is_empty()).collect();
     assert_eq!(full.len(), 1, "{line}");
+    let (columns, meaning) = line.split_at(COLUMNS[3].1);
+    assert!(
+        columns.ends_with(' ') && !meaning.starts_with(' '),
+        "{line}"
+    );
     (full[0], cells)
 }
 
