@@ -251,9 +251,10 @@ pub(super) fn counter(writer: &Writer, start: Instant, name: &str, value: u64) {
 mod tests {
     use super::super::super::writer::{Sink, Writer};
     use super::{Tracer, left_out};
-    use doorkeeper::{Callback, Config, Event, Observer, Reactor};
+    use doorkeeper::{Arrival, Call, Callback, Config, Event, Observer, Reactor};
     use serde_json::Value;
     use std::io;
+    use std::net::SocketAddr;
     use std::sync::{Arc, Mutex};
     use std::time::{Duration, Instant};
 
@@ -291,5 +292,74 @@ mod tests {
         // It ends now, a second after the start.
         let end = slice["ts"].as_f64().unwrap() + 250e3;
         assert!((1e6..1e7).contains(&end), "{slice}");
+    }
+
+    #[test]
+    fn a_turn_and_the_span_of_each_source_have_their_events() {
+        let lines = Arc::default();
+        let writer = Writer::start(Lines(Arc::clone(&lines)), left_out).unwrap();
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let address: SocketAddr = ([127, 0, 0, 1], 0).into();
+        let [id, accepted] = [(); 2].map(|()| {
+            let service = |_: &mut Arrival<'_>| Some(doorkeeper::services::Echo);
+            reactor.listen(address, service).unwrap()
+        });
+        let mut tracer = Tracer::new(&writer, Instant::now());
+        tracer.event(&Event::TurnStart {
+            number: 7,
+            slept: Duration::ZERO,
+            events: 3,
+            queued: 0,
+        });
+        tracer.event(&Event::TurnEnd { number: 7 });
+        let blocked = io::ErrorKind::WouldBlock.into();
+        let (length, bytes) = (9, &b""[..]);
+        let newcomer = Some((address, accepted));
+        for (id, call, result) in [
+            (id, Call::Listen { backlog: 5 }, Ok(0)),
+            (id, Call::Listen { backlog: 6 }, Ok(0)),
+            (id, Call::Accept { accepted: newcomer }, Ok(0)),
+            (accepted, Call::Read { length, bytes }, Ok(5)),
+            (accepted, Call::Read { length, bytes }, Err(&blocked)),
+            (accepted, Call::Write { length, bytes }, Ok(4)),
+            (accepted, Call::Write { length, bytes }, Err(&blocked)),
+            (accepted, Call::Shutdown, Ok(0)),
+            (accepted, Call::Close, Ok(0)),
+            (accepted, Call::Close, Ok(0)),
+            (accepted, Call::Connect { address }, Err(&blocked)),
+            (id, Call::Close, Ok(0)),
+        ] {
+            tracer.event(&Event::Call { id, call, result });
+        }
+        assert!(writer.flush());
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        let told: Vec<String> = text
+            .lines()
+            .map(|line| {
+                let event: Value = serde_json::from_str(line).unwrap();
+                let part = |name: &str| event[name].as_str().unwrap_or("-").to_string();
+                [
+                    part("name"),
+                    part("ph"),
+                    part("id"),
+                    event["args"].to_string(),
+                ]
+                .join(" ")
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                r#"turn X - {"events":3,"number":7}"#,
+                r#"listener b 0.0 {"backlog":5}"#,
+                r#"connection b 1.1 {"peer":"127.0.0.1:0"}"#,
+                r#"read n 1.1 {"bytes":5}"#,
+                r#"write n 1.1 {"bytes":4}"#,
+                "shutdown n 1.1 {}",
+                "connection e 1.1 {}",
+                r#"connection b 1.1 {"peer":"127.0.0.1:0"}"#,
+                "listener e 0.0 {}",
+            ]
+        );
     }
 }
