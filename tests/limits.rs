@@ -45,23 +45,23 @@ impl Log {
 
 #[test]
 fn the_connection_limit_is_logged_with_its_numbers_and_so_is_its_end() {
-    let args = ["echo=:0", "--max-connections", "10"];
+    let args = ["echo=:0", "--max-connections", "20"];
     let mut program = Program::start(&[], &args, "info", 1);
     let mut log = Log::of(&mut program);
     let address = program.address("echo");
-    // All thirteen are in the accept queue before the loop sees the first.
+    // All of them are in the accept queue before the loop sees the first.
     signal(&program, Signal::STOP);
-    let streams: Vec<TcpStream> = (0..13).map(|_| client(address)).collect();
+    let streams: Vec<TcpStream> = (0..23).map(|_| client(address)).collect();
     signal(&program, Signal::CONT);
     let line = log.until("at the limit");
     assert!(
         line.contains("WARN")
-            && line.contains("10 of 10 connections are open, and 3 wait in the accept queues"),
+            && line.contains("20 of 20 connections are open, and 3 wait in the accept queues"),
         "{line}"
     );
     drop(streams);
     let line = log.until("below the limit again");
-    assert!(line.contains("of 10 connections are open"), "{line}");
+    assert!(line.contains("18 of 20 connections are open"), "{line}");
 }
 
 /// Two messages of the limit are five seconds apart, and the second is not forgotten.
