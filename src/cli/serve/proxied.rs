@@ -239,6 +239,13 @@ mod tests {
         let contain = |address: &str| mapped.contain(format!("{address}:1").parse().unwrap());
         assert!(contain("192.0.2.127") && contain("[::ffff:192.0.2.1]"));
         assert!(contain("198.51.100.7") && !contain("192.0.2.128"));
+        let contains = |list: &str, address: &str| {
+            let proxies = Proxies::parse(list).unwrap();
+            proxies.contain(format!("{address}:1").parse().unwrap())
+        };
+        assert!(contains("::ffff:0.0.0.0/96", "203.0.113.9"));
+        assert!(!contains("::ffff:0.0.0.0/95", "203.0.113.9"));
+        assert!(!contains("2001:db8::/100", "[2001:db8:1::1]"));
         for wrong in [
             "",
             "192.0.2.1/33",

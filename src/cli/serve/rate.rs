@@ -69,3 +69,47 @@ impl Rate {
         now
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Rate;
+    use doorkeeper::services::Discard;
+    use doorkeeper::{Arrival, Config, Reactor};
+    use std::collections::BTreeMap;
+    use std::io::Write;
+    use std::net::TcpStream;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn a_connection_that_moved_a_byte_too_few_since_the_last_look_is_reset() {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let any = ([127, 0, 0, 1], 0).into();
+        let service = |_: &mut Arrival<'_>| Some(Discard);
+        let listener = reactor.listen(any, service).unwrap();
+        let address = reactor.local_addr(listener).unwrap();
+        let mut streams = [(); 2].map(|()| TcpStream::connect(address).unwrap());
+        let mut send = |reactor: &mut Reactor, counts: [usize; 2]| {
+            let wanted = reactor.stats().bytes_received + (counts[0] + counts[1]) as u64;
+            for (stream, count) in streams.iter_mut().zip(counts) {
+                stream.write_all(&vec![b'x'; count]).unwrap();
+            }
+            let begin = Instant::now();
+            while reactor.stats().bytes_received < wanted || reactor.stats().open < 2 {
+                assert!(begin.elapsed() < Duration::from_secs(10));
+                reactor.turn(Some(Duration::from_millis(1))).unwrap();
+            }
+        };
+        let rate = Rate {
+            bytes: 100,
+            span: Duration::from_secs(1),
+        };
+        send(&mut reactor, [7, 7]);
+        let first = rate.look(&mut reactor, &BTreeMap::new());
+        assert_eq!(first.values().collect::<Vec<_>>(), [&7, &7]);
+        send(&mut reactor, [100, 99]);
+        let second = rate.look(&mut reactor, &first);
+        assert_eq!(second.values().collect::<Vec<_>>(), [&107]);
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        assert_eq!(reactor.stats().open, 1);
+    }
+}

@@ -3,7 +3,7 @@
 use super::args::Serve;
 use super::limits::{self, limited, with_limits};
 use super::proxied::{Proxies, proxied};
-use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, TimerKey};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -162,17 +162,43 @@ fn a_service_behind_a_proxy_hears_nothing_before_the_header() {
     assert_eq!(*server.heard.borrow(), [""; 0]);
 }
 
-/// Nobody knows for how long a proxy keeps a connection before it sends something.
+/// A proxy that has just connected may not have sent the header yet, so it has half a second.
 #[test]
 fn a_shutdown_ends_a_connection_of_a_proxy_that_has_sent_nothing() {
     let mut server = Server::behind_a_proxy();
     server.run_until(|server| server.reactor.stats().accepted == 1);
+    let begin = Instant::now();
     server.reactor.shutdown(Duration::from_secs(10));
     // It is finished, so it waits for the client's end.
     server.stream.shutdown(Shutdown::Write).unwrap();
     server.run_until(|server| server.reactor.stats().open == 0);
+    assert!(begin.elapsed() < Duration::from_millis(2500));
     assert_eq!(server.stream.read(&mut [0]).unwrap(), 0);
     assert_eq!(*server.heard.borrow(), [""; 0]);
+}
+
+#[test]
+fn a_proxy_that_sends_nothing_for_three_seconds_is_an_error() {
+    let mut server = Server::behind_a_proxy();
+    server.run_until(|server| server.reactor.stats().accepted == 1);
+    server.run_until(|server| server.reactor.stats().open == 0);
+    assert_eq!(server.reactor.stats().closed(Reason::HandlerError), 1);
+}
+
+#[test]
+fn a_lifetime_ends_connections_with_and_without_a_proxy() {
+    for (is_proxied, head) in [(false, &b""[..]), (true, HEADER)] {
+        let mut server = match is_proxied {
+            false => Server::plain(),
+            true => Server::behind_a_proxy(),
+        };
+        let mut options = Serve::default();
+        options.max_lifetime = Some(Duration::from_millis(50));
+        limits::set(&server.reactor, 10, &options);
+        server.stream.write_all(&[head, b"x"].concat()).unwrap();
+        server.hears(&["open", "data", "drain", "timer", "close"]);
+        assert_eq!(server.reactor.stats().closed(Reason::Aborted), 1);
+    }
 }
 
 #[test]
