@@ -2,14 +2,11 @@
 //! and LRANGE. `cargo run --example kv [ADDRESS]`, then `redis-cli -p 7379`.
 //!
 //! It shows requests of any size, pipelined. A command is consumed when it is there as a whole, so it
-//! is read in place. While replies wait to be sent, no further command is executed: a client that does
-//! not read its replies is not read either.
+//! is read in place, and `want` makes the place for a long one. While replies wait to be sent, no further
+//! command is executed: a client that does not read its replies is not read either.
 //!
-//! Three limits matter for large values. `input_max_bytes` must hold the largest command, because one
-//! that never is whole is never executed. `output_hard_max_bytes` must hold the largest reply beside
-//! what waits already; with a larger one the connection ends. `turn_budget_bytes` is the most that one
-//! turn reads: a value of 20 MB takes 306 turns at the default of 64 KiB, and the other connections
-//! have their turns between these. A larger one is faster for large values, and lets others wait.
+//! Two limits matter for large values. `input_max_bytes` must hold the largest command, because one that
+//! never is whole is never executed; `output_hard_max_bytes` the largest reply beside what waits already.
 
 use doorkeeper::frame::{Decoded, Lines};
 use doorkeeper::{Config, Context, Handler, Reactor};
@@ -22,7 +19,7 @@ use std::rc::Rc;
 pub(crate) const COMMAND_MAX: usize = 32 << 20;
 /// The most arguments of a command.
 const ARGUMENTS_MAX: usize = 1024;
-/// The longest command that is one line, as `PING`, and the longest line with a number.
+/// The longest command that is one line, and the longest line with a number.
 const LINE_MAX: usize = 1024;
 
 enum Value {
@@ -32,7 +29,7 @@ enum Value {
 
 type Store = HashMap<Vec<u8>, Value>;
 
-/// All clients have the same store, without a lock, because all run on one thread.
+/// All clients have the same store, without a lock: all run on one thread.
 #[derive(Clone, Default)]
 pub(crate) struct Client(Rc<RefCell<Store>>);
 
@@ -43,7 +40,7 @@ impl Handler for Client {
         while cx.room() > 0 {
             match command(&mut rest) {
                 Ok(arguments) => execute(&mut self.0.borrow_mut(), &arguments, cx)?,
-                Err(Stop::Incomplete) => break,
+                Err(Stop::Incomplete(total)) => return cx.want(total).map(|()| consumed),
                 Err(Stop::Wrong(what)) => {
                     write!(cx, "-ERR Protocol error: {what}\r\n")?;
                     cx.finish();
@@ -58,7 +55,8 @@ impl Handler for Client {
 
 /// Why there is no command.
 enum Stop {
-    Incomplete,
+    /// It has at least so many bytes.
+    Incomplete(usize),
     Wrong(&'static str),
 }
 
@@ -76,12 +74,12 @@ fn command<'a>(input: &mut &'a [u8]) -> std::result::Result<Vec<&'a [u8]>, Stop>
     let mut arguments = Vec::with_capacity(count);
     for _ in 0..count {
         let length = line(input)?.strip_prefix(b"$");
-        let length = length.ok_or(Stop::Wrong("expected '$'"))?;
-        let length = number::<usize>(length)
+        let length = number::<usize>(length.ok_or(Stop::Wrong("expected '$'"))?)
             .filter(|&length| length <= COMMAND_MAX.saturating_sub(whole - input.len()))
             .ok_or(Stop::Wrong("invalid bulk length"))?;
-        arguments.push(input.get(..length).ok_or(Stop::Incomplete)?);
-        *input = input.get(length + 2..).ok_or(Stop::Incomplete)?;
+        let incomplete = Stop::Incomplete(whole - input.len() + length + 2);
+        arguments.push(input.get(..length).ok_or(incomplete)?);
+        *input = input.get(length + 2..).ok_or(Stop::Incomplete(0))?;
     }
     Ok(arguments)
 }
@@ -92,7 +90,7 @@ fn line<'a>(input: &mut &'a [u8]) -> std::result::Result<&'a [u8], Stop> {
             *input = &input[size..];
             Ok(payload)
         }
-        Ok(Decoded::Want(_)) => Err(Stop::Incomplete),
+        Ok(Decoded::Want(_)) => Err(Stop::Incomplete(0)),
         Err(_) => Err(Stop::Wrong("too big inline request")),
     }
 }
@@ -112,7 +110,10 @@ fn execute(store: &mut Store, arguments: &[&[u8]], out: &mut impl Write) -> Resu
         (b"PING", []) => out.write_all(b"+PONG\r\n"),
         (b"PING" | b"ECHO", [text]) => bulk(out, text),
         (b"SET", [key, value]) => {
-            store.insert(key.to_vec(), Value::Text(value.to_vec()));
+            match store.get_mut(*key) {
+                Some(Value::Text(text)) => (**value).clone_into(text),
+                _ => _ = store.insert(key.to_vec(), Value::Text(value.to_vec())),
+            }
             out.write_all(b"+OK\r\n")
         }
         (b"GET", [key]) => match store.get(*key) {
@@ -166,8 +167,8 @@ fn range(list: Option<&Value>, first: &[u8], last: &[u8], out: &mut impl Write) 
     let end = from_start(last).saturating_add(1).clamp(0, length);
     let start = from_start(first).clamp(0, end);
     write!(out, "*{}\r\n", end - start)?;
-    let items = list.range(start as usize..end as usize);
-    items.into_iter().try_for_each(|item| bulk(out, item))
+    let mut items = list.range(start as usize..end as usize);
+    items.try_for_each(|item| bulk(out, item))
 }
 
 fn integer(out: &mut impl Write, result: std::result::Result<i64, &str>) -> Result<()> {
@@ -184,8 +185,7 @@ fn bulk(out: &mut impl Write, text: &[u8]) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    let address = std::env::args().nth(1);
-    let address = address.as_deref().unwrap_or("127.0.0.1:7379");
+    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:7379".into());
     let mut config = Config::default();
     // The last line of a command is looked at before it counts.
     config.input_max_bytes = COMMAND_MAX + LINE_MAX + 2;

@@ -1,5 +1,6 @@
 //! What every turn shares: the limits, the time, the observer, the byte counters.
 
+use crate::buffers::Places;
 use crate::config::Config;
 use crate::id::Id;
 use crate::observe::{CallScope, Event, Observation};
@@ -17,6 +18,7 @@ pub(crate) struct Common {
     /// Shutting down: when `run` returns although connections are open.
     pub(crate) shutdown_until: Option<Tick>,
     pub(crate) observation: Observation,
+    pub(crate) places: Places,
     /// Bytes read from all peers, and bytes that the kernel took for them. Cells, because a turn has
     /// only a shared reference.
     pub(crate) received: Cell<u64>,
@@ -30,6 +32,7 @@ impl Common {
             config,
             clock: Clock::new(),
             now: Tick::default(),
+            places: Places::default(),
             shutdown_until: None,
             received: Cell::new(0),
             sent: Cell::new(0),

@@ -278,20 +278,29 @@ fn an_outgoing_handler_is_lent_before_it_is_established() {
     });
 }
 
-/// Consumes messages of a fixed length, and notes what it is offered.
+/// Consumes messages of a fixed length, whose bytes tell their place in the stream, and notes what it is
+/// offered.
 struct Messages {
     length: usize,
+    consumed: usize,
     offers: Rc<RefCell<Vec<usize>>>,
 }
 
 impl Handler for Messages {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         self.offers.borrow_mut().push(input.len());
+        assert!(input == places(self.consumed, input.len()));
         let consumed = input.len() / self.length * self.length;
+        self.consumed += consumed;
         cx.write(&[b'.'; 100][..input.len() / self.length]);
         cx.want(self.length)?;
         Ok(consumed)
     }
+}
+
+fn places(start: usize, count: usize) -> Vec<u8> {
+    let places = start..start + count;
+    places.map(|place| (place % 251) as u8).collect()
 }
 
 #[test]
@@ -304,13 +313,13 @@ fn a_long_message_is_offered_once_it_is_whole_or_the_peer_has_ended() {
     let address = listen(&mut reactor, move |_| {
         Some(Messages {
             length: LENGTH,
+            consumed: 0,
             offers: Rc::clone(&noted),
         })
     });
     let mut stream = client(address);
     let writer = std::thread::spawn(move || {
-        stream.write_all(&vec![b'x'; 3 * LENGTH]).unwrap();
-        stream.write_all(b"half a message").unwrap();
+        stream.write_all(&places(0, 3 * LENGTH + 14)).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
         read_all(&mut stream).unwrap()
     });

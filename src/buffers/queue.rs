@@ -1,6 +1,9 @@
 //! The bounded byte queue: output that the socket did not take, or input that the handler did not
 //! consume.
 
+use super::Places;
+use std::io;
+
 /// Bytes go in at the back and out at the front. The queue owns memory only while it holds bytes, and
 /// never more than the limit that its caller passes.
 #[derive(Debug, Default)]
@@ -9,11 +12,13 @@ pub(crate) struct ByteQueue {
     /// The bytes before this index are consumed. To move the rest forward each time would copy every
     /// byte many times.
     start: usize,
+    /// The bytes from this index on are a place for more.
+    end: usize,
 }
 
 impl ByteQueue {
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.end - self.start
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -26,30 +31,56 @@ impl ByteQueue {
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..self.end]
     }
 
     /// Takes as many of the bytes as fit below `limit`, and returns how many.
     pub(crate) fn push(&mut self, bytes: &[u8], limit: usize) -> usize {
         let taken = bytes.len().min(limit.saturating_sub(self.len()));
         self.reserve(taken, limit);
-        self.bytes.extend_from_slice(&bytes[..taken]);
+        match self.bytes.get_mut(self.end..self.end + taken) {
+            Some(place) => place.copy_from_slice(&bytes[..taken]),
+            None => self.bytes.extend_from_slice(&bytes[..taken]),
+        }
+        self.end += taken;
         taken
     }
 
-    /// Makes place for `total` bytes at once, which are at most the limit of the queue.
-    pub(crate) fn reserve_total(&mut self, total: usize) {
-        self.reserve(total.saturating_sub(self.len()), total);
+    /// Sees to a place for `total` bytes together, so that they are not moved as they arrive.
+    pub(crate) fn make_place(&mut self, total: usize, places: &Places) {
+        if self.bytes.len() - self.start < total {
+            let (mut bytes, end) = (places.take(total), self.len());
+            bytes[..end].copy_from_slice(self.as_slice());
+            *self = ByteQueue {
+                bytes,
+                start: 0,
+                end,
+            };
+        }
+    }
+
+    /// Takes what `read` puts into the place, `count` bytes at most.
+    pub(crate) fn read_with(
+        &mut self,
+        count: usize,
+        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let result = read(&mut self.bytes[self.end..self.end + count]);
+        self.end += *result.as_ref().unwrap_or(&0);
+        result
+    }
+
+    /// Consumes all bytes. The place is kept for others.
+    pub(crate) fn clear(&mut self, places: &Places) {
+        places.give(std::mem::take(self).bytes);
     }
 
     /// Takes all of the bytes, which fit below `limit`, and leaves none. Many are not copied.
     pub(crate) fn append(&mut self, bytes: &mut Vec<u8>, limit: usize) {
         const MANY: usize = 128 * 1024;
         if self.is_empty() && bytes.len() >= MANY {
-            *self = ByteQueue {
-                bytes: std::mem::take(bytes),
-                start: 0,
-            };
+            let (start, end, bytes) = (0, bytes.len(), std::mem::take(bytes));
+            *self = ByteQueue { bytes, start, end };
         } else {
             self.push(bytes, limit);
             bytes.clear();
@@ -58,7 +89,7 @@ impl ByteQueue {
 
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
-        debug_assert!(self.start <= self.bytes.len());
+        debug_assert!(self.start <= self.end);
         if self.is_empty() {
             *self = ByteQueue::default();
         }
@@ -67,11 +98,15 @@ impl ByteQueue {
     /// Doubles the capacity as `Vec` does, but stops at the limit: a `Vec` by itself may own twice the
     /// limit.
     fn reserve(&mut self, extra: usize, limit: usize) {
-        if self.bytes.len() + extra <= self.bytes.capacity() {
+        if self.end + extra <= self.bytes.len() {
+            return;
+        }
+        self.bytes.truncate(self.end);
+        if self.end + extra <= self.bytes.capacity() {
             return;
         }
         self.bytes.drain(..self.start);
-        self.start = 0;
+        (self.start, self.end) = (0, self.bytes.len());
         let wanted = self.bytes.len() + extra;
         if wanted > self.bytes.capacity() {
             let capacity = wanted.next_power_of_two().min(limit.max(wanted));

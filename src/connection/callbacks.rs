@@ -42,7 +42,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.machine.awaits_more(held.0 + self.input.len(), held.1) {
             // It is offered when there is enough, or when the peer ends.
             self.machine.ready.insert(Readiness::WOKEN);
-            self.hold_wanted(held.1)?;
+            self.hold_rest(Ok(0))?;
             return self.report_shutdown();
         }
         let woken = self.machine.ready.intersects(Readiness::WOKEN);
@@ -172,7 +172,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             handler.on_data(cx, input)
         });
         let result = result.and_then(|consumed| check_consumed(consumed, input.len()));
-        held.consume(*result.as_ref().unwrap_or(&0));
+        match *result.as_ref().unwrap_or(&0) {
+            consumed if consumed == input.len() => held.clear(&self.cx.others.common.places),
+            consumed => held.consume(consumed),
+        }
         self.cx.backlog.get_or_insert().input = held;
         // If the callback finished, `finish` found no held input to throw away: it was out.
         if result.is_ok() && self.machine.discards() {
@@ -180,16 +183,6 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 .finish(self.cx.backlog, self.cx.others.common.now);
         }
         result.map(|_| ())
-    }
-
-    /// Holds new input without offering it, in a place for as much as the handler wants.
-    fn hold_wanted(&mut self, wanted: usize) -> Result<(), End> {
-        let config = &self.cx.others.common.config;
-        // What is read after the last wanted byte has a place too.
-        let total = wanted.saturating_add(config.turn_budget_bytes);
-        let total = total.min(config.input_max_bytes);
-        self.cx.backlog.get_or_insert().input.reserve_total(total);
-        self.hold_rest(Ok(0))
     }
 
     /// Throws new input away, because the handler finished.
@@ -216,6 +209,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             if self.machine.discards() {
                 backlog.discarded += rest.len() as u64;
             } else {
+                let places = &self.cx.others.common.places;
+                backlog.input.make_place(backlog.wanted, places);
                 backlog
                     .input
                     .push(rest, self.cx.others.common.config.input_max_bytes);

@@ -10,14 +10,14 @@ use std::io::{self, ErrorKind};
 
 impl Machine {
     /// Takes the marks of this turn, and reads once if there may be input and there is space for it.
-    /// Returns how many bytes were read.
+    /// Returns how many bytes were read into `buffer`.
     #[inline(always)]
     pub(super) fn receive<E: Endpoint>(
         &mut self,
         marks: Readiness,
         buffer: &mut [u8],
         endpoint: &E,
-        cx: &Context<'_>,
+        cx: &mut Context<'_>,
     ) -> io::Result<usize> {
         // The marks of the slot (QUEUED, ARMED) are added too and mean nothing here.
         self.ready.insert(marks);
@@ -36,17 +36,51 @@ impl Machine {
             None => buffer.len(),
             Some(held) => match self.space(held, &cx.others.common.config) {
                 0 => return Ok(0),
+                _ if self.awaits_more(held.input.len(), held.wanted) => {
+                    return self.receive_wanted(buffer.len(), endpoint, cx);
+                }
                 space => buffer.len().min(space),
             },
         };
-        let count = match endpoint.read(&mut buffer[..most], cx.scope()) {
+        self.read(&mut buffer[..most], endpoint, cx)
+    }
+
+    /// Reads what the handler wants to where it is held, so that much input is not copied.
+    #[cold]
+    fn receive_wanted<E: Endpoint>(
+        &mut self,
+        budget: usize,
+        endpoint: &E,
+        cx: &mut Context<'_>,
+    ) -> io::Result<usize> {
+        let (common, held) = (cx.others.common, cx.backlog.get_or_insert());
+        let most = budget.min(held.wanted - held.input.len());
+        let mut input = std::mem::take(&mut held.input);
+        input.make_place(held.wanted, &common.places);
+        let result = input.read_with(most, |place| self.read(place, endpoint, cx));
+        cx.backlog.get_or_insert().input = input;
+        if result? > 0 {
+            self.active = common.now;
+        }
+        Ok(0)
+    }
+
+    /// Reads once into `place`, and draws the consequences.
+    #[inline(always)]
+    fn read<E: Endpoint>(
+        &mut self,
+        place: &mut [u8],
+        endpoint: &E,
+        cx: &Context<'_>,
+    ) -> io::Result<usize> {
+        let count = match endpoint.read(place, cx.scope()) {
             Ok(0) => return self.read_end(endpoint, cx),
             Ok(count) => count,
             Err(error) => return self.read_error(error),
         };
         self.received += count as u64;
         cx.others.common.add_received(count);
-        if count < most {
+        if count < place.len() {
             // A short read took all there was, so the read that would return WouldBlock is saved. The
             // next bytes make a new edge (epoll(7), question 9).
             self.ready.remove(Readiness::READABLE);

@@ -30,20 +30,11 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         self.sent(result)
     }
 
-    /// The result of a send of all output. After a short send the kernel's buffer is full and an edge
-    /// follows when it has room, so to try again now would only cost a call.
+    /// The result of a send of all output.
     pub(super) fn sent(&mut self, result: io::Result<usize>) -> Result<(), End> {
-        let count = match result {
-            Ok(count) => count,
-            // The mark stays, so the next turn tries again.
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error.into()),
-        };
-        if count > 0 {
-            self.machine.add_sent(count, self.cx.others.common);
-            self.machine.active = self.cx.others.common.now;
-        }
+        let total = self.cx.backlog.output().len() + self.cx.others.output.len();
+        let common = self.cx.others.common;
+        let count = self.machine.note_write(result, total, common)?;
         // Much output is not moved byte by byte.
         if self.cx.is_choked() {
             self.cx.hold_output();
@@ -53,11 +44,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             Some(held) if !held.output.is_empty() => held.output.consume(count),
             _ => drop(self.cx.others.output.drain(..count)),
         }
-        if self.cx.has_output() {
-            self.machine.ready.remove(Readiness::WRITABLE);
-        } else if self.machine.pending == Pending::Open {
-            // Another handler takes over. It is told nothing of what it did not write.
-        } else if !self.machine.discards() && self.machine.sent_all(count, self.cx.others.common) {
+        // Another handler that takes over is told nothing of what it did not write.
+        let same_handler = self.machine.pending != Pending::Open;
+        let is_heard = same_handler && !self.machine.discards();
+        if !self.cx.has_output() && is_heard && self.machine.sent_all(count, common) {
             // All room is free again, unless this turn's callbacks asked for an end.
             if self.cx.others.intent <= Intent::WhenQuiet {
                 self.cx.others.room = self.cx.others.common.config.output_max_bytes;
@@ -107,10 +97,8 @@ impl Machine {
         backlog: &mut LazyBacklog,
         common: &Common,
     ) -> usize {
-        let count = match result {
+        let count = match self.note_write(result, total, common) {
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => return 0,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             Err(error) => {
                 let end = End::from(error);
                 backlog.get_or_insert().send_error = end.error;
@@ -118,17 +106,38 @@ impl Machine {
                 return 0;
             }
         };
+        if count == total {
+            self.ready.insert(Readiness::WOKEN);
+            self.pending = Pending::Drain;
+        }
+        count
+    }
+
+    /// Draws the consequences of a write of `total` bytes, and returns how many the kernel took. After a
+    /// short write its buffer is full and an edge follows when it has room, so to try again now would
+    /// only cost a call.
+    #[inline(never)]
+    fn note_write(
+        &mut self,
+        result: io::Result<usize>,
+        total: usize,
+        common: &Common,
+    ) -> io::Result<usize> {
+        let count = match result {
+            Ok(count) => count,
+            // The mark stays, so the next turn tries again.
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
         if count > 0 {
             self.add_sent(count, common);
             self.active = common.now;
         }
         if count < total {
             self.ready.remove(Readiness::WRITABLE);
-        } else {
-            self.ready.insert(Readiness::WOKEN);
-            self.pending = Pending::Drain;
         }
-        count
+        Ok(count)
     }
 
     #[inline(always)]

@@ -75,8 +75,9 @@ impl Context<'_> {
 
     /// Asks that input is offered only once `total` unconsumed bytes are there, or the peer has ended. It
     /// counts from the first byte that the current [`on_data`](crate::Handler::on_data) does not consume,
-    /// or from the first of [`unread`](Context::unread). The place is reserved at once, so a long message
+    /// or from the first of [`unread`](Context::unread). A long message is read into one place, so it
     /// is neither offered again and again nor moved as it grows. It is forgotten when input is offered.
+    /// The reactor keeps up to four places of 128 KiB to 2 MiB for the next long messages.
     ///
     /// # Errors
     /// `InvalidInput` if `total` is more than [`input_max_bytes`](crate::Config::input_max_bytes): so
