@@ -45,7 +45,7 @@ const SUM_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The share of a processor that samples may take, and the time of it that they may take at once after
 /// a pause, in seconds. So a quiet loop is sampled exactly, and a busy one is not slowed down.
-const SHARE: f64 = 0.05;
+const SHARE: f64 = 0.02;
 const BURST: f64 = 0.05;
 
 /// How much processor time samples may take. Time passed adds to it, and samples use it.
