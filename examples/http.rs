@@ -1,5 +1,5 @@
 //! An HTTP/1.1 server (RFC 9112) on the parser of the crate httparse. `cargo run --example http
-//! [ADDRESS]`, then `curl http://127.0.0.1:7080/`.
+//! [ADDRESS [close-when-sent]]`, then `curl http://127.0.0.1:7080/`.
 //!
 //! - `GET /` answers `Hello, world!`.
 //! - `GET /lines/N` answers N lines in chunks, which `on_drain` writes. However long the body is, at
@@ -9,6 +9,9 @@
 //! It shows a protocol with states. The next request is read when the last answer is written
 //! (keep-alive); requests that came meanwhile (pipelining) are input that is not consumed. It needs no
 //! `on_eof`: a client that half-closes after its last request gets all answers.
+//!
+//! With `close-when-sent` a connection closes at once after its last answer, and does not wait for the
+//! client's end. That costs less, and a client that sends anything later can lose the answer (section 9.6).
 //!
 //! The default limits do, because a body is never held: only the head of a request must fit in
 //! `input_max_bytes`. Left out: the field `Date`, targets in absolute form, and ranges.
@@ -367,7 +370,13 @@ impl Head {
 fn main() -> Result<()> {
     let address = std::env::args().nth(1);
     let address = address.as_deref().unwrap_or("127.0.0.1:7080");
-    let mut reactor = Reactor::new(Config::default())?;
+    let mut config = Config::default();
+    config.close_when_sent = match std::env::args().nth(2).as_deref() {
+        None => false,
+        Some("close-when-sent") => true,
+        Some(other) => return Err(Error::other(format!("{other:?} is not close-when-sent"))),
+    };
+    let mut reactor = Reactor::new(config)?;
     let id = reactor.listen(address.parse().map_err(Error::other)?, |_| {
         Some(Connection::default())
     })?;

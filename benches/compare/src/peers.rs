@@ -20,7 +20,7 @@ pub enum Program {
     /// A package of `benches/peers`, and its arguments after the address.
     Rust(&'static str, &'static [&'static str]),
     /// An example of the library, built as a program that embeds the library is built.
-    Example(&'static str),
+    Example(&'static str, &'static [&'static str]),
     HaProxy {
         buffer_bytes: u32,
     },
@@ -45,7 +45,7 @@ const fn relay(name: &'static str, program: Program) -> Peer {
     }
 }
 
-pub static ALL: [Peer; 20] = [
+pub static ALL: [Peer; 21] = [
     echo("epoll", Program::C(&[])),
     echo("epoll-64", Program::C(&[])),
     echo("libevent", Program::C(&["-levent_core"])),
@@ -71,7 +71,7 @@ pub static ALL: [Peer; 20] = [
         },
     ),
     relay("nginx", Program::NginxRelay),
-    relay("doorkeeper", Program::Example("relay")),
+    relay("doorkeeper", Program::Example("relay", &[])),
     Peer {
         suite: "kv",
         name: "redis-server",
@@ -80,7 +80,7 @@ pub static ALL: [Peer; 20] = [
     Peer {
         suite: "kv",
         name: "doorkeeper",
-        program: Program::Example("kv"),
+        program: Program::Example("kv", &[]),
     },
     Peer {
         suite: "http",
@@ -90,7 +90,12 @@ pub static ALL: [Peer; 20] = [
     Peer {
         suite: "http",
         name: "doorkeeper",
-        program: Program::Example("http"),
+        program: Program::Example("http", &[]),
+    },
+    Peer {
+        suite: "http",
+        name: "doorkeeper-close-when-sent",
+        program: Program::Example("http", &["close-when-sent"]),
     },
 ];
 
@@ -144,7 +149,7 @@ impl Peer {
         let program = match self.program {
             Program::C(libraries) => build::c(self.name, libraries)?,
             Program::Rust(package, _) => build::peer(package, None)?,
-            Program::Example(name) => build::example(name)?,
+            Program::Example(name, _) => build::example(name)?,
             Program::HaProxy { .. } => "haproxy".into(),
             Program::NginxRelay | Program::NginxHttp => "nginx".into(),
             Program::Redis => "redis-server".into(),
@@ -167,13 +172,13 @@ impl Server {
     fn is_installed(&self) -> bool {
         !matches!(
             self.peer.program,
-            Program::C(_) | Program::Rust(..) | Program::Example(_)
+            Program::C(_) | Program::Rust(..) | Program::Example(..)
         )
     }
 
     /// Its arguments after the address.
     pub fn args(&self) -> &'static [&'static str] {
-        if let Program::Rust(_, args) = self.peer.program {
+        if let Program::Rust(_, args) | Program::Example(_, args) = self.peer.program {
             args
         } else {
             &[]
@@ -195,8 +200,8 @@ impl Server {
         let mut command = pinned(processor, &self.program);
         let backend = backend.unwrap_or_default();
         match self.peer.program {
-            Program::Example("relay") => start(command.args(["127.0.0.1:0", backend])),
-            Program::C(_) | Program::Rust(..) | Program::Example(_) => {
+            Program::Example("relay", _) => start(command.args(["127.0.0.1:0", backend])),
+            Program::C(_) | Program::Rust(..) | Program::Example(..) => {
                 start(command.arg("127.0.0.1:0").args(self.args()))
             }
             Program::HaProxy { buffer_bytes } => start_on_port(|port, folder| {
@@ -317,7 +322,7 @@ mod tests {
         static NOBODY: Peer = Peer {
             suite: "kv",
             name: "nobody",
-            program: Program::Example("no_such_example"),
+            program: Program::Example("no_such_example", &[]),
         };
         let error = NOBODY
             .ready(None)

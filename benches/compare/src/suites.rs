@@ -136,7 +136,7 @@ pub static ALL: [Suite; 4] = [
         name: "http",
         title: "HTTP, an answer that closes",
         yardstick: "nginx",
-        closer: &["nginx", "doorkeeper"],
+        closer: &["nginx", "doorkeeper", "doorkeeper-close-when-sent"],
         scenarios: &[Scenario {
             name: "http close",
             load: Load::Ab("-c 64"),
