@@ -99,6 +99,11 @@ fn a_full_queue_leaves_lines_out() {
     writer.0.lock().queue.truncate(QUEUE_BYTES);
     writer.write_text("z");
     assert_eq!(state(), (QUEUE_BYTES, 3));
+    // The lines after a gap are written again.
+    let batch = writer.0.take().unwrap();
+    assert_eq!((batch.lines.len(), batch.left_out), (QUEUE_BYTES, 3));
+    writer.write("on");
+    assert_eq!(state(), (3, 0));
 }
 
 #[test]
