@@ -132,6 +132,7 @@ mod tests {
             ("aab", "aaab aab ab aaaab", 3),
             ("abab", "ababab", 1),
             ("x", "xxx", 3),
+            ("ab", "axbab", 1),
         ] {
             let delimiter = Delimiter::new(bytes.as_bytes().to_vec());
             for piece in 1..=input.len() {
