@@ -242,3 +242,60 @@ fn the_http_server_answers_every_request_on_every_network() {
     let http = http.expect(format!("{head}a\r\n0123456789\r\n0\r\n\r\n").as_bytes());
     http.half_close().expect_end().check();
 }
+
+/// The answer with a text, as its head and its body.
+fn http_text(status: &str, close: bool, text: &str) -> [String; 2] {
+    let close = if close { "Connection: close\r\n" } else { "" };
+    let length = text.len() + 1;
+    let head =
+        format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n");
+    [format!("{head}{close}\r\n"), format!("{text}\n")]
+}
+
+#[test]
+fn the_http_server_keeps_the_connection_and_answers_what_is_pipelined() {
+    let http = sim::conversation(http::Connection::default).answer_max(http::CHUNK_MAX);
+    let first = b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n".as_slice();
+    let last = b"GET /no HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let http = http.send(&[first, last].concat());
+    let [head, _] = http_text("200 OK", false, "Hello, world!");
+    let http = http.expect(head.as_bytes());
+    let answer = http_text("404 Not Found", true, "There is no such page.").concat();
+    http.expect(answer.as_bytes()).expect_end().check();
+}
+
+#[test]
+fn the_http_server_asks_for_a_body_that_waits() {
+    let http = sim::conversation(http::Connection::default).answer_max(http::CHUNK_MAX);
+    let head =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+    let http = http.send(head.as_bytes());
+    let answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\n";
+    let http = http.expect(format!("HTTP/1.1 100 Continue\r\n\r\n{answer}").as_bytes());
+    let http = http.send(b"abc").expect(b"abc");
+    http.half_close().expect_end().check();
+}
+
+#[test]
+fn the_http_server_refuses_what_it_cannot_read_and_ends() {
+    for (request, status) in [
+        ("GET / HTTP/1.1\r\n\r\n", "400 Bad Request"),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\n",
+            "400 Bad Request",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nExpect: more\r\n\r\n",
+            "417 Expectation Failed",
+        ),
+        (
+            "GET / HTTP/3.0\r\nHost: x\r\n\r\n",
+            "505 HTTP Version Not Supported",
+        ),
+    ] {
+        let http = sim::conversation(http::Connection::default).answer_max(http::CHUNK_MAX);
+        let answer = http_text(status, true, status).concat();
+        let http = http.send(request.as_bytes()).expect(answer.as_bytes());
+        http.expect_end().check();
+    }
+}
