@@ -27,37 +27,33 @@ pub struct Explored {
 #[derive(Clone, Copy)]
 struct Asked {
     letter: char,
-    kinds: [bool; CHOICES],
+    /// Of each kind, how many deviations a run has at most.
+    most: [usize; CHOICES],
 }
 
-/// What [`explore`] goes through. Signals, accept's errors and events without a cause could come at
-/// every step, so they are left to [`seeds`].
+/// What [`explore`] goes through. A signal and an event without a cause can come at every step, also
+/// after itself, so there is no end of them: a run has one of each. An error of accept can cost the peer
+/// its connection, so a test asks for it ([`Sim::set_rate`]).
 fn explored() -> Asked {
-    let mut kinds = [false; CHOICES];
-    for choice in [
-        Choice::Next,
-        Choice::Split,
-        Choice::ShortRead,
-        Choice::ShortWrite,
-        Choice::Overtake,
-        Choice::Order,
-        Choice::Listener,
-        Choice::Test,
-    ] {
-        kinds[choice as usize] = true;
+    let mut most = [usize::MAX; CHOICES];
+    for choice in [Choice::Interrupt, Choice::SpuriousEvent, Choice::StaleEvent] {
+        most[choice as usize] = 1;
     }
-    Asked { letter: 'e', kinds }
+    most[Choice::AcceptError as usize] = 0;
+    Asked { letter: 'e', most }
 }
 
 fn everything() -> Asked {
     Asked {
         letter: 's',
-        kinds: [true; CHOICES],
+        most: [usize::MAX; CHOICES],
     }
 }
 
 /// Runs a test with every combination of the network's choices, those with the fewest deviations from
-/// a plain network first, in at most `limit` runs.
+/// a plain network first, in at most `limit` runs. A signal, an event without a cause and one for a closed
+/// socket each come at most once in a run, and so does an error of accept(2) if the test asks for it
+/// ([`Sim::set_rate`]).
 ///
 /// The test must do the same when the network does the same: it takes its time and its randomness from
 /// the simulation ([`Sim::now`], [`Sim::choose`]).
@@ -73,9 +69,9 @@ pub fn explore(limit: usize, test: impl Fn(&Sim)) -> Explored {
 /// Only over the choices that the test makes itself.
 #[track_caller]
 pub(super) fn explore_tests(test: impl Fn(&Sim)) -> Explored {
-    let mut kinds = [false; CHOICES];
-    kinds[Choice::Test as usize] = true;
-    explore_asked(Asked { letter: 't', kinds }, usize::MAX, test)
+    let mut most = [0; CHOICES];
+    most[Choice::Test as usize] = usize::MAX;
+    explore_asked(Asked { letter: 't', most }, usize::MAX, test)
 }
 
 #[track_caller]
@@ -166,7 +162,7 @@ fn given(asked: Asked, deviations: &[Deviation]) -> Decisions {
             .iter()
             .map(|&(kind, number, chosen)| ((kind, number), chosen))
             .collect(),
-        asked: asked.kinds,
+        most: asked.most,
     }
 }
 

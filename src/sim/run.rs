@@ -115,8 +115,8 @@ impl Sim {
 
 /// The network's limits and faults.
 impl Sim {
-    /// How often a choice differs from the plainest: from 0, never, to 255, nearly always. Only for a
-    /// simulation that decides at random.
+    /// How often a choice differs from the plainest: from 0, never, to 255, nearly always. For
+    /// [`explore`](super::explore) it says whether, and of an error of accept(2) one in a run.
     pub fn set_rate(&self, choice: Choice, rate: u8) {
         self.world.borrow_mut().chooser.set_rate(choice, rate);
     }

@@ -1,6 +1,6 @@
 //! Handlers with a fault that their socket tests do not see, and without.
 
-use doorkeeper::sim::{self, Sim};
+use doorkeeper::sim::{self, Choice, Sim};
 use doorkeeper::{Arrival, Closed, Config, Context, Handler, Id, Others};
 use std::cell::RefCell;
 use std::io;
@@ -213,6 +213,7 @@ fn a_member_that_a_reset_leaves_behind_is_found() {
 #[test]
 fn every_combination_of_a_small_test_is_run() {
     let explored = sim::explore(100_000, |sim| {
+        sim.set_rate(Choice::SpuriousEvent, 0);
         let server = crate::running::echo_server(sim, Config::default());
         let peer = sim.connect(crate::running::address());
         peer.send(b"ab");
@@ -221,6 +222,23 @@ fn every_combination_of_a_small_test_is_run() {
     });
     assert!(explored.all, "{explored:?}");
     assert!(explored.runs > 20, "{explored:?}");
+}
+
+/// One error of each kind, at each accept: it costs at most the connection it stands for.
+#[test]
+fn every_error_of_accept_is_run() {
+    let explored = sim::explore(100_000, |sim| {
+        sim.set_rate(Choice::AcceptError, 1);
+        sim.set_rate(Choice::Next, 0);
+        sim.set_rate(Choice::SpuriousEvent, 0);
+        let server = crate::running::echo_server(sim, Config::default());
+        let peer = sim.connect(crate::running::address());
+        peer.send(b"a");
+        sim.run_until(|| peer.received() == b"a" || peer.ending().is_some());
+        let errors = server.borrow().stats().accept_errors;
+        assert!(errors == 1 || peer.ending().is_none());
+    });
+    assert!(explored.all && explored.runs > 5, "{explored:?}");
 }
 
 #[test]

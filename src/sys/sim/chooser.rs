@@ -83,10 +83,10 @@ pub(crate) enum Decisions {
     /// At random: each kind of choice has its rate, in 1/256.
     Random { state: u64, rates: [u8; CHOICES] },
     /// These: the kind of a decision and its number among those of its kind, and what is chosen. All
-    /// others are 0. Only the kinds that are asked for count.
+    /// others are 0. Of each kind there are at most so many: after these it is not asked for any more.
     Given {
         deviations: BTreeMap<(usize, usize), usize>,
-        asked: [bool; CHOICES],
+        most: [usize; CHOICES],
     },
 }
 
@@ -120,6 +120,8 @@ pub(crate) struct Chooser {
     /// All that was decided between two or more.
     pub(crate) made: Vec<Made>,
     counts: [usize; CHOICES],
+    /// How many of each kind were not the plainest.
+    deviated: [usize; CHOICES],
 }
 
 impl Chooser {
@@ -128,12 +130,18 @@ impl Chooser {
             decisions,
             made: Vec::new(),
             counts: [0; CHOICES],
+            deviated: [0; CHOICES],
         }
     }
 
     pub(crate) fn set_rate(&mut self, choice: Choice, rate: u8) {
-        if let Decisions::Random { rates, .. } = &mut self.decisions {
-            rates[choice as usize] = rate;
+        match &mut self.decisions {
+            Decisions::Plain => {}
+            Decisions::Random { rates, .. } => rates[choice as usize] = rate,
+            Decisions::Given { most, .. } => {
+                let most = &mut most[choice as usize];
+                *most = if rate == 0 { 0 } else { (*most).max(1) };
+            }
         }
     }
 
@@ -153,6 +161,7 @@ impl Chooser {
         if options < 2 {
             return made;
         }
+        let deviated = &mut self.deviated[choice as usize];
         match &mut self.decisions {
             Decisions::Plain => return made,
             Decisions::Random { state, rates } => {
@@ -160,12 +169,13 @@ impl Chooser {
                     made.chosen = (next(state) % options as u64) as usize;
                 }
             }
-            Decisions::Given { asked, .. } if !asked[choice as usize] => return made,
+            Decisions::Given { most, .. } if *deviated >= most[choice as usize] => return made,
             Decisions::Given { deviations, .. } => {
                 let given = deviations.get(&(choice as usize, made.number));
                 made.chosen = given.map_or(0, |&chosen| chosen.min(options - 1));
             }
         }
+        *deviated += usize::from(made.chosen > 0);
         self.made.push(made);
         self.counts[choice as usize] += 1;
         made
