@@ -550,3 +550,68 @@ fn an_outgoing_handler_can_be_changed_before_it_is_established_and_a_panic_ends_
     assert_eq!(reactor.stats().panics, 1);
     assert!(!reactor.wake(id));
 }
+
+/// Sets a timer as soon as it is open.
+struct Ticks(Diary);
+
+impl Handler for Ticks {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.0.borrow_mut().push("ticks open".to_string());
+        cx.set_timer(TimerKey(1), Duration::ZERO);
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_timer(&mut self, _: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
+        self.0.borrow_mut().push("ticks timer".to_string());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_that_takes_over_after_the_end_has_no_timers() {
+    let mut reactor = reactor();
+    let (_stream, id, diary) = scribe(&mut reactor);
+    reactor.with(id, |_: &mut Scribe, cx| cx.finish());
+    reactor.turn(NOW).unwrap();
+    let next = Ticks(Rc::clone(&diary));
+    reactor.with(id, |_: &mut Scribe, cx| cx.become_handler(next));
+    for _ in 0..5 {
+        reactor.turn(NOW).unwrap();
+    }
+    assert!(diary.borrow().contains(&"ticks open".to_string()));
+    assert!(!diary.borrow().contains(&"ticks timer".to_string()));
+}
+
+#[test]
+fn a_second_shutdown_changes_the_patience_and_tells_nobody_again() {
+    let (mut reactor, told) = (reactor(), Rc::new(Cell::new(0)));
+    let count = Rc::clone(&told);
+    let address = listen(&mut reactor, move |_| Some(Counts(Rc::clone(&count))));
+    let _stream = client(address);
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 1);
+    for patience in [Duration::from_secs(60), Duration::ZERO] {
+        reactor.shutdown(patience);
+        for _ in 0..5 {
+            reactor.turn(NOW).unwrap();
+        }
+        assert_eq!((told.get(), reactor.is_done()), (1, patience.is_zero()));
+    }
+}
+
+/// Counts how often it is told of a shutdown.
+struct Counts(Rc<Cell<u32>>);
+
+impl Handler for Counts {
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_shutdown(&mut self, _: &mut Context<'_>) -> io::Result<()> {
+        self.0.set(self.0.get() + 1);
+        Ok(())
+    }
+}

@@ -290,6 +290,10 @@ impl Machine {
             Intent::Finish => self.finish(cx.backlog, cx.others.common.now),
             Intent::Abort => return Err(Reason::Aborted.into()),
         }
+        // Another handler may take over after the end. It hears `on_open`, and no timer.
+        if let Some(held) = cx.backlog.get_mut().filter(|_| self.discards()) {
+            held.timers = None;
+        }
         Ok(value)
     }
 

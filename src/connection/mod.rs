@@ -247,9 +247,6 @@ impl Machine {
             self.pending = Pending::End(end.reason);
         }
         cx.hold_output();
-        if let Some(held) = cx.backlog.get_mut().filter(|_| self.discards()) {
-            held.timers = None;
-        }
     }
 
     /// Ends the connection in its next turn. Until then it takes no more output. An earlier reason stays.

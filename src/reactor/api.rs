@@ -384,11 +384,15 @@ impl Reactor {
     /// Clients that connect meanwhile are let in too, because the kernel does not tell them from those
     /// that waited before.
     pub fn shutdown(&mut self, patience: Duration) {
-        self.common.shutdown_until = Some(self.common.clock.now().after(patience));
+        let until = self.common.clock.now().after(patience);
+        let before = self.common.shutdown_until.replace(until);
         for id in self.sources.listeners.clone() {
             self.shut_down_listener(id);
         }
-        self.sources.announce_shutdown();
+        // A second call changes the patience. Handlers are told once.
+        if before.is_none() {
+            self.sources.announce_shutdown();
+        }
     }
 
     /// True if a stop was asked for or a shutdown is over. [`run`](Reactor::run) checks this after

@@ -30,6 +30,8 @@ pub(super) struct Outgoing {
     pub(super) marks: Readiness,
     /// The output was half-closed before the connection was established.
     pub(super) half_closed: bool,
+    /// It was closed, or lent code panicked: phase 5 ends it. Its handler hears nothing else.
+    pub(super) closed: bool,
 }
 
 impl Outgoing {
@@ -40,6 +42,7 @@ impl Outgoing {
             socket,
             marks,
             half_closed: false,
+            closed: false,
         }
     }
 
@@ -79,6 +82,7 @@ impl Outgoing {
         let next = next.and_then(|next| next.downcast::<Box<dyn Handler>>().ok());
         let dropped =
             next.is_none_or(|next| discard(std::mem::replace(&mut self.attempt.handler, *next)));
+        self.closed |= lent.is_none() || !dropped;
         lent.is_some() && dropped
     }
 
@@ -102,6 +106,9 @@ impl Reactor {
     /// One turn of the attempt, which ends in a connection, in its failure, or in waiting for the kernel.
     pub(super) fn connect_turn(&mut self, id: Id, marks: Readiness, mut outgoing: Box<Outgoing>) {
         outgoing.marks.insert(marks);
+        if outgoing.closed {
+            return self.sources.check_in(id, Source::Outgoing(outgoing));
+        }
         match self.attempt_connect(id, &mut outgoing) {
             Ok(true) => self.connected(id, *outgoing),
             Ok(false) => {

@@ -385,6 +385,7 @@ impl LoopOps for Sources {
                 return self.enqueue(id, Readiness::default());
             }
             Some(Source::After(after)) => after.cancelled = true,
+            Some(Source::Outgoing(outgoing)) => outgoing.closed = true,
             Some(_) => {}
             None => return false,
         }

@@ -1,5 +1,6 @@
 //! What an observer can see of a reactor, and what must hold of it.
 
+use crate::wild::Everything;
 use doorkeeper::{Budget, Call, Callback, Config, Event, Id, Observer};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ pub struct Auditor {
     turn: u64,
     turn_budget_bytes: usize,
     timers_per_turn: usize,
+    shared: Everything,
     /// The deadlines that passed in this turn.
     passed: usize,
     seen: HashMap<Id, Seen>,
@@ -42,9 +44,17 @@ impl Faults {
     }
 }
 
+impl Drop for Auditor {
+    /// A panic would remove it in silence.
+    fn drop(&mut self) {
+        self.check(false, || "the auditor was removed".to_string());
+    }
+}
+
 impl Auditor {
-    pub fn new(config: &Config, faults: &Faults) -> Auditor {
+    pub fn new(config: &Config, faults: &Faults, shared: &Everything) -> Auditor {
         Auditor {
+            shared: Rc::clone(shared),
             turn: 0,
             turn_budget_bytes: config.turn_budget_bytes,
             timers_per_turn: config.timers_per_turn,
@@ -66,9 +76,14 @@ impl Auditor {
         match call {
             Call::Write { .. } => {
                 seen.sent = moved.map(|count| (self.turn, count)).or(seen.sent);
+                self.shared.borrow_mut().sent(id, moved.unwrap_or_default());
                 self.check(!ended && !fin, || format!("{id} writes after its end"));
             }
-            Call::Read { .. } => self.check(!ended, || format!("{id} reads after its end")),
+            Call::Read { .. } => {
+                let allowed = self.shared.borrow_mut().may_read(id);
+                self.check(!ended, || format!("{id} reads after its end"));
+                self.check(allowed, || format!("{id} reads beside too much output"));
+            }
             Call::Shutdown => {
                 seen.fin = true;
                 self.check(!ended && !fin, || format!("{id} sends a second FIN"));
@@ -84,7 +99,11 @@ impl Auditor {
         let (open, eof, closed) = (seen.open, seen.eof, seen.closed);
         let holds = match callback {
             Callback::Service => return,
-            Callback::Open => !std::mem::replace(&mut seen.open, true) && !closed,
+            // Each handler of a connection has its own, and hears the end.
+            Callback::Open => {
+                (seen.open, seen.eof) = (true, false);
+                !closed
+            }
             Callback::Data => open && !closed,
             Callback::Timer => {
                 let (at, count) = seen.timers;
