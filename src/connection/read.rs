@@ -58,6 +58,10 @@ impl Machine {
         let mut input = std::mem::take(&mut held.input);
         input.make_place(held.wanted, &common.places);
         let result = input.read_with(most, |place| self.read(place, endpoint, cx));
+        // An idle connection owns no buffer.
+        if input.is_empty() {
+            input.clear(&common.places);
+        }
         cx.backlog.get_or_insert().input = input;
         if result? > 0 {
             self.active = common.now;
