@@ -7,10 +7,50 @@ use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
 use crate::observe::{Callback, Returned};
 use crate::readiness::Readiness;
-use crate::time::Tick;
+use crate::time::{Tick, TimerKey};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
+
+/// A callback that is due, and what it is given.
+#[derive(Clone, Copy)]
+pub(super) enum Due<'a> {
+    Open,
+    Wake,
+    Timer(TimerKey),
+    Drain,
+    Data(&'a [u8]),
+    Eof,
+    Shutdown,
+}
+
+impl Due<'_> {
+    /// The bytes that `on_data` consumed, or 0.
+    fn call(self, handler: &mut dyn Handler, cx: &mut Context<'_>) -> io::Result<usize> {
+        let done = match self {
+            Due::Data(input) => return handler.on_data(cx, input),
+            Due::Open => handler.on_open(cx),
+            Due::Wake => handler.on_wake(cx),
+            Due::Timer(key) => handler.on_timer(cx, key),
+            Due::Drain => handler.on_drain(cx),
+            Due::Eof => handler.on_eof(cx),
+            Due::Shutdown => handler.on_shutdown(cx),
+        };
+        done.map(|()| 0)
+    }
+
+    fn callback(self) -> Callback {
+        match self {
+            Due::Open => Callback::Open,
+            Due::Wake => Callback::Wake,
+            Due::Timer(_) => Callback::Timer,
+            Due::Drain => Callback::Drain,
+            Due::Data(_) => Callback::Data,
+            Due::Eof => Callback::Eof,
+            Due::Shutdown => Callback::Shutdown,
+        }
+    }
+}
 
 impl<E: Endpoint> Turn<'_, '_, E> {
     /// The callbacks of a turn that is not plain: those that are due, then `on_data` with held and new
@@ -64,9 +104,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let same_handler = self.machine.pending != Pending::Open;
         if same_handler && self.machine.must_report_shutdown() {
             self.machine.ready.remove(Readiness::SHUTDOWN);
-            self.call(Callback::Shutdown, &mut |handler, cx| {
-                handler.on_shutdown(cx)
-            })?;
+            self.call(Due::Shutdown)?;
         }
         Ok(())
     }
@@ -80,7 +118,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             return Err(End { reason, error });
         }
         if pending == Pending::Open {
-            self.call(Callback::Open, &mut |handler, cx| handler.on_open(cx))?;
+            self.call(Due::Open)?;
         }
         // Another handler takes over, and hears the rest after its own `on_open`.
         if self.machine.pending == Pending::Open {
@@ -89,7 +127,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let called = self.machine.ready.intersects(Readiness::CALLED);
         self.machine.ready.remove(Readiness::CALLED);
         if called && !self.machine.discards() {
-            self.call(Callback::Wake, &mut |handler, cx| handler.on_wake(cx))?;
+            self.call(Due::Wake)?;
         }
         if self.machine.pending == Pending::Open {
             return Ok(());
@@ -100,30 +138,24 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             let Some(key) = self.cx.backlog.take_due_timer(self.cx.others.common.now) else {
                 break;
             };
-            self.call(Callback::Timer, &mut |handler, cx| {
-                handler.on_timer(cx, key)
-            })?;
+            self.call(Due::Timer(key))?;
         }
         // What other code has written since then is sent first.
         let drained = pending == Pending::Drain && !self.cx.has_output();
         let same_handler = self.machine.pending == Pending::Nothing;
         if drained && same_handler && !self.machine.discards() {
-            self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
+            self.call(Due::Drain)?;
         }
         Ok(())
     }
 
     /// Runs one callback: catches its panic, times it if callbacks are timed, and does what it asked
-    /// for. It exists once for all callbacks, which keeps the library small.
+    /// for.
     #[inline(never)]
-    pub(super) fn call<R>(
-        &mut self,
-        callback: Callback,
-        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>) -> io::Result<R>,
-    ) -> Result<R, End> {
+    pub(super) fn call(&mut self, due: Due<'_>) -> Result<usize, End> {
         let started = self.cx.others.common.observation.start();
-        let result = catch_unwind(AssertUnwindSafe(|| code(self.handler, self.cx)));
-        self.returned(started, callback);
+        let result = catch_unwind(AssertUnwindSafe(|| due.call(self.handler, self.cx)));
+        self.returned(started, due.callback());
         self.machine.resolve(result, self.cx)
     }
 
@@ -152,9 +184,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if let Some(held) = self.cx.backlog.get_mut() {
             held.wanted = 0;
         }
-        let result = self.call(Callback::Data, &mut |handler, cx| {
-            handler.on_data(cx, input)
-        });
+        let result = self.call(Due::Data(input));
         self.hold_rest(result)
     }
 
@@ -168,9 +198,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let mut held = std::mem::take(&mut backlog.input);
         backlog.wanted = 0;
         let input = held.as_slice();
-        let result = self.call(Callback::Data, &mut |handler, cx| {
-            handler.on_data(cx, input)
-        });
+        let result = self.call(Due::Data(input));
         let result = result.and_then(|consumed| check_consumed(consumed, input.len()));
         match *result.as_ref().unwrap_or(&0) {
             consumed if consumed == input.len() => held.clear(&self.cx.others.common.places),
@@ -226,7 +254,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let same_handler = self.machine.pending != Pending::Open;
         if self.machine.input == Input::Ended && offered && same_handler {
             self.machine.input = Input::Reported;
-            self.call(Callback::Eof, &mut |handler, cx| handler.on_eof(cx))?;
+            self.call(Due::Eof)?;
             // What is left is offered once more before it counts as given up, also if it was asked for a
             // quiet end before.
             if self.machine.output == Output::UntilQuiet {
@@ -274,7 +302,11 @@ impl Machine {
     /// Makes a value or an end out of the outcome of a callback, and does what the callback asked for.
     /// The intent stays set for the rest of the turn, so this must do no harm if it is called again.
     #[inline(never)]
-    pub(super) fn resolve<R>(&mut self, outcome: Outcome<R>, cx: &mut Context) -> Result<R, End> {
+    pub(super) fn resolve(
+        &mut self,
+        outcome: Outcome<usize>,
+        cx: &mut Context,
+    ) -> Result<usize, End> {
         let result = outcome.map_err(|payload| {
             discard_payload(payload);
             End::from(Reason::Panic)

@@ -240,7 +240,7 @@ impl Machine {
         self.limit_room(cx);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             code(handler, cx);
-            Ok(())
+            Ok(0)
         }));
         if let Err(end) = self.resolve(outcome, cx) {
             self.half_close();
@@ -503,7 +503,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
                 self.send()?;
             }
             Detour::Sent(result) => self.sent(result)?,
-            Detour::Drained(result) => self.machine.resolve(result, self.cx)?,
+            Detour::Drained(outcome) => {
+                let outcome = outcome.map(|drained| drained.map(|()| 0));
+                self.machine.resolve(outcome, self.cx)?;
+            }
             Detour::End => {}
         }
         // The output buffer is shared by all connections, so what is unsent moves to the backlog.

@@ -1,11 +1,12 @@
 //! The third step of a turn: one send, and `on_drain` after it.
 
+use super::callbacks::Due;
 use super::{Endpoint, Machine, Pending, Turn};
 use crate::buffers::LazyBacklog;
 use crate::closed::End;
 use crate::common::Common;
 use crate::handler::Intent;
-use crate::observe::{CallScope, Callback};
+use crate::observe::CallScope;
 use crate::readiness::Readiness;
 use std::io::{self, ErrorKind};
 
@@ -52,7 +53,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             if self.cx.others.intent <= Intent::WhenQuiet {
                 self.cx.others.room = self.cx.others.common.config.output_max_bytes;
             }
-            self.call(Callback::Drain, &mut |handler, cx| handler.on_drain(cx))?;
+            self.call(Due::Drain)?;
         }
         Ok(())
     }
