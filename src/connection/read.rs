@@ -64,6 +64,8 @@ impl Machine {
         }
         cx.backlog.get_or_insert().input = input;
         if result? > 0 {
+            // It is offered in this turn if it is enough.
+            self.ready.insert(Readiness::WOKEN);
             self.active = common.now;
         }
         Ok(0)
