@@ -72,6 +72,7 @@ pub mod frame;
 mod guard;
 mod handler;
 mod id;
+mod layers;
 mod observe;
 mod peer;
 #[cfg(any(test, doorkeeper_pieces))]
@@ -90,6 +91,7 @@ pub use closed::{Closed, Reason};
 pub use config::{Config, ConnectOptions, Keepalive, ListenOptions};
 pub use handler::{Arrival, AsAny, Context, Handler, Others};
 pub use id::Id;
+pub use layers::{Layer, Layered};
 /// The poller library, in the version whose sources [`Reactor::watch`] takes.
 pub use mio;
 pub use observe::{

@@ -31,6 +31,8 @@ impl Readiness {
     pub(crate) const SHUTDOWN: Readiness = Readiness(128);
     /// Other code woke the id of a connection: `on_wake` is called.
     pub(crate) const CALLED: Readiness = Readiness(256);
+    /// The connection has layers, which are in its backlog. Of the slot only, and as ARMED it stays.
+    pub(crate) const LAYERED: Readiness = Readiness(512);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 
@@ -58,8 +60,9 @@ impl Readiness {
         self.0 &= !marks.0;
     }
 
-    /// Takes the pending marks for this turn; ARMED stays set.
+    /// Takes the pending marks for this turn; ARMED and LAYERED stay set.
     pub(crate) fn take(&mut self) -> Readiness {
-        std::mem::replace(self, self.intersection(Readiness::ARMED))
+        let stay = Readiness::ARMED.union(Readiness::LAYERED);
+        std::mem::replace(self, self.intersection(stay))
     }
 }

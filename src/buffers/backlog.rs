@@ -18,6 +18,8 @@ pub(crate) struct Backlog {
     pub(crate) next_handler: Option<Box<dyn Any>>,
     /// Why a send from outside a turn failed.
     pub(crate) send_error: Option<std::io::Error>,
+    /// The layers of the connection; during a turn, those that it adds.
+    pub(crate) layers: Option<Box<dyn Any>>,
     /// Received bytes that were thrown away because the handler finished.
     pub(crate) discarded: u64,
     /// How many bytes of output the kernel held when the linger time was last over, if it told.
@@ -32,6 +34,7 @@ impl Backlog {
             && self.wanted == 0
             && self.next_handler.is_none()
             && self.send_error.is_none()
+            && self.layers.is_none()
             && self.discarded == 0
             && self.undelivered.is_none()
     }
@@ -67,6 +70,16 @@ impl LazyBacklog {
 
     pub(crate) fn output(&self) -> &[u8] {
         self.get().map_or(&[], |backlog| backlog.output.as_slice())
+    }
+
+    /// True if layers are there, or are added after the turn.
+    pub(crate) fn has_layers(&self) -> bool {
+        self.get().is_some_and(|held| held.layers.is_some())
+    }
+
+    /// Takes the layers out, for a turn.
+    pub(crate) fn take_layers(&mut self) -> Option<Box<dyn Any>> {
+        self.get_mut()?.layers.take()
     }
 
     /// The time of the handler's earliest timer.

@@ -59,6 +59,25 @@ impl Machine {
         Ok(())
     }
 
+    /// The same for a connection with layers, which translate what the socket reads and writes. `waits`:
+    /// bytes of a layer wait until the socket takes more.
+    pub(crate) fn check_layered(
+        &self,
+        outside: &Outside<'_>,
+        waits: bool,
+    ) -> Result<(), &'static str> {
+        let [moves, _, input, error, _, asked] = self.wakeups(outside);
+        let told = outside.truth.awaits_space || outside.truth.reported;
+        let output = (
+            !waits || told,
+            "a layer's bytes wait, and nothing tells that there is space",
+        );
+        let wakeups = [moves, input, error, asked, output];
+        let checks = wakeups.into_iter().chain(self.limits(outside));
+        let failed = checks.into_iter().find(|(holds, _)| !holds);
+        failed.map_or(Ok(()), |(_, words)| Err(words))
+    }
+
     /// What can move is queued, marked, or going to be reported.
     fn wakeups(&self, outside: &Outside<'_>) -> [(bool, &'static str); 6] {
         let Outside {

@@ -56,6 +56,7 @@
 mod callbacks;
 #[cfg(feature = "sim")]
 pub(crate) mod invariants;
+mod outside;
 mod read;
 mod send;
 #[cfg(test)]
@@ -86,8 +87,21 @@ pub(crate) trait Endpoint: LocalAddr {
     fn undelivered(&self) -> Option<u32> {
         None
     }
-    /// Sends the FIN.
+    /// Sends the FIN. `WouldBlock` if something must leave before it: it is called again in a later turn.
     fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()>;
+    /// True if the output must end with [`shutdown_write`](Endpoint::shutdown_write), because a close says
+    /// less.
+    fn has_end(&self) -> bool {
+        false
+    }
+    /// True if the last read may have left something although it was short.
+    fn has_more(&self) -> bool {
+        false
+    }
+    /// True if something moved in this turn that no result tells of.
+    fn has_moved(&self) -> bool {
+        false
+    }
 }
 
 /// What the peer may still send.
@@ -166,7 +180,7 @@ impl Machine {
     }
 
     /// The handler finished.
-    fn discards(&self) -> bool {
+    pub(crate) fn discards(&self) -> bool {
         matches!(self.input, Input::Discarding | Input::Discarded)
     }
 
@@ -227,34 +241,6 @@ impl Machine {
             && held.output.is_empty()
             && backlog.next_timer().is_none()
             && (held.input.is_empty() || given_up)
-    }
-
-    /// Lends the handler to other code, outside a turn. The next turn sends what that code writes, and
-    /// does what it asked for.
-    pub(crate) fn lend(
-        &mut self,
-        handler: &mut dyn Handler,
-        cx: &mut Context<'_>,
-        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
-    ) {
-        self.limit_room(cx);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            code(handler, cx);
-            Ok(0)
-        }));
-        if let Err(end) = self.resolve(outcome, cx) {
-            self.half_close();
-            self.pending = Pending::End(end.reason);
-        }
-        cx.hold_output();
-    }
-
-    /// Ends the connection in its next turn. Until then it takes no more output. An earlier reason stays.
-    pub(crate) fn end(&mut self, reason: Reason) {
-        self.half_close();
-        if !matches!(self.pending, Pending::End(_)) {
-            self.pending = Pending::End(reason);
-        }
     }
 
     /// The timeout that applies now, and the reason for which it ends the connection.
@@ -535,16 +521,28 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         };
         if machine.output == Output::Ending && cx.backlog.output().is_empty() {
             // If the handler finished and the peer is done, the close that follows sends the FIN.
-            if !peer_done || machine.input == Input::Reported {
-                self.endpoint.shutdown_write(cx.scope())?;
+            let must_end =
+                !peer_done || machine.input == Input::Reported || self.endpoint.has_end();
+            let ended = match must_end {
+                true => self.endpoint.shutdown_write(cx.scope()),
+                false => Ok(()),
+            };
+            match ended {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                ended => {
+                    ended?;
+                    machine.output = Output::Ended;
+                    machine.note_lingering(cx.others.common.now);
+                }
             }
-            machine.output = Output::Ended;
-            machine.note_lingering(cx.others.common.now);
         }
         if peer_done && machine.output == Output::Ended {
             return Err(Reason::Finished.into());
         }
         // Last, because what this turn read or sent counts as activity.
+        if self.endpoint.has_moved() && !machine.lingers() {
+            machine.active = cx.others.common.now;
+        }
         if machine.is_over(cx.others.common) {
             let (_, reason) = machine.timeout(&cx.others.common.config);
             if reason != Reason::LingerTimeout || !self.peer_takes_bytes() {

@@ -86,7 +86,7 @@ impl Machine {
         };
         self.received += count as u64;
         cx.others.common.add_received(count);
-        if count < place.len() {
+        if count < place.len() && !endpoint.has_more() {
             // A short read took all there was, so the read that would return WouldBlock is saved. The
             // next bytes make a new edge (epoll(7), question 9).
             self.ready.remove(Readiness::READABLE);

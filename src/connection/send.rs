@@ -79,6 +79,8 @@ impl Machine {
         let taken = bytes.len().min(self.room(backlog, output_max));
         let mut rest = &bytes[..taken];
         let is_free = self.pending == Pending::Nothing && backlog.output().is_empty();
+        // What layers make of it is sent in the turn.
+        let is_free = is_free && !backlog.has_layers();
         if taken >= SEND_AT_ONCE && is_free && self.ready.intersects(Readiness::WRITABLE) {
             let result = endpoint.write(rest, scope);
             rest = &rest[self.sent_at_once(result, taken, backlog, common)..];

@@ -113,7 +113,7 @@ impl Context<'_> {
     /// connection then ends with a reset, also if the handler ignores the error. `BrokenPipe` if the
     /// output has ended ([`finish`](Context::finish), [`half_close`](Context::half_close)).
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if self.others.intent > Intent::WhenQuiet {
+        if self.has_ended() {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let config = &self.others.common.config;
@@ -207,6 +207,11 @@ impl Context<'_> {
 
 /// For the connection's turn.
 impl Context<'_> {
+    /// True if an end was asked for, or the connection is not open.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.others.intent > Intent::WhenQuiet
+    }
+
     pub(crate) fn scope(&self) -> CallScope<'_> {
         self.others.common.scope(self.others.id)
     }

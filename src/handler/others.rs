@@ -47,6 +47,10 @@ pub(crate) trait LocalAddr {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+    /// Lends each layer over the socket, the uppermost first.
+    fn layers(&self, code: &mut dyn FnMut(&mut dyn Any)) {
+        let _ = code;
+    }
 }
 
 /// How the handler asked for an end in this turn, if it did. From `HalfClose` on its writes take 0 bytes.

@@ -9,9 +9,11 @@ use crate::config::{Config, ConnectOptions, ListenOptions};
 use crate::connection::Machine;
 use crate::handler::{Arrival, Attempt, Context, Handler, LocalAddr, LoopOps, Service, boxed};
 use crate::id::Id;
+use crate::layers::Layered;
 use crate::observe::{AcceptQueue, Observer, Snapshot, Stats};
 use crate::sys::{EventSource, Interest, Poller, TcpListener, TcpStream};
 use crate::time::Deadlines;
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -257,7 +259,7 @@ impl Reactor {
     ) -> Option<R> {
         let (mut code, mut result) = (Some(code), None);
         self.lend_handler(id, &mut |handler, cx| {
-            if let Some(handler) = handler.as_any().downcast_mut() {
+            if let Some(handler) = handler_in(handler).and_then(|found| found.downcast_mut()) {
                 result = code.take().map(|code| code(handler, cx));
             }
         })?;
@@ -467,6 +469,15 @@ fn box_service<H: Handler>(
     mut service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
 ) -> Service {
     Box::new(move |arrival| service(arrival).map(boxed))
+}
+
+/// The handler itself, or that inside a [`Layered`] that has not begun.
+fn handler_in(handler: &mut dyn Handler) -> Option<&mut dyn Any> {
+    let any = handler.as_any();
+    match any.is::<Layered>() {
+        true => handler_in(any.downcast_mut::<Layered>()?.handler()?),
+        false => Some(any),
+    }
 }
 
 fn not_found(id: Id, what: &str) -> io::Error {

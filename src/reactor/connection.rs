@@ -1,10 +1,11 @@
 //! A connection's turn: read, callbacks, send, what comes next, the end.
 
 use super::Reactor;
+use super::layered::{layers_over, put_back};
 use super::sources::{Connection, Source};
 use crate::closed::{Closed, End, Reason};
 use crate::guard::{discard, guard};
-use crate::handler::{Context, Handler, LoopOps, Others};
+use crate::handler::{Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
 use crate::observe::{Callback, Returned};
 use crate::readiness::Readiness;
@@ -19,6 +20,9 @@ impl Reactor {
         let Some(slot) = self.sources.slot(id) else {
             return;
         };
+        if slot.pending.intersects(Readiness::LAYERED) {
+            return self.drive_layered(id);
+        }
         // QUEUED is taken too, so a mark that arrives during the turn queues the id again.
         let marks = slot.pending.take();
         let mut source = slot.check_out();
@@ -40,7 +44,12 @@ impl Reactor {
             // The common case: only an event brings the next turn. There is nothing to schedule if a
             // deadline is armed already, or if there is none to arm.
             Ok(true) if armed || common.config.idle_timeout.is_none() => Ok(()),
-            Ok(_) => self.schedule_next(id, armed, connection).map_err(End::from),
+            Ok(_) => match self.schedule_next(id, armed, connection) {
+                Ok(()) if connection.backlog.has_layers() => {
+                    return self.run_layered(id, None, source);
+                }
+                scheduled => scheduled.map_err(End::from),
+            },
             Err(end) => Err(end),
         };
         if let Err(end) = result {
@@ -65,7 +74,12 @@ impl Reactor {
 
     /// Queues the next turn if it can make progress without an event, and arms the next deadline.
     #[inline(never)]
-    fn schedule_next(&mut self, id: Id, armed: bool, found: &mut Connection) -> io::Result<()> {
+    pub(super) fn schedule_next(
+        &mut self,
+        id: Id,
+        armed: bool,
+        found: &mut Connection,
+    ) -> io::Result<()> {
         self.change_handler(found);
         let (machine, backlog) = (&mut found.machine, &found.backlog);
         // The kernel refused output for the first time. From now on the poller reports when it has room.
@@ -119,15 +133,20 @@ impl Reactor {
         }
         let mut source = self.sources.check_out(id)?;
         let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
+        let mut adds_layers = false;
         let lent = match &mut source {
             Source::Connection(found) => {
+                let layers = found.backlog.take_layers();
+                let over = layers_over(layers.as_ref(), &found.socket);
+                let socket = over.as_ref().map(|over| over as &dyn LocalAddr);
                 let mut cx = Context {
                     others: Others::new(id, common, output, ops),
                     peer: &found.peer,
-                    socket: Some(&found.socket),
+                    socket: socket.or(Some(&found.socket)),
                     backlog: &mut found.backlog,
                 };
                 found.machine.lend(&mut *found.handler, &mut cx, code);
+                adds_layers = put_back(found, layers);
                 self.change_handler(found);
                 true
             }
@@ -135,7 +154,10 @@ impl Reactor {
             _ => false,
         };
         let is_outgoing = matches!(source, Source::Outgoing(_));
-        self.sources.check_in(id, source);
+        match adds_layers {
+            true => self.run_layered(id, None, source),
+            false => self.sources.check_in(id, source),
+        }
         if is_outgoing && !lent {
             self.count_panic("a handler");
             self.sources.closing.push(id);
@@ -151,6 +173,7 @@ impl Reactor {
             return;
         };
         self.change_handler(&mut connection);
+        let layers = connection.backlog.take_layers();
         let (machine, backlog) = (connection.machine, &connection.backlog);
         let (handler, socket, now) = (connection.handler, connection.socket, self.common.now);
         let unsent = self.output.drain(..).len();
@@ -162,6 +185,9 @@ impl Reactor {
             socket.reset_on_close();
         }
         self.finish_close(handler, closed);
+        if !discard(layers) {
+            self.count_panic("the drop of a layer");
+        }
         socket.close(&self.poller, self.common.scope(id));
     }
 

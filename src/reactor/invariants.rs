@@ -107,12 +107,22 @@ impl Reactor {
         let (machine, backlog) = (&connection.machine, &connection.backlog);
         let config = &self.common.config;
         if let Some(truth) = connection.socket.truth() {
-            machine.check(&Outside {
+            let outside = Outside {
                 backlog,
                 config,
                 truth,
                 pending,
-            })?;
+            };
+            match Reactor::layers_of(connection) {
+                Some(layers) => {
+                    machine.check_layered(&outside, layers.waits_for_space())?;
+                    holds(
+                        pending.intersects(Readiness::QUEUED) || !layers.wants_turn(),
+                        || "a layer's bytes can be sent, and it is not queued".to_string(),
+                    )?;
+                }
+                None => machine.check(&outside)?,
+            }
         }
         let queued = pending.intersects(Readiness::QUEUED);
         let (needed, armed) = (

@@ -10,6 +10,7 @@ mod api;
 mod connection;
 #[cfg(feature = "sim")]
 mod invariants;
+mod layered;
 mod listener;
 mod mailbox;
 mod outgoing;

@@ -6,18 +6,22 @@
 mod client;
 mod example;
 mod handlers;
+mod layers;
 mod missing;
 mod process;
 mod program;
 mod reactors;
+mod speaker;
 
 pub use client::*;
 pub use example::*;
 pub use handlers::*;
+pub use layers::*;
 pub use missing::*;
 pub use process::*;
 pub use program::*;
 pub use reactors::*;
+pub use speaker::*;
 
 use std::time::Duration;
 

@@ -1,0 +1,71 @@
+//! What happens to a connection between its turns: other code acts on it, and layers are added.
+
+use super::{Input, Machine, Pending};
+use crate::buffers::LazyBacklog;
+use crate::closed::Reason;
+use crate::handler::{Context, Handler};
+use crate::readiness::Readiness;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl Machine {
+    /// Lends the handler to other code, outside a turn. The next turn sends what that code writes, and
+    /// does what it asked for.
+    pub(crate) fn lend(
+        &mut self,
+        handler: &mut dyn Handler,
+        cx: &mut Context<'_>,
+        code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
+    ) {
+        self.limit_room(cx);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            code(handler, cx);
+            Ok(0)
+        }));
+        if let Err(end) = self.resolve(outcome, cx) {
+            self.half_close();
+            self.pending = Pending::End(end.reason);
+        }
+        cx.hold_output();
+    }
+
+    /// Ends the connection in its next turn. Until then it takes no more output. An earlier reason stays.
+    pub(crate) fn end(&mut self, reason: Reason) {
+        self.half_close();
+        if !matches!(self.pending, Pending::End(_)) {
+            self.pending = Pending::End(reason);
+        }
+    }
+}
+
+/// Layers.
+impl Machine {
+    /// A layer takes the socket's place, below what is held. Returns the input that it is given, how much
+    /// output was written before, and whether the FIN was read.
+    pub(crate) fn add_layer(&mut self, backlog: &mut LazyBacklog) -> (Vec<u8>, usize, bool) {
+        let ended = matches!(self.input, Input::Ended | Input::Reported);
+        if ended {
+            self.input = Input::Open;
+        }
+        self.ready.insert(Readiness::READABLE);
+        let (input, output) = (backlog.input().to_vec(), backlog.output().len());
+        if let Some(held) = backlog.get_mut() {
+            held.input.consume(input.len());
+            held.wanted = 0;
+        }
+        // The receipt counts what the handler is offered.
+        self.received -= input.len() as u64;
+        (input, output, ended)
+    }
+
+    /// True if a write may take bytes.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.ready.intersects(Readiness::WRITABLE)
+    }
+
+    pub(crate) fn set_writable(&mut self, writable: bool) {
+        match writable {
+            true => drop(self.ready.insert(Readiness::WRITABLE)),
+            false => self.ready.remove(Readiness::WRITABLE),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! One layer of a connection, and the bytes that are on their way through it.
+
+use super::layer::Layer;
+use std::any::Any;
+use std::io::{self, ErrorKind};
+
+/// How many plain bytes are translated before their wire form is sent.
+const BATCH: usize = 64 * 1024;
+
+pub(crate) struct Level {
+    layer: Box<dyn Layer>,
+    limits: Limits,
+    /// What the layer did not consume.
+    input: Vec<u8>,
+    /// What it made of the rest, of which the first `taken` bytes are taken.
+    plain: Vec<u8>,
+    taken: usize,
+    /// What the level below did not take.
+    wire: Vec<u8>,
+    /// So many plain bytes are in `wire`. They count as sent once all of `wire` is.
+    accepted: usize,
+    /// So many bytes of the output were written before the layer was added, and bypass it.
+    before: usize,
+    /// The layer was offered what was there when it was added.
+    has_begun: bool,
+    /// It may make more of `input`, because it stopped only at much plain input.
+    is_full: bool,
+    is_lowest: bool,
+    /// The level below has ended. This one has.
+    below_ended: bool,
+    ended: bool,
+    end_written: bool,
+    /// What a method of the layer returned, in the place of which a caller sees another error.
+    error: Option<io::Error>,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Input that the layer does not consume.
+    pub(crate) input: usize,
+    /// Bytes on the wire that the layer writes by itself.
+    pub(crate) wire: usize,
+}
+
+impl Level {
+    /// `input` is what the connection read and its handler did not consume, `before` how much it wrote
+    /// that is not sent, and `below_ended` says that the FIN was read.
+    pub(crate) fn new(
+        layer: Box<dyn Layer>,
+        limits: Limits,
+        input: Vec<u8>,
+        before: usize,
+        below_ended: bool,
+    ) -> Level {
+        Level {
+            layer,
+            limits,
+            input,
+            plain: Vec::new(),
+            taken: 0,
+            wire: Vec::new(),
+            accepted: 0,
+            before,
+            has_begun: false,
+            is_full: false,
+            is_lowest: false,
+            below_ended,
+            ended: false,
+            end_written: false,
+            error: None,
+        }
+    }
+
+    pub(super) fn set_lowest(&mut self) {
+        self.is_lowest = true;
+    }
+
+    pub(crate) fn layer(&mut self) -> &mut dyn Any {
+        (*self.layer).as_any()
+    }
+
+    /// True once this layer and those below it have ended. The end of an upper layer alone is none: the
+    /// ends of the others are still to come, and what comes to a socket that is closed resets it.
+    fn is_over(&self) -> bool {
+        self.ended && (self.below_ended || self.is_lowest)
+    }
+
+    /// The error of the layer, if that is what failed.
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        self.error.take()
+    }
+
+    fn fail<R>(&mut self, error: io::Error) -> io::Result<R> {
+        self.error = Some(error);
+        Err(ErrorKind::Other.into())
+    }
+
+    /// True if output can be taken.
+    pub(super) fn takes_output(&self) -> bool {
+        self.before > 0 || self.layer.is_open()
+    }
+
+    /// True if bytes wait for the level below.
+    pub(super) fn has_wire(&self) -> bool {
+        self.before == 0 && !self.wire.is_empty()
+    }
+
+    /// True if a read returns something without one below.
+    pub(super) fn has_plain(&self) -> bool {
+        self.taken < self.plain.len() || self.is_full
+    }
+
+    /// Reads plain bytes, after at most one read below. `Interrupted` if that gave none: the next turn
+    /// tries again. `forgiving`: the input is thrown away, so an end that is cut short is an end.
+    pub(super) fn read(
+        &mut self,
+        buffer: &mut [u8],
+        forgiving: bool,
+        below: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.taken == self.plain.len() {
+            self.fill(buffer, forgiving, below)?;
+        }
+        let plain = &self.plain[self.taken..];
+        if plain.is_empty() {
+            return match self.is_over() {
+                true => Ok(0),
+                false => Err(ErrorKind::Interrupted.into()),
+            };
+        }
+        let count = plain.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&plain[..count]);
+        self.taken += count;
+        if self.taken == self.plain.len() {
+            // An idle connection owns no buffer.
+            (self.plain, self.taken) = (Vec::new(), 0);
+        }
+        Ok(count)
+    }
+
+    fn fill(
+        &mut self,
+        buffer: &mut [u8],
+        forgiving: bool,
+        below: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<()> {
+        if !self.has_begun || self.is_full {
+            self.has_begun = true;
+            self.decode(&[], buffer.len())?;
+        }
+        if !self.plain.is_empty() || self.is_over() {
+            return Ok(());
+        }
+        let count = match self.below_ended {
+            true => 0,
+            false => below(buffer)?,
+        };
+        if self.ended {
+            self.below_ended = count == 0;
+            return Ok(());
+        }
+        if count > 0 {
+            return self.decode(&buffer[..count], buffer.len());
+        }
+        (self.below_ended, self.ended) = (true, true);
+        let open = self.layer.is_open();
+        let result = match open && (forgiving || self.input.is_empty()) {
+            true if forgiving => Ok(()),
+            true => self.layer.on_eof(),
+            false => Err(cut_short(open)),
+        };
+        result.or_else(|error| self.fail(error))
+    }
+
+    fn decode(&mut self, new: &[u8], enough: usize) -> io::Result<()> {
+        let result = self.offer(new, enough);
+        result.or_else(|error| self.fail(error))
+    }
+
+    /// Gives the layer its input until it has consumed all it can, or has made enough of it.
+    fn offer(&mut self, new: &[u8], enough: usize) -> io::Result<()> {
+        let mut input = std::mem::take(&mut self.input);
+        input.extend_from_slice(new);
+        let mut start = 0;
+        loop {
+            let rest = &input[start..];
+            let consumed = self.layer.read(rest, &mut self.plain, &mut self.wire)?;
+            if consumed > rest.len() {
+                let message = format!("a layer consumed {consumed} bytes of {}", rest.len());
+                return Err(io::Error::other(message));
+            }
+            start += consumed;
+            self.ended = self.layer.has_ended();
+            self.is_full = self.plain.len() >= enough && start < input.len();
+            if consumed == 0 || start == input.len() || self.ended || self.is_full {
+                break;
+            }
+        }
+        input.drain(..start);
+        if !self.is_full && input.len() > self.limits.input {
+            let (left, most) = (input.len(), self.limits.input);
+            return Err(too_much("a layer left more input than", left, most));
+        }
+        if self.wire.len() > self.limits.wire {
+            let (left, most) = (self.wire.len(), self.limits.wire);
+            return Err(too_much("the answers of a layer are more than", left, most));
+        }
+        if !input.is_empty() && !self.ended {
+            self.input = input;
+        }
+        Ok(())
+    }
+
+    /// Takes output. What it returns is in the hands of the kernel.
+    pub(super) fn write(
+        &mut self,
+        bytes: &[u8],
+        below: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        if self.before > 0 {
+            let count = below(&bytes[..bytes.len().min(self.before)])?;
+            self.before -= count;
+            return Ok(count);
+        }
+        if !self.layer.is_open() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if self.accepted == 0 {
+            let batch = bytes.len().min(BATCH);
+            let result = self.layer.write(&bytes[..batch], &mut self.wire);
+            result.or_else(|error| self.fail(error))?;
+            self.accepted = batch;
+        }
+        match self.flush(below)? {
+            true => Ok(std::mem::take(&mut self.accepted)),
+            false => Err(ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Writes what waits for the level below. True if nothing waits any more.
+    pub(super) fn flush(
+        &mut self,
+        below: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        if self.before > 0 {
+            return Ok(false);
+        }
+        if !self.wire.is_empty() {
+            let count = match below(&self.wire) {
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) =>
+                {
+                    0
+                }
+                result => result?,
+            };
+            self.wire.drain(..count);
+            if self.wire.is_empty() {
+                self.wire = Vec::new();
+            }
+        }
+        Ok(self.wire.is_empty())
+    }
+
+    /// Writes the end of this side. It waits until the layer is open.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        if !self.layer.is_open() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        if !std::mem::replace(&mut self.end_written, true) {
+            let result = self.layer.end(&mut self.wire);
+            return result.or_else(|error| self.fail(error));
+        }
+        Ok(())
+    }
+}
+
+fn cut_short(open: bool) -> io::Error {
+    let message = match open {
+        true => "the peer ended within a message of the layer",
+        false => "the peer ended before the layer was open",
+    };
+    io::Error::new(ErrorKind::UnexpectedEof, message)
+}
+
+fn too_much(what: &str, left: usize, most: usize) -> io::Error {
+    let message = format!("{what} {most} bytes: {left}");
+    io::Error::new(ErrorKind::InvalidData, message)
+}

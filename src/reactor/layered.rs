@@ -1,0 +1,223 @@
+//! A connection with layers: how it gets them, and its turn.
+
+use super::Reactor;
+use super::sources::{Connection, Source};
+use crate::closed::End;
+use crate::config::Config;
+use crate::handler::{Context, Others};
+use crate::id::Id;
+use crate::layers::{Layer, Layers, Level, Limits, Stack};
+use crate::readiness::Readiness;
+use crate::sys::TcpStream;
+use std::any::Any;
+use std::io::{self, ErrorKind};
+
+/// The layers of a connection, as its backlog has them.
+pub(super) struct Layering {
+    layers: Layers,
+    /// Those that are added after the turn.
+    new: Vec<Box<dyn Layer>>,
+    /// A pointer that is made where a program adds a layer, so that one without layers is without the code
+    /// for them.
+    run: fn(&mut Reactor, Id, Option<Readiness>, Source),
+}
+
+impl Context<'_> {
+    /// Puts a [`Layer`] between this connection's handler and its socket, from the end of this callback on:
+    /// TLS after STARTTLS, for example. [`Layered`](crate::Layered) does so from the first byte on.
+    ///
+    /// Input that is not consumed then is the first input of the layer, and output that is written until
+    /// then leaves as it is. From then on all bytes are plain, here and for other code that uses the id:
+    /// what is offered and written, [`want`](Context::want), every limit, and the receipt. A layer can be
+    /// added to layers; it comes next to the handler.
+    ///
+    /// # Errors
+    /// `NotConnected` if the connection is not established, or if its output has ended
+    /// ([`finish`](Context::finish), [`half_close`](Context::half_close)).
+    pub fn add_layer(&mut self, layer: impl Layer) -> io::Result<()> {
+        self.add_boxed_layer(Box::new(layer))
+    }
+
+    pub(crate) fn add_boxed_layer(&mut self, layer: Box<dyn Layer>) -> io::Result<()> {
+        if self.has_ended() {
+            let message = "a layer needs a connection that is established and whose output is open";
+            return Err(io::Error::new(ErrorKind::NotConnected, message));
+        }
+        let layering = self.backlog.get_or_insert().layers.get_or_insert_with(|| {
+            Box::new(Layering {
+                layers: Layers::default(),
+                new: Vec::new(),
+                run: Reactor::turn_over_layers,
+            })
+        });
+        if let Some(layering) = layering.downcast_mut::<Layering>() {
+            layering.new.push(layer);
+        }
+        Ok(())
+    }
+
+    /// Runs code with a layer of this connection: for the protocol that TLS negotiated, or the name of the
+    /// peer. `None` if no layer is of this type. Of several it is the one next to the handler.
+    pub fn with_layer<L: Layer, R>(&mut self, code: impl FnOnce(&mut L) -> R) -> Option<R> {
+        let (mut code, mut result) = (Some(code), None);
+        self.socket?.layers(&mut |layer| {
+            if let Some(layer) = layer.downcast_mut() {
+                result = result
+                    .take()
+                    .or_else(|| code.take().map(|code| code(layer)));
+            }
+        });
+        result
+    }
+}
+
+/// The layers of a connection over its socket.
+pub(super) fn layers_over<'a>(
+    layering: Option<&'a Box<dyn Any>>,
+    socket: &'a TcpStream,
+) -> Option<Stack<'a, TcpStream>> {
+    let layering = layering?.downcast_ref::<Layering>()?;
+    Some(layering.layers.over(socket))
+}
+
+/// Puts back the layers that were taken out, with those that were added meanwhile. True if there are any
+/// of these.
+pub(super) fn put_back(found: &mut Connection, taken: Option<Box<dyn Any>>) -> bool {
+    let Some(mut taken) = taken else {
+        return found.backlog.has_layers();
+    };
+    let mut added = found.backlog.take_layers();
+    let new = added
+        .as_mut()
+        .and_then(|added| added.downcast_mut::<Layering>());
+    if let (Some(new), Some(layering)) = (new, taken.downcast_mut::<Layering>()) {
+        layering.new.append(&mut new.new);
+    }
+    found.backlog.get_or_insert().layers = Some(taken);
+    added.is_some()
+}
+
+/// Puts the new layers over those that a connection has. True if there are any.
+fn add_new(found: &mut Connection, layering: &mut Layering, config: &Config) -> bool {
+    let limits = Limits {
+        input: config.input_max_bytes,
+        wire: config.output_hard_max_bytes.max(config.output_max_bytes),
+    };
+    let added = !layering.new.is_empty();
+    for layer in layering.new.drain(..) {
+        let writable = found.machine.is_writable();
+        let (input, before, ended) = found.machine.add_layer(&mut found.backlog);
+        let level = Level::new(layer, limits, input, before, ended);
+        layering.layers.push(level, writable);
+    }
+    added
+}
+
+impl Reactor {
+    /// The turn of a connection with layers.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn drive_layered(&mut self, id: Id) {
+        if let Some(slot) = self.sources.slot(id) {
+            let (marks, source) = (slot.pending.take(), slot.check_out());
+            self.run_layered(id, Some(marks), source);
+        }
+    }
+
+    /// The same, of a connection that is out of its slot. Without marks it has no turn, and only gets its
+    /// first layers.
+    #[inline(never)]
+    pub(super) fn run_layered(&mut self, id: Id, marks: Option<Readiness>, source: Source) {
+        let run = match &source {
+            Source::Connection(found) => found.backlog.get().and_then(|held| {
+                let layering = held.layers.as_ref()?.downcast_ref::<Layering>()?;
+                Some(layering.run)
+            }),
+            _ => None,
+        };
+        match run {
+            Some(run) => run(self, id, marks, source),
+            None => self.sources.check_in(id, source),
+        }
+    }
+
+    fn turn_over_layers(&mut self, id: Id, marks: Option<Readiness>, mut source: Source) {
+        let Source::Connection(found) = &mut source else {
+            return;
+        };
+        let mut taken = found.backlog.take_layers();
+        let layering = taken
+            .as_mut()
+            .and_then(|taken| taken.downcast_mut::<Layering>());
+        let result = match (marks, layering) {
+            (Some(marks), Some(layering)) => {
+                let result = self.run_over_layers(id, marks, found, &layering.layers);
+                result.and_then(|()| {
+                    let armed = marks.intersects(Readiness::ARMED);
+                    self.schedule_next(id, armed, found).map_err(End::from)
+                })
+            }
+            _ => Ok(()),
+        };
+        put_back(found, taken);
+        let mut taken = found.backlog.take_layers();
+        let layering = taken
+            .as_mut()
+            .and_then(|taken| taken.downcast_mut::<Layering>());
+        let config = &self.common.config;
+        let added = layering.is_some_and(|layering| add_new(found, layering, config));
+        found.backlog.get_or_insert().layers = taken;
+        match result {
+            Err(end) => return self.close_connection(id, source, end),
+            Ok(()) => self.sources.check_in(id, source),
+        }
+        if added {
+            self.sources.enqueue(id, Readiness::LAYERED);
+        }
+    }
+
+    /// The turn of any connection, over the layers in the place of the socket, and then one write of what
+    /// the layers wrote by themselves.
+    fn run_over_layers(
+        &mut self,
+        id: Id,
+        mut marks: Readiness,
+        found: &mut Connection,
+        layers: &Layers,
+    ) -> Result<(), End> {
+        let (machine, common) = (&mut found.machine, &self.common);
+        layers.begin(marks.intersects(Readiness::WRITABLE), machine.discards());
+        machine.set_writable(layers.takes_output());
+        marks.remove(Readiness::WRITABLE);
+        let (received, sent) = (common.received.get(), common.sent.get());
+        let stack = layers.over(&found.socket);
+        let mut cx = Context {
+            others: Others::new(id, common, &mut self.output, &mut self.sources),
+            peer: &found.peer,
+            socket: Some(&stack),
+            backlog: &mut found.backlog,
+        };
+        let result = machine.run(marks, &mut self.input, &stack, &mut *found.handler, &mut cx);
+        let result = result.and_then(|_| stack.flush(common.scope(id)).map_err(End::from));
+        let failed = layers.failed.take();
+        if failed.is_some() {
+            // What the layer has to say of it, such as an alert.
+            let _ = stack.flush(common.scope(id));
+        }
+        // The statistics count what the kernel moved.
+        common.received.set(received + layers.received.get());
+        common.sent.set(sent + layers.sent.get());
+        machine.set_writable(layers.takes_output());
+        if layers.wants_turn() {
+            self.sources.enqueue(id, Readiness::default());
+        }
+        failed.map_or(result, Err)
+    }
+
+    /// The layers of a connection, for the invariants.
+    #[cfg(feature = "sim")]
+    pub(super) fn layers_of(found: &Connection) -> Option<&Layers> {
+        let layering = found.backlog.get()?.layers.as_ref()?;
+        Some(&layering.downcast_ref::<Layering>()?.layers)
+    }
+}
