@@ -646,8 +646,9 @@ fn a_layer_that_fails_ends_its_connection_and_no_other() {
             Failing::Consumes | Failing::Keeps => vec![b'x'; 66_536],
             _ => vec![b'x'; 1],
         };
-        stream.write_all(&sent).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
+        // The server may have reset the connection already.
+        let _ = stream.write_all(&sent);
+        let _ = stream.shutdown(Shutdown::Write);
         let end = ends.recv().unwrap();
         assert_eq!(end.reason, reason, "{message}");
         let error = end.error.map_or(String::new(), |(_, error)| error);

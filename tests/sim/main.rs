@@ -6,11 +6,8 @@ mod conversation;
 mod examples;
 mod invariants;
 mod kernel;
-mod layers;
 mod running;
 mod scale;
 #[cfg(feature = "services")]
 mod services;
-#[path = "../common/layers.rs"]
-mod toys;
 mod wild;
