@@ -217,12 +217,12 @@ impl Handler for Remote {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
         let others = &mut cx.others;
         match input {
-            b"room" => drop(assert_eq!(others.room(self.0), 65_536)),
-            b"half" => drop(assert!(others.half_close(self.0))),
-            b"close" => drop(assert!(others.close(self.0))),
-            b"abort" => drop(assert!(others.abort(self.0))),
-            b"wake" => drop(assert!(others.wake(self.0))),
-            text => drop(assert_eq!(others.send(self.0, text), text.len())),
+            b"room" => assert_eq!(others.room(self.0), 65_536),
+            b"half" => assert!(others.half_close(self.0)),
+            b"close" => assert!(others.close(self.0)),
+            b"abort" => assert!(others.abort(self.0)),
+            b"wake" => assert!(others.wake(self.0)),
+            text => assert_eq!(others.send(self.0, text), text.len()),
         }
         cx.write_all(b".")?;
         Ok(input.len())
