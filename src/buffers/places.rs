@@ -28,7 +28,7 @@ impl Places {
     /// Keeps a place that is not used any more, if it is large.
     pub(crate) fn give(&self, place: Vec<u8>) {
         let mut places = self.0.take();
-        if KEPT.contains(&place.len()) {
+        if place.len() >= *KEPT.start() && place.capacity() <= *KEPT.end() {
             places.truncate(KEPT_PLACES - 1);
             places.push(place);
         }
@@ -56,6 +56,11 @@ mod tests {
         );
         places.give(vec![1; least - 1]);
         places.give(vec![1; most + 1]);
+        assert!(places.0.take().is_empty());
+        // Its length is not all that it owns.
+        let mut longer = vec![1; most];
+        longer.reserve_exact(1);
+        places.give(longer);
         assert!(places.0.take().is_empty());
         (0..9).for_each(|_| places.give(vec![1; most]));
         assert_eq!(places.0.take().len(), KEPT_PLACES);

@@ -63,9 +63,9 @@ impl Machine {
             input.clear(&common.places);
         }
         cx.backlog.get_or_insert().input = input;
+        // It is offered in this turn if it is enough, or if the peer has ended.
+        self.ready.insert(Readiness::WOKEN);
         if result? > 0 {
-            // It is offered in this turn if it is enough.
-            self.ready.insert(Readiness::WOKEN);
             self.active = common.now;
         }
         Ok(0)
