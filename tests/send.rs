@@ -3,12 +3,15 @@
 
 mod common;
 
-use common::{NOW, Receipt, client, listen, reactor, read_exactly, reset, turn_until};
-use doorkeeper::{Call, Closed, Context, Event, Handler, Id, Observer, Others, Reactor, Reason};
+use common::{NOW, Receipt, client, listen, pass, reactor, read_exactly, reset, set, turn_until};
+use doorkeeper::{
+    Call, Closed, Config, Context, Event, Handler, Id, Observer, Others, Reactor, Reason,
+};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read};
 use std::net::TcpStream;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// The length from which on a message leaves at once.
 const LARGE: usize = 4096;
@@ -61,7 +64,11 @@ impl Observer for Target {
 
 /// A reactor with one connection, its peer, and what becomes of it.
 fn target() -> (Reactor, TcpStream, Id, Rc<Seen>) {
-    let (mut reactor, seen) = (reactor(), Rc::new(Seen::default()));
+    target_of(reactor())
+}
+
+fn target_of(mut reactor: Reactor) -> (Reactor, TcpStream, Id, Rc<Seen>) {
+    let seen = Rc::new(Seen::default());
     let told = Rc::clone(&seen);
     let address = listen(&mut reactor, move |_| Some(Target(Rc::clone(&told))));
     let peer = client(address);
@@ -177,4 +184,39 @@ fn an_abort_after_a_large_message() {
     turn_until(&mut reactor, |_| seen.receipt.borrow().is_some());
     let figures = seen.receipt.take().unwrap().figures();
     assert_eq!(figures, (Reason::Aborted, 0, LARGE as u64, 0, 0));
+}
+
+/// The program was elsewhere for longer than the idle timeout, and the time of the last turn is that old.
+#[test]
+fn a_large_message_between_turns_counts_as_activity() {
+    let config = set(|config: &mut Config| config.idle_timeout = Some(Duration::from_secs(1)));
+    for length in [1, LARGE, 1 << 20] {
+        let (mut reactor, _peer, id, seen) = target_of(Reactor::new(config.clone()).unwrap());
+        pass(Duration::from_millis(1100));
+        assert!(reactor.send(id, &vec![0; length]) > 0);
+        for _ in 0..3 {
+            reactor.turn(NOW).unwrap();
+        }
+        assert!(seen.receipt.borrow().is_none(), "{length}");
+    }
+}
+
+/// The end that comes first counts, and its error is that of the receipt.
+#[test]
+fn what_lent_code_does_after_the_error_of_a_send() {
+    for (code, panics) in [
+        ((|_, cx| cx.abort()) as fn(&mut Target, &mut Context<'_>), 0),
+        (|_, cx| cx.finish(), 0),
+        (|_, _| panic!("on purpose"), 1),
+    ] {
+        let (mut reactor, peer, id, seen) = target();
+        reset(peer);
+        assert_eq!(reactor.send(id, &[1; LARGE]), LARGE);
+        reactor.with(id, code);
+        turn_until(&mut reactor, |_| seen.receipt.borrow().is_some());
+        let receipt = seen.receipt.take().unwrap();
+        let broken = receipt.error.map(|error| error.0);
+        assert_eq!(receipt.reason == Reason::Reset, broken.is_some());
+        assert_eq!(reactor.stats().panics, panics);
+    }
 }

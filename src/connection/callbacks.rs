@@ -74,12 +74,9 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             self.hold_rest(Ok(0))?;
             return self.report_eof();
         }
-        let held = self
-            .cx
-            .backlog
-            .get()
-            .map_or((0, 0), |held| (held.input.len(), held.wanted));
-        if self.machine.awaits_more(held.0 + self.input.len(), held.1) {
+        let wanted = self.cx.backlog.get().map_or(0, |held| held.wanted);
+        let received = self.cx.backlog.input().len() + self.input.len();
+        if self.machine.awaits_more(received, wanted) {
             // It is offered when there is enough, or when the peer ends.
             self.machine.ready.insert(Readiness::WOKEN);
             self.hold_rest(Ok(0))?;
@@ -237,11 +234,9 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             if self.machine.discards() {
                 backlog.discarded += rest.len() as u64;
             } else {
-                let places = &self.cx.others.common.places;
-                backlog.input.make_place(backlog.wanted, places);
-                backlog
-                    .input
-                    .push(rest, self.cx.others.common.config.input_max_bytes);
+                let common = self.cx.others.common;
+                backlog.input.make_place(backlog.wanted, &common.places);
+                backlog.input.push(rest, common.config.input_max_bytes);
             }
         }
         result.map(|_| ())

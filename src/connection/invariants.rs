@@ -106,7 +106,8 @@ impl Machine {
                 "the socket has an error, and nothing tells it",
             ),
             (
-                !sends || knows(Readiness::WRITABLE) || truth.awaits_space,
+                // After a short write from outside a turn, the next turn asks the poller.
+                queued || !sends || knows(Readiness::WRITABLE) || truth.awaits_space,
                 "output waits, and nothing tells that there is space",
             ),
             (

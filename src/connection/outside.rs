@@ -24,6 +24,8 @@ impl Machine {
         if let Err(end) = self.resolve(outcome, cx) {
             self.half_close();
             self.pending = Pending::End(end.reason);
+            // That of an earlier send belongs to another reason.
+            cx.backlog.get_or_insert().send_error = end.error;
         }
         cx.hold_output();
     }

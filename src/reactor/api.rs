@@ -237,6 +237,7 @@ impl Reactor {
 
     /// Writes to a connection, like [`Others::send`](crate::Others::send).
     pub fn send(&mut self, id: Id, bytes: &[u8]) -> usize {
+        self.note_time();
         self.sources.send(id, bytes, &self.common)
     }
 

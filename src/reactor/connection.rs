@@ -121,16 +121,20 @@ impl Reactor {
         }
     }
 
+    /// A host may have been elsewhere for any time. Within a turn there is one time.
+    pub(super) fn note_time(&mut self) {
+        if !self.lent {
+            self.common.now = self.common.clock.now();
+        }
+    }
+
     /// Runs an embedder's code with the handler of a connection. `None` if there is no connection.
     pub(super) fn lend_handler(
         &mut self,
         id: Id,
         code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
     ) -> Option<()> {
-        // A host may have been elsewhere for any time. Within a turn there is one time.
-        if !self.lent {
-            self.common.now = self.common.clock.now();
-        }
+        self.note_time();
         let mut source = self.sources.check_out(id)?;
         let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
         let mut adds_layers = false;

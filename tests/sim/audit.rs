@@ -6,6 +6,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+/// From how many bytes on a message for another connection leaves at once.
+pub const AT_ONCE: usize = 4096;
+
 /// What one connection did so far.
 #[derive(Default)]
 struct Seen {
@@ -113,9 +116,11 @@ impl Auditor {
             Callback::Eof => open && !closed && !std::mem::replace(&mut seen.eof, true),
             Callback::Shutdown => open && !closed && !std::mem::replace(&mut seen.shutdown, true),
             Callback::Close => !std::mem::replace(&mut seen.closed, true),
-            // In the turn that sent the last of the output, unless the budget is spent.
+            // In the turn that sent the last of the output, unless the budget is spent. After a large
+            // message that left at once, in the turn that this brought.
             Callback::Drain => {
                 let later = |(at, count): (u64, usize)| match count < budget {
+                    _ if count >= AT_ONCE => turn - at <= 1,
                     true => at == turn,
                     false => at < turn,
                 };

@@ -4,7 +4,7 @@
 //! More runs, here ten million:
 //! `DOORKEEPER_SEEDS=10000000 cargo test --profile sim --features sim --test sim invariants`
 
-use crate::audit::{Auditor, Faults};
+use crate::audit::{AT_ONCE, Auditor, Faults};
 use crate::running::address;
 use crate::wild::{Everything, Record, Shared, Wild, act_as_program, bytes, know};
 use doorkeeper::sim::{Choice, Ending, Peer, Sim};
@@ -62,6 +62,9 @@ fn config(sim: &Sim) -> Config {
     config.turn_budget_bytes = up_to(sim, 600);
     config.input_max_bytes = up_to(sim, 400);
     config.output_max_bytes = up_to(sim, 400);
+    if sim.choose(4) == 1 {
+        config.output_max_bytes += AT_ONCE;
+    }
     config.output_hard_max_bytes = up_to(sim, 3000);
     config.accept_budget = up_to(sim, 3);
     config.events_per_turn = up_to(sim, 4);

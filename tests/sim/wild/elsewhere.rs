@@ -2,6 +2,7 @@
 
 use super::model::{Everything, Record};
 use super::{Wanted, Wild, bytes};
+use crate::audit::AT_ONCE;
 use crate::running::address;
 use doorkeeper::sim::Sim;
 use doorkeeper::{Context, Id, Others, Reactor};
@@ -43,7 +44,7 @@ impl Wild {
     }
 
     fn send(&self, others: &mut Others<'_>, id: Id) {
-        let length = self.sim.choose(300);
+        let length = length(&self.sim);
         let Some(from) = written(&self.shared, id) else {
             return;
         };
@@ -90,6 +91,12 @@ impl Wild {
     }
 }
 
+/// Of a message to another connection: one in four is large enough to leave at once.
+fn length(sim: &Sim) -> usize {
+    let least = if sim.choose(4) == 1 { AT_ONCE } else { 0 };
+    least + sim.choose(300)
+}
+
 fn another(sim: &Sim, shared: &Everything) -> Option<Id> {
     let ids = &shared.borrow().ids;
     (!ids.is_empty()).then(|| ids[sim.choose(ids.len())])
@@ -123,7 +130,7 @@ fn act_outside(sim: &Sim, shared: &Everything, reactor: &mut Reactor, id: Option
     match sim.choose(8) {
         0..2 => {
             if let Some(from) = written(shared, id) {
-                let count = reactor.send(id, &bytes(from, sim.choose(300)));
+                let count = reactor.send(id, &bytes(from, length(sim)));
                 shared.borrow_mut().wrote(id, count);
             }
         }
