@@ -33,6 +33,8 @@ impl Readiness {
     pub(crate) const CALLED: Readiness = Readiness(256);
     /// The connection has layers, which are in its backlog. Of the slot only, and as ARMED it stays.
     pub(crate) const LAYERED: Readiness = Readiness(512);
+    /// Output waits until a layer has read more. Of a connection's own set only.
+    pub(crate) const HANDSHAKE: Readiness = Readiness(1024);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 

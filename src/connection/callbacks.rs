@@ -203,17 +203,22 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         self.cx.backlog.get_or_insert().input = held;
         // If the callback finished, `finish` found no held input to throw away: it was out.
-        if result.is_ok() && self.machine.discards() {
+        let discards = self.machine.discards() && !self.cx.backlog.has_layers();
+        if result.is_ok() && discards {
             self.machine
                 .finish(self.cx.backlog, self.cx.others.common.now);
         }
         result.map(|_| ())
     }
 
-    /// Throws new input away, because the handler finished.
+    /// Throws new input away, because the handler finished. That of a layer which is added in this turn is
+    /// held: it may be its handshake.
     fn discard(&mut self) -> Result<(), End> {
         if self.input.is_empty() {
             return Ok(());
+        }
+        if self.cx.backlog.has_layers() {
+            return self.hold_rest(Ok(0));
         }
         let discarded = &mut self.cx.backlog.get_or_insert().discarded;
         *discarded += self.input.len() as u64;
@@ -231,7 +236,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let rest = &self.input[*result.as_ref().unwrap_or(&0)..];
         if !rest.is_empty() {
             let backlog = self.cx.backlog.get_or_insert();
-            if self.machine.discards() {
+            if self.machine.discards() && backlog.layers.is_none() {
                 backlog.discarded += rest.len() as u64;
             } else {
                 let common = self.cx.others.common;

@@ -251,7 +251,7 @@ impl Machine {
         }
     }
 
-    fn is_over(&self, common: &Common) -> bool {
+    pub(crate) fn is_over(&self, common: &Common) -> bool {
         let (wait, _) = self.timeout(&common.config);
         wait.is_some_and(|wait| common.has_passed(wait, self.active))
     }
@@ -519,7 +519,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             Input::Reported => cx.backlog.input().is_empty(),
             Input::Discarded => true,
         };
-        if machine.output == Output::Ending && cx.backlog.output().is_empty() {
+        let may_end = cx.backlog.output().is_empty() && !cx.backlog.has_layers();
+        if machine.output == Output::Ending && may_end {
             // If the handler finished and the peer is done, the close that follows sends the FIN.
             let must_end =
                 !peer_done || machine.input == Input::Reported || self.endpoint.has_end();

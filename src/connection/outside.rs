@@ -64,10 +64,21 @@ impl Machine {
         self.ready.intersects(Readiness::WRITABLE)
     }
 
-    pub(crate) fn set_writable(&mut self, writable: bool) {
-        match writable {
-            true => drop(self.ready.insert(Readiness::WRITABLE)),
-            false => self.ready.remove(Readiness::WRITABLE),
+    /// `writable`: the socket may take bytes. `open`: and so may the layers over it.
+    pub(crate) fn set_writable(&mut self, writable: bool, open: bool) {
+        self.set(Readiness::WRITABLE, writable && open);
+        self.set(Readiness::HANDSHAKE, !open);
+    }
+
+    fn set(&mut self, mark: Readiness, is_set: bool) {
+        match is_set {
+            true => drop(self.ready.insert(mark)),
+            false => self.ready.remove(mark),
         }
+    }
+
+    /// All bytes that were received and sent.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        (self.received, self.sent)
     }
 }

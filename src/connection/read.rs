@@ -109,7 +109,9 @@ impl Machine {
         let (input, output) = (held.input.len(), held.output.len());
         let stuck = input > 0 && output >= config.output_max_bytes;
         let choked = output > config.output_max_bytes;
-        if (stuck || choked) && !self.discards() {
+        // A handshake is input that output waits for.
+        let waits = self.ready.intersects(Readiness::HANDSHAKE);
+        if (stuck || choked) && !waits && !self.discards() {
             0
         } else {
             config.input_max_bytes - input

@@ -23,6 +23,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         } else {
             held
         };
+        // What is added in this turn may be a layer that takes all output from the beginning.
+        if self.cx.backlog.has_layers() {
+            return Ok(());
+        }
         // Without WRITABLE the kernel's buffer is full, and an edge follows when it has room.
         if output.is_empty() || !self.machine.ready.intersects(Readiness::WRITABLE) {
             return Ok(());

@@ -46,7 +46,7 @@ pub trait Layer: AsAny {
 
     /// This side's output ends ([`finish`](crate::Context::finish),
     /// [`half_close`](crate::Context::half_close)). Appends what says so; then follows the FIN. It is
-    /// called once.
+    /// called once. What [`read`](Layer::read) answers later is thrown away.
     fn end(&mut self, wire: &mut Vec<u8>) -> io::Result<()> {
         let _ = wire;
         Ok(())

@@ -13,6 +13,8 @@ use std::io;
 pub struct Layered {
     /// Both are gone once the connection is established.
     parts: Option<(Box<dyn Layer>, Box<dyn Handler>)>,
+    /// It took over from another handler, whose output leaves as it is.
+    takes_over: bool,
 }
 
 impl Layered {
@@ -20,7 +22,15 @@ impl Layered {
     pub fn new(layer: impl Layer, handler: impl Handler) -> Layered {
         let layer: Box<dyn Layer> = Box::new(layer);
         let parts = Some((layer, boxed(handler)));
-        Layered { parts }
+        Layered {
+            parts,
+            takes_over: false,
+        }
+    }
+
+    /// It follows another handler.
+    pub(crate) fn take_over(&mut self) {
+        self.takes_over = true;
     }
 
     /// The handler inside, while the connection is not established.
@@ -31,9 +41,18 @@ impl Layered {
 
 impl Handler for Layered {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if let Some((layer, handler)) = self.parts.take() {
-            cx.add_boxed_layer(layer)?;
-            cx.become_handler(handler);
+        if self.takes_over {
+            cx.check_layer()?;
+        }
+        let mut parts = self.parts.take();
+        // All at once, because nothing leaves between them.
+        while let Some((layer, mut handler)) = parts {
+            cx.add_boxed_layer(layer, !self.takes_over);
+            let inside = (*handler).as_any().downcast_mut::<Layered>();
+            parts = inside.and_then(|inside| inside.parts.take());
+            if parts.is_none() {
+                cx.become_handler(handler);
+            }
         }
         Ok(())
     }

@@ -19,6 +19,8 @@ pub(crate) struct Level {
     wire: Vec<u8>,
     /// So many plain bytes are in `wire`. They count as sent once all of `wire` is.
     accepted: usize,
+    /// How long their wire form is.
+    accepted_wire: usize,
     /// So many bytes of the output were written before the layer was added, and bypass it.
     before: usize,
     /// The layer was offered what was there when it was added.
@@ -60,6 +62,7 @@ impl Level {
             taken: 0,
             wire: Vec::new(),
             accepted: 0,
+            accepted_wire: 0,
             before,
             has_begun: false,
             is_full: false,
@@ -105,9 +108,9 @@ impl Level {
         self.before == 0 && !self.wire.is_empty()
     }
 
-    /// True if a read returns something without one below.
+    /// True if a read returns something, perhaps the end, without one below.
     pub(super) fn has_plain(&self) -> bool {
-        self.taken < self.plain.len() || self.is_full
+        self.taken < self.plain.len() || self.is_full || self.is_over()
     }
 
     /// Reads plain bytes, after at most one read below. `Interrupted` if that gave none: the next turn
@@ -181,7 +184,7 @@ impl Level {
     fn offer(&mut self, new: &[u8], enough: usize) -> io::Result<()> {
         let mut input = std::mem::take(&mut self.input);
         input.extend_from_slice(new);
-        let mut start = 0;
+        let (mut start, written) = (0, self.wire.len());
         loop {
             let rest = &input[start..];
             let consumed = self.layer.read(rest, &mut self.plain, &mut self.wire)?;
@@ -201,8 +204,13 @@ impl Level {
             let (left, most) = (input.len(), self.limits.input);
             return Err(too_much("a layer left more input than", left, most));
         }
-        if self.wire.len() > self.limits.wire {
-            let (left, most) = (self.wire.len(), self.limits.wire);
+        if self.end_written {
+            // Nothing follows the end.
+            self.wire.truncate(written);
+        }
+        let own = self.wire.len().saturating_sub(self.accepted_wire);
+        if own > self.limits.wire {
+            let (left, most) = (own, self.limits.wire);
             return Err(too_much("the answers of a layer are more than", left, most));
         }
         if !input.is_empty() && !self.ended {
@@ -226,10 +234,10 @@ impl Level {
             return Err(ErrorKind::WouldBlock.into());
         }
         if self.accepted == 0 {
-            let batch = bytes.len().min(BATCH);
+            let (batch, before) = (bytes.len().min(BATCH), self.wire.len());
             let result = self.layer.write(&bytes[..batch], &mut self.wire);
             result.or_else(|error| self.fail(error))?;
-            self.accepted = batch;
+            (self.accepted, self.accepted_wire) = (batch, self.wire.len() - before);
         }
         match self.flush(below)? {
             true => Ok(std::mem::take(&mut self.accepted)),
@@ -256,7 +264,7 @@ impl Level {
             };
             self.wire.drain(..count);
             if self.wire.is_empty() {
-                self.wire = Vec::new();
+                (self.wire, self.accepted_wire) = (Vec::new(), 0);
             }
         }
         Ok(self.wire.is_empty())

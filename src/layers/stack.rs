@@ -3,7 +3,7 @@
 use super::level::Level;
 use crate::closed::{End, Reason};
 use crate::connection::Endpoint;
-use crate::guard::guard;
+use crate::guard::{discard, guard};
 use crate::handler::LocalAddr;
 use crate::observe::CallScope;
 use std::any::Any;
@@ -44,8 +44,9 @@ impl Layers {
         self.levels.push(RefCell::new(level));
     }
 
-    /// Before a turn.
-    pub(crate) fn begin(&self, writable: bool, forgiving: bool) {
+    /// Before a turn. `readable`: there may be input that came after the last read.
+    pub(crate) fn begin(&self, readable: bool, writable: bool, forgiving: bool) {
+        self.drained.set(self.drained.get() && !readable);
         self.writable.set(self.writable.get() || writable);
         self.forgiving.set(forgiving);
         self.wrote.set(false);
@@ -53,21 +54,40 @@ impl Layers {
         self.sent.set(0);
     }
 
-    /// True if output of the handler may be taken now.
-    pub(crate) fn takes_output(&self) -> bool {
-        let takes = |level: &RefCell<Level>| guard(|| level.borrow().takes_output());
-        self.writable.get() && self.levels.iter().all(|level| takes(level) == Some(true))
+    /// True if a write to the socket may take bytes.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable.get()
     }
 
-    /// True if bytes of a layer wait, and the socket may take them.
-    pub(crate) fn wants_turn(&self) -> bool {
-        self.writable.get() && self.levels.iter().any(|level| level.borrow().has_wire())
+    /// True if all layers take output.
+    pub(crate) fn are_open(&self) -> bool {
+        self.levels.iter().all(|level| self.is_open(level))
     }
 
-    /// True if bytes of a layer wait until the socket takes more.
-    #[cfg(feature = "sim")]
-    pub(crate) fn waits_for_space(&self) -> bool {
-        !self.writable.get() && self.levels.iter().any(|level| level.borrow().has_wire())
+    fn is_open(&self, level: &RefCell<Level>) -> bool {
+        guard(|| level.borrow().takes_output()).unwrap_or_else(|| {
+            self.failed.set(Some(Reason::Panic.into()));
+            false
+        })
+    }
+
+    /// True if bytes of a layer wait, and only for the socket. Those over a layer that is not open wait for
+    /// input.
+    pub(crate) fn has_wire(&self) -> bool {
+        for level in &self.levels {
+            if level.borrow().has_wire() {
+                return true;
+            }
+            if !self.is_open(level) {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// Drops each layer, and says whether that went well.
+    pub(crate) fn discard(&mut self) -> impl Iterator<Item = bool> + use<> {
+        std::mem::take(&mut self.levels).into_iter().map(discard)
     }
 
     pub(crate) fn over<'a, E: Endpoint>(&'a self, socket: &'a E) -> Stack<'a, E> {

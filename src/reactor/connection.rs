@@ -7,6 +7,7 @@ use crate::closed::{Closed, End, Reason};
 use crate::guard::{discard, guard};
 use crate::handler::{Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
+use crate::layers::Layered;
 use crate::observe::{Callback, Returned};
 use crate::readiness::Readiness;
 use std::io;
@@ -113,7 +114,10 @@ impl Reactor {
         let Some(next) = held.and_then(|held| held.next_handler.take()) else {
             return;
         };
-        if let Ok(next) = next.downcast::<Box<dyn Handler>>() {
+        if let Ok(mut next) = next.downcast::<Box<dyn Handler>>() {
+            if let Some(layered) = (**next).as_any().downcast_mut::<Layered>() {
+                layered.take_over();
+            }
             let old = std::mem::replace(&mut found.handler, *next);
             if !discard(old) {
                 self.count_panic("the drop of a handler");

@@ -117,9 +117,10 @@ impl Reactor {
             };
             match Reactor::layers_of(connection) {
                 Some(layers) => {
-                    machine.check_layered(&outside, layers.waits_for_space())?;
+                    let (writable, wire) = (layers.is_writable(), layers.has_wire());
+                    machine.check_layered(&outside, wire && !writable)?;
                     holds(
-                        pending.intersects(Readiness::QUEUED) || !layers.wants_turn(),
+                        pending.intersects(Readiness::QUEUED) || !(wire && writable),
                         || "a layer's bytes can be sent, and it is not queued".to_string(),
                     )?;
                 }

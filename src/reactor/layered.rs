@@ -4,6 +4,7 @@ use super::Reactor;
 use super::sources::{Connection, Source};
 use crate::closed::End;
 use crate::config::Config;
+use crate::guard::discard;
 use crate::handler::{Context, Others};
 use crate::id::Id;
 use crate::layers::{Layer, Layers, Level, Limits, Stack};
@@ -15,11 +16,24 @@ use std::io::{self, ErrorKind};
 /// The layers of a connection, as its backlog has them.
 pub(super) struct Layering {
     layers: Layers,
-    /// Those that are added after the turn.
-    new: Vec<Box<dyn Layer>>,
+    /// Those that are added after the turn. The mark says that it takes all output, also what was written
+    /// before.
+    new: Vec<(Box<dyn Layer>, bool)>,
     /// A pointer that is made where a program adds a layer, so that one without layers is without the code
     /// for them.
     run: fn(&mut Reactor, Id, Option<Readiness>, Source),
+}
+
+/// The destructor of each layer has a guard of its own: a second panic while the first one unwinds would end
+/// the process.
+impl Drop for Layering {
+    fn drop(&mut self) {
+        let new = std::mem::take(&mut self.new);
+        let dropped = new.into_iter().map(discard).chain(self.layers.discard());
+        if dropped.filter(|&dropped| !dropped).count() > 0 {
+            std::panic::resume_unwind(Box::new("the drop of a layer"));
+        }
+    }
 }
 
 impl Context<'_> {
@@ -35,14 +49,22 @@ impl Context<'_> {
     /// `NotConnected` if the connection is not established, or if its output has ended
     /// ([`finish`](Context::finish), [`half_close`](Context::half_close)).
     pub fn add_layer(&mut self, layer: impl Layer) -> io::Result<()> {
-        self.add_boxed_layer(Box::new(layer))
+        self.check_layer()?;
+        self.add_boxed_layer(Box::new(layer), false);
+        Ok(())
     }
 
-    pub(crate) fn add_boxed_layer(&mut self, layer: Box<dyn Layer>) -> io::Result<()> {
+    pub(crate) fn check_layer(&self) -> io::Result<()> {
         if self.has_ended() {
             let message = "a layer needs a connection that is established and whose output is open";
             return Err(io::Error::new(ErrorKind::NotConnected, message));
         }
+        Ok(())
+    }
+
+    /// `is_first`: the connection has sent nothing, and what other code has written by its id is held, and
+    /// goes through the layer.
+    pub(crate) fn add_boxed_layer(&mut self, layer: Box<dyn Layer>, is_first: bool) {
         let layering = self.backlog.get_or_insert().layers.get_or_insert_with(|| {
             Box::new(Layering {
                 layers: Layers::default(),
@@ -51,9 +73,8 @@ impl Context<'_> {
             })
         });
         if let Some(layering) = layering.downcast_mut::<Layering>() {
-            layering.new.push(layer);
+            layering.new.push((layer, is_first));
         }
-        Ok(())
     }
 
     /// Runs code with a layer of this connection: for the protocol that TLS negotiated, or the name of the
@@ -104,9 +125,10 @@ fn add_new(found: &mut Connection, layering: &mut Layering, config: &Config) -> 
         wire: config.output_hard_max_bytes.max(config.output_max_bytes),
     };
     let added = !layering.new.is_empty();
-    for layer in layering.new.drain(..) {
+    for (layer, is_first) in layering.new.drain(..) {
         let writable = found.machine.is_writable();
         let (input, before, ended) = found.machine.add_layer(&mut found.backlog);
+        let before = if is_first { 0 } else { before };
         let level = Level::new(layer, limits, input, before, ended);
         layering.layers.push(level, writable);
     }
@@ -186,10 +208,13 @@ impl Reactor {
         layers: &Layers,
     ) -> Result<(), End> {
         let (machine, common) = (&mut found.machine, &self.common);
-        layers.begin(marks.intersects(Readiness::WRITABLE), machine.discards());
-        machine.set_writable(layers.takes_output());
+        let readable = marks.intersects(Readiness::INPUT);
+        // Before it times out, the socket is tried once more.
+        let writable = marks.intersects(Readiness::WRITABLE) || machine.is_over(common);
+        layers.begin(readable, writable, machine.discards());
+        machine.set_writable(layers.is_writable(), layers.are_open());
         marks.remove(Readiness::WRITABLE);
-        let (received, sent) = (common.received.get(), common.sent.get());
+        let (received, sent) = machine.moved();
         let stack = layers.over(&found.socket);
         let mut cx = Context {
             others: Others::new(id, common, &mut self.output, &mut self.sources),
@@ -199,18 +224,21 @@ impl Reactor {
         };
         let result = machine.run(marks, &mut self.input, &stack, &mut *found.handler, &mut cx);
         let result = result.and_then(|_| stack.flush(common.scope(id)).map_err(End::from));
+        machine.set_writable(layers.is_writable(), layers.are_open());
+        if layers.is_writable() && layers.has_wire() {
+            self.sources.enqueue(id, Readiness::default());
+        }
         let failed = layers.failed.take();
         if failed.is_some() {
             // What the layer has to say of it, such as an alert.
             let _ = stack.flush(common.scope(id));
         }
-        // The statistics count what the kernel moved.
-        common.received.set(received + layers.received.get());
-        common.sent.set(sent + layers.sent.get());
-        machine.set_writable(layers.takes_output());
-        if layers.wants_turn() {
-            self.sources.enqueue(id, Readiness::default());
-        }
+        // The statistics count what the kernel moved, here and for others.
+        let (all_received, all_sent) = machine.moved();
+        let (counted, moved) = (all_received - received, layers.received.get());
+        common.received.set(common.received.get() - counted + moved);
+        let (counted, moved) = (all_sent - sent, layers.sent.get());
+        common.sent.set(common.sent.get() - counted + moved);
         failed.map_or(result, Err)
     }
 

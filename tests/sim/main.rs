@@ -6,8 +6,11 @@ mod conversation;
 mod examples;
 mod invariants;
 mod kernel;
+mod layers;
 mod running;
 mod scale;
 #[cfg(feature = "services")]
 mod services;
+#[path = "../common/layers.rs"]
+mod toys;
 mod wild;
