@@ -5,7 +5,7 @@ use std::io;
 
 /// Translates between the *plain* bytes of a handler and the bytes on the *wire*. It makes no system
 /// calls: it is given bytes, and appends bytes. See [`Context::add_layer`](crate::Context::add_layer)
-/// and [`Layered`].
+/// and [`Layered`](crate::Layered).
 ///
 /// An error or a panic of a method ends the connection with
 /// [`Reason::HandlerError`](crate::Reason::HandlerError) or [`Reason::Panic`](crate::Reason::Panic). What
