@@ -173,6 +173,12 @@ impl Program {
         }
     }
 
+    /// The same, once no ACK is under way that makes room for more: one is delayed by up to 200 ms.
+    pub fn bytes_held_at_rest(&self, peer: &Peer) -> u64 {
+        std::thread::sleep(QUIET);
+        self.bytes_held(peer)
+    }
+
     /// Stops the process, so that things come to it together. It has handled what came before.
     pub fn stop(&self) {
         self.wait_for_state(&['S']);

@@ -29,6 +29,9 @@ fn look(program: &mut Program) -> Result<String, Failure> {
         let mut peer = Peer::connect_from_afar(program.port)?;
         let held = make_it_hold_output(program, &mut peer)?;
         let size = peer.sent;
+        // The program meets the end while it holds output: it must not find room for that first.
+        peer.half_close();
+        program.bytes_held(&peer);
         half_closed(&mut peer, size)
             .map_err(|failure| failure.after(format!("the program held {held} bytes of output")))?;
         seen = format!(
@@ -65,7 +68,10 @@ fn make_it_hold_output(program: &Program, peer: &mut Peer) -> Result<u64, Failur
     greet(peer)?;
     loop {
         peer.push(peer.sent + PIECE);
-        let held = program.bytes_held(peer);
+        let mut held = program.bytes_held(peer);
+        if held > 0 {
+            held = program.bytes_held_at_rest(peer);
+        }
         if held > 0 || peer.is_over() || peer.sent > MOST {
             return Ok(held);
         }
