@@ -1,7 +1,7 @@
 //! The reactor under random handlers and random peers. After each of its turns the simulation checks
 //! what a socket can tell (`src/reactor/invariants.rs`), and these runs what a handler and a peer can.
 //!
-//! More runs, here ten million:
+//! More runs, here ten million (`5000000..10000000` makes the second half of them):
 //! `DOORKEEPER_SEEDS=10000000 cargo test --profile sim --features sim --test sim invariants`
 
 use crate::audit::{AT_ONCE, Auditor, Faults};
@@ -12,6 +12,7 @@ use doorkeeper::{Arrival, Config, Context, Handler, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -284,11 +285,17 @@ fn anything_that_handlers_and_peers_do_leaves_the_sums_right() {
     seeds(1, wild);
 }
 
-/// On every core. `DOORKEEPER_SEEDS` says how many runs; a test that takes longer makes only a share
-/// of them.
+/// The seeds that `DOORKEEPER_SEEDS` asks for, a number of them or a range as in `2000..9000`.
+fn asked_seeds() -> Range<u64> {
+    let asked = std::env::var("DOORKEEPER_SEEDS").unwrap_or("2000".to_string());
+    let (from, to) = asked.split_once("..").unwrap_or(("0", &asked));
+    from.parse().unwrap()..to.parse().unwrap()
+}
+
+/// On every core. A test that takes longer makes only a share of the runs.
 fn seeds(share: u64, test: fn(&Sim)) {
-    let asked = std::env::var("DOORKEEPER_SEEDS");
-    let runs = asked.map_or(2000, |text| text.parse().unwrap()) / share;
+    let asked = asked_seeds();
+    let (from, runs) = (asked.start / share, (asked.end - asked.start) / share);
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let name = std::thread::current()
         .name()
@@ -296,7 +303,7 @@ fn seeds(share: u64, test: fn(&Sim)) {
         .to_string();
     let workers: Vec<_> = (0..threads)
         .map(|thread| {
-            let range = runs * thread / threads..runs * (thread + 1) / threads;
+            let range = from + runs * thread / threads..from + runs * (thread + 1) / threads;
             // A failure names the test by its thread.
             let worker = std::thread::Builder::new().name(name.clone());
             worker
