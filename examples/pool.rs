@@ -26,19 +26,20 @@ const REPLY_MAX: usize = 16 << 20;
 const LINE_MAX: usize = 64 << 10;
 
 /// One connection of the pool.
-#[derive(Default)]
-struct Slot {
+#[derive(Debug, Default)]
+pub struct Slot {
     /// `None` while it is not established.
-    id: Option<Id>,
+    pub id: Option<Id>,
     /// The calls whose replies are to come, in their order.
     waiting: VecDeque<Sender<Result<Vec<u8>>>>,
 }
 
 /// Only the loop's thread uses the slots. The lock is never waited for; it lets the closures that need
 /// the slots move between threads.
-type Slots = Arc<Mutex<Vec<Slot>>>;
+pub type Slots = Arc<Mutex<Vec<Slot>>>;
 
-fn lock(slots: &Slots) -> MutexGuard<'_, Vec<Slot>> {
+/// The slots, for the loop's thread.
+pub fn lock(slots: &Slots) -> MutexGuard<'_, Vec<Slot>> {
     slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -64,7 +65,12 @@ impl Pool {
 }
 
 /// Gives a request to the connection with the fewest calls.
-fn begin(reactor: &mut Reactor, slots: &Slots, request: &[u8], sender: Sender<Result<Vec<u8>>>) {
+pub fn begin(
+    reactor: &mut Reactor,
+    slots: &Slots,
+    request: &[u8],
+    sender: Sender<Result<Vec<u8>>>,
+) {
     let mut slots = lock(slots);
     let open = slots
         .iter_mut()
@@ -136,6 +142,20 @@ impl Client {
     }
 }
 
+/// A connection for each slot.
+pub fn connect_all(reactor: &mut Reactor, address: SocketAddr, slots: &Slots) {
+    let count = lock(slots).len();
+    for index in 0..count {
+        let client = Client {
+            address,
+            slots: Arc::clone(slots),
+            index,
+            pause: FIRST_PAUSE,
+        };
+        client.connect(reactor);
+    }
+}
+
 /// The size of the reply at the front of the input, or `None` if it is not whole. A reply is a line; a
 /// bulk string has its length there, and an array the number of replies in it.
 fn reply_size(input: &[u8]) -> Result<Option<usize>> {
@@ -192,16 +212,7 @@ fn main() -> Result<()> {
     let mut reactor = Reactor::new(config)?;
     let slots = Slots::default();
     lock(&slots).resize_with(connections, Slot::default);
-    for index in 0..connections {
-        let (slots, pause) = (Arc::clone(&slots), FIRST_PAUSE);
-        let client = Client {
-            address,
-            slots,
-            index,
-            pause,
-        };
-        client.connect(&mut reactor);
-    }
+    connect_all(&mut reactor, address, &slots);
     let handle = reactor.handle();
     let pool = Pool {
         handle: handle.clone(),

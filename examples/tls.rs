@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// rustls, given bytes and asked for bytes. It makes no system calls.
-struct Tls {
+pub(crate) struct Tls {
     connection: Connection,
     has_ended: bool,
 }
 
 impl Tls {
-    fn new(connection: impl Into<Connection>) -> Tls {
+    pub(crate) fn new(connection: impl Into<Connection>) -> Tls {
         let mut connection = connection.into();
         // The reactor bounds the output.
         connection.set_buffer_limit(None);
@@ -83,7 +83,7 @@ impl Layer for Tls {
 
 /// Any handler would do. This one knows nothing of TLS.
 #[derive(Default)]
-struct Site {
+pub(crate) struct Site {
     left: u64,
     ticks: u64,
 }

@@ -1,13 +1,15 @@
 //! A protocol in one line, checked over what a network and a peer may do to it.
 
 use super::explore::{explore_tests, seeds};
-use super::peer::{Ending, Peer};
+use super::peer::Peer;
 use super::run::Sim;
+use super::speaker::{Parts, Speaker};
 use super::story::shown;
 use crate::config::Config;
 use crate::handler::Handler;
+use crate::layers::Layer;
 use crate::reactor::Reactor;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -16,6 +18,8 @@ use std::rc::Rc;
 const SEEDS: u64 = 100;
 /// Input of at most this length is split in every way, longer input at every place and at all places.
 const ALL_SPLITS: usize = 10;
+/// Of output, how many bytes a socket takes at a time.
+const MOST_TAKEN: usize = 64;
 
 const HALF_CLOSES: &str = "half-closes";
 
@@ -42,7 +46,13 @@ pub struct Conversation<F> {
     config: Config,
     pipelined: bool,
     longest_answer: usize,
+    layer: Option<MakeLayer>,
+    /// Bytes that the peer sends through the layer in a conversation, once one was held.
+    wire_length: Cell<Option<usize>>,
+    connects: bool,
 }
+
+type MakeLayer = Box<dyn Fn() -> Box<dyn Layer>>;
 
 /// Begins a conversation with a handler. The closure makes one for each connection.
 ///
@@ -67,6 +77,9 @@ pub fn conversation<H: Handler, F: Fn() -> H + 'static>(make: F) -> Conversation
         config: Config::default(),
         pipelined: true,
         longest_answer: 0,
+        layer: None,
+        wire_length: Cell::new(None),
+        connects: false,
     }
 }
 
@@ -120,6 +133,21 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
         self
     }
 
+    /// The peer speaks through a layer, such as the client's side of TLS. The closure makes one for each
+    /// connection. What it sends and expects is plain; what is split, and what an end comes after, are the
+    /// bytes on the wire. The layer must make as many of them each time. If the peer's end cuts them short,
+    /// it is only checked that the connection ends.
+    pub fn through<L: Layer>(mut self, layer: impl Fn() -> L + 'static) -> Self {
+        self.layer = Some(Box::new(move || Box::new(layer())));
+        self
+    }
+
+    /// The handler has a connection that the reactor makes, and the peer accepts it.
+    pub fn connecting(mut self) -> Self {
+        self.connects = true;
+        self
+    }
+
     /// Checks the conversation:
     ///
     /// - with the input split in every way (above ten bytes: at every place, and at all places);
@@ -140,7 +168,7 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
 
     /// One variation, which the simulation chooses.
     fn vary(&self, sim: &Sim) {
-        let early = self.input_length() + 1;
+        let early = |sim: &Sim| sim.choose(self.input_length() + 1);
         match sim.choose(if self.pipelined { 7 } else { 6 }) {
             0 => self.talk(sim, false),
             1 => {
@@ -148,37 +176,47 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
                 self.talk(sim, true);
             }
             2 => {
-                let takes = 1 + sim.choose(self.output_length().clamp(1, 64));
+                let takes = 1 + sim.choose(self.output_length().clamp(1, MOST_TAKEN));
                 sim.tell(&format!("the socket takes {takes} bytes at a time"));
                 sim.set_buffers(takes, 65_536);
                 self.talk(sim, false);
             }
-            3 => self.end_early(sim, sim.choose(early), HALF_CLOSES, Peer::half_close),
-            4 => self.end_early(sim, sim.choose(early), "closes", Peer::close),
-            5 => self.end_early(sim, sim.choose(early), "resets", Peer::reset),
+            3 => self.end_early(sim, early(sim), HALF_CLOSES, Peer::half_close),
+            4 => self.end_early(sim, early(sim), "closes", Peer::close),
+            5 => self.end_early(sim, early(sim), "resets", Peer::reset),
             _ => self.read_late(sim),
         }
     }
 
     /// The whole conversation.
     fn talk(&self, sim: &Sim, split: bool) {
-        let (server, peer) = self.begin(sim, self.config.clone());
+        let (server, mut peer) = self.begin(sim, self.config.clone());
+        if split && self.layer.is_some() {
+            let length = self.input_length();
+            peer.set_parts(match sim.choose(length) + 1 {
+                all if all == length => Parts::Bytes,
+                at => Parts::At(at),
+            });
+        }
         let mut expected = Vec::new();
         for step in &self.steps {
             match step {
-                Step::Send(bytes) if split => send_split(sim, &peer, bytes),
-                Step::Send(bytes) => peer.send(bytes),
+                Step::Send(bytes) if split && self.layer.is_none() => {
+                    send_split(sim, &peer.peer, bytes)
+                }
+                Step::Send(bytes) => peer.send(sim, bytes),
                 Step::Expect(bytes) => {
                     expected.extend(bytes);
-                    expect(sim, &peer, &expected);
+                    expect(sim, &mut peer, &expected);
                 }
-                Step::HalfClose => peer.half_close(),
-                Step::ExpectEnd => expect_end(sim, &peer, &expected),
+                Step::HalfClose => peer.half_close(sim),
+                Step::ExpectEnd => expect_end(sim, &mut peer, &expected),
             }
         }
-        sim.run_now();
+        peer.run(sim, Sim::run_now);
         check_output(&peer, &expected);
-        peer.close();
+        self.wire_length.set(Some(peer.sent()));
+        peer.peer.close();
         check_closed(sim, &server);
     }
 
@@ -187,43 +225,24 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
     fn end_early(&self, sim: &Sim, after: usize, how: &str, end: impl Fn(&Peer)) {
         let waits = sim.choose(2) == 0;
         if !waits {
-            sim.tell("the socket takes 1 byte at a time, and the end follows the input at once");
-            sim.set_buffers(1, 65_536);
+            // A handshake is long.
+            let takes = if self.layer.is_some() { MOST_TAKEN } else { 1 };
+            sim.tell(&format!(
+                "the socket takes {takes} bytes at a time, and the end follows the input at once"
+            ));
+            sim.set_buffers(takes, 65_536);
         }
-        let (server, peer) = self.begin(sim, self.config.clone());
-        let (mut left, mut expected) = (after, Vec::new());
-        let mut steps = self.steps.iter();
-        while left > 0 {
-            match steps.next() {
-                Some(Step::Send(bytes)) => {
-                    let part = bytes.len().min(left);
-                    peer.send(&bytes[..part]);
-                    left -= part;
-                    if part < bytes.len() {
-                        steps = [].iter();
-                    }
-                }
-                Some(Step::Expect(bytes)) => {
-                    expected.extend(bytes);
-                    expect(sim, &peer, &expected);
-                }
-                Some(Step::HalfClose | Step::ExpectEnd) | None => break,
-            }
-        }
+        let (server, mut peer) = self.begin(sim, self.config.clone());
+        let expected = match self.layer {
+            None => self.say_some(sim, &mut peer, after, how == HALF_CLOSES),
+            Some(_) => self.say_some_through(sim, &mut peer, after),
+        };
         if waits {
-            sim.run_now();
+            peer.run(sim, Sim::run_now);
         }
         sim.tell(&format!("the peer {how} after {after} bytes of input"));
-        end(&peer);
+        end(&peer.peer);
         check_closed(sim, &server);
-        if how == HALF_CLOSES {
-            for step in steps {
-                match step {
-                    Step::Expect(bytes) => expected.extend(bytes),
-                    _ => break,
-                }
-            }
-        }
         let received = peer.received();
         assert!(
             received.starts_with(&expected),
@@ -233,44 +252,126 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
         );
     }
 
+    /// A part of the input. Returns what must have been answered: if the peer goes on reading, with the
+    /// answer to the last input.
+    fn say_some(&self, sim: &Sim, peer: &mut Speaker, after: usize, reads: bool) -> Vec<u8> {
+        let (mut left, mut expected) = (after, Vec::new());
+        let mut steps = self.steps.iter();
+        while left > 0 {
+            match steps.next() {
+                Some(Step::Send(bytes)) => {
+                    let part = bytes.len().min(left);
+                    peer.send(sim, &bytes[..part]);
+                    left -= part;
+                    if part < bytes.len() {
+                        steps = [].iter();
+                    }
+                }
+                Some(Step::Expect(bytes)) => {
+                    expected.extend(bytes);
+                    expect(sim, peer, &expected);
+                }
+                Some(Step::HalfClose | Step::ExpectEnd) | None => break,
+            }
+        }
+        for step in steps.take_while(|_| reads) {
+            match step {
+                Step::Expect(bytes) => expected.extend(bytes),
+                _ => break,
+            }
+        }
+        expected
+    }
+
+    /// Input until so many bytes of it are on the wire. Returns what was answered.
+    fn say_some_through(&self, sim: &Sim, peer: &mut Speaker, after: usize) -> Vec<u8> {
+        peer.set_most(after);
+        peer.run(sim, Sim::run_now);
+        let mut expected = 0;
+        for step in &self.steps {
+            match step {
+                Step::Send(bytes) => peer.send(sim, bytes),
+                Step::Expect(bytes) => expected += bytes.len(),
+                Step::HalfClose => peer.half_close(sim),
+                Step::ExpectEnd => {}
+            }
+            can_reach(sim, peer, |peer| {
+                peer.is_silent() || peer.received().len() >= expected
+            });
+            if peer.is_silent() {
+                break;
+            }
+        }
+        peer.received()
+    }
+
     /// All input at once, little room for output, and a peer that reads only when nothing moves.
     fn read_late(&self, sim: &Sim) {
         sim.tell("the peer sends everything at once, and reads when nothing moves any more");
         sim.set_buffers(4, 4);
         let mut config = self.config.clone();
         config.output_max_bytes = config.output_max_bytes.min(self.longest_answer.max(1));
-        let (server, peer) = self.begin(sim, config);
-        peer.stop_reading();
+        let (server, mut peer) = self.begin(sim, config);
+        // A handshake is an exchange.
+        can_reach(sim, &mut peer, Speaker::is_open);
+        peer.peer.stop_reading();
         let mut expected = Vec::new();
         for step in &self.steps {
             match step {
-                Step::Send(bytes) => peer.send(bytes),
+                Step::Send(bytes) => peer.send(sim, bytes),
                 Step::Expect(bytes) => expected.extend(bytes),
-                Step::HalfClose => peer.half_close(),
+                Step::HalfClose => peer.half_close(sim),
                 Step::ExpectEnd => {}
             }
         }
-        sim.run_now();
-        peer.read_all();
-        expect(sim, &peer, &expected);
-        sim.run_now();
+        peer.run(sim, Sim::run_now);
+        peer.peer.read_all();
+        expect(sim, &mut peer, &expected);
+        peer.run(sim, Sim::run_now);
         check_output(&peer, &expected);
-        peer.close();
+        peer.peer.close();
         check_closed(sim, &server);
     }
 
-    fn begin(&self, sim: &Sim, config: Config) -> (Rc<RefCell<Reactor>>, Peer) {
+    fn begin(&self, sim: &Sim, config: Config) -> (Rc<RefCell<Reactor>>, Speaker) {
         let address = SocketAddr::from(([10, 0, 0, 1], 7));
         let reactor = sim
             .reactor(config)
             .expect("the limits of the config are valid");
-        let make = Rc::clone(&self.make);
-        let listener = reactor.borrow_mut().listen(address, move |_| Some(make()));
-        listener.expect("a simulation begins without a listener");
-        (reactor, sim.connect(address))
+        let layer = self.layer.as_ref().map(|layer| layer());
+        let peer = if self.connects {
+            let listening = sim.listen(address, 1);
+            let listening = listening.expect("a simulation begins without a listener");
+            let connected = reactor.borrow_mut().connect(address, (self.make)());
+            connected.expect("a reactor begins with free slots");
+            sim.run_until(|| listening.waiting() > 0);
+            listening.accept().expect("a connection waits")
+        } else {
+            let make = Rc::clone(&self.make);
+            let listener = reactor.borrow_mut().listen(address, move |_| Some(make()));
+            listener.expect("a simulation begins without a listener");
+            sim.connect(address)
+        };
+        (reactor, Speaker::new(peer, layer))
     }
 
+    /// All that the peer expects.
+    fn whole_answer(&self) -> Vec<u8> {
+        let answers = self.steps.iter().filter_map(|step| match step {
+            Step::Expect(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        });
+        answers.flatten().copied().collect()
+    }
+
+    /// Bytes of the input: on the wire, if the peer speaks through a layer.
     fn input_length(&self) -> usize {
+        if self.layer.is_some() {
+            if self.wire_length.get().is_none() {
+                self.talk(&Sim::plain(), false);
+            }
+            return self.wire_length.get().expect("a conversation was held");
+        }
         let sent = self.steps.iter().map(|step| match step {
             Step::Send(bytes) => bytes.len(),
             _ => 0,
@@ -279,11 +380,10 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
     }
 
     fn output_length(&self) -> usize {
-        let answers = self.steps.iter().map(|step| match step {
-            Step::Expect(bytes) => bytes.len(),
-            _ => 0,
-        });
-        answers.sum()
+        match self.layer {
+            None => self.whole_answer().len(),
+            Some(_) => MOST_TAKEN,
+        }
     }
 }
 
@@ -317,10 +417,20 @@ fn parts(sim: &Sim, length: usize) -> Vec<usize> {
     parts
 }
 
+/// Runs until the condition is true. False if nothing is left to happen before.
 #[track_caller]
-fn expect(sim: &Sim, peer: &Peer, expected: &[u8]) {
-    let arrived = || peer.received().len() >= expected.len() || peer.ending().is_some();
-    if !sim.can_reach(arrived) {
+fn can_reach(sim: &Sim, peer: &mut Speaker, condition: impl Fn(&Speaker) -> bool) -> bool {
+    sim.can_reach(|| {
+        peer.pump(sim);
+        condition(peer)
+    })
+}
+
+#[track_caller]
+fn expect(sim: &Sim, peer: &mut Speaker, expected: &[u8]) {
+    let arrived =
+        |peer: &Speaker| peer.received().len() >= expected.len() || peer.peer.ending().is_some();
+    if !can_reach(sim, peer, arrived) {
         let received = peer.received();
         panic!(
             "expected {}, received {}, and nothing is left to happen; {}",
@@ -329,26 +439,30 @@ fn expect(sim: &Sim, peer: &Peer, expected: &[u8]) {
             sim.describe()
         );
     }
+    peer.pump(sim);
     check_output(peer, expected);
 }
 
 #[track_caller]
-fn check_output(peer: &Peer, expected: &[u8]) {
+fn check_output(peer: &Speaker, expected: &[u8]) {
     let received = peer.received();
     assert!(
         received == expected,
         "expected {}, received {}{}",
         shown(expected),
         shown(&received),
-        peer.ending()
+        peer.peer
+            .ending()
             .map_or(String::new(), |ending| format!(", then {ending:?}"))
     );
 }
 
 #[track_caller]
-fn expect_end(sim: &Sim, peer: &Peer, expected: &[u8]) {
-    sim.run_until(|| peer.ending().is_some());
-    assert_eq!(peer.ending(), Some(Ending::Fin), "how the output ended");
+fn expect_end(sim: &Sim, peer: &mut Speaker, expected: &[u8]) {
+    if !can_reach(sim, peer, |peer| peer.peer.ending().is_some()) {
+        panic!("nothing is left to happen; {}", sim.describe());
+    }
+    peer.check_end(sim);
     check_output(peer, expected);
 }
 

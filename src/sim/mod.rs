@@ -41,6 +41,7 @@ mod peer;
 mod quiet;
 mod report;
 mod run;
+mod speaker;
 mod story;
 #[cfg(test)]
 mod tests;

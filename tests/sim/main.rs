@@ -7,10 +7,12 @@ mod examples;
 mod invariants;
 mod kernel;
 mod layers;
+mod pool;
 mod running;
 mod scale;
 #[cfg(feature = "services")]
 mod services;
+mod tls;
 #[path = "../common/layers.rs"]
 mod toys;
 mod wild;
