@@ -18,7 +18,8 @@ impl Handler for Greeter {
     }
 
     fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> Result<usize> {
-        std::io::stdout().write(input)
+        std::io::stdout().write_all(input)?;
+        Ok(input.len())
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {

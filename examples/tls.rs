@@ -81,9 +81,10 @@ impl Layer for Tls {
     }
 }
 
-/// Any handler would do. This one knows nothing of TLS.
+/// Any handler would do. This one knows nothing of TLS. It answers one request.
 #[derive(Default)]
 pub(crate) struct Site {
+    is_asked: bool,
     left: u64,
     ticks: u64,
 }
@@ -106,6 +107,9 @@ impl Site {
 
 impl Handler for Site {
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
+        if self.is_asked {
+            return Ok(input.len());
+        }
         let Some(head) = input.windows(4).position(|four| four == b"\r\n\r\n") else {
             return if input.len() > HEAD_MAX {
                 Err(Error::other("too long a request"))
@@ -113,6 +117,7 @@ impl Handler for Site {
                 Ok(0)
             };
         };
+        self.is_asked = true;
         let head = String::from_utf8_lossy(&input[..head]);
         let path = head.split(' ').nth(1).unwrap_or_default();
         if path == "/clock" {
@@ -162,7 +167,8 @@ impl Handler for Get {
     }
 
     fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> Result<usize> {
-        std::io::stdout().write(input)
+        std::io::stdout().write_all(input)?;
+        Ok(input.len())
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {

@@ -218,6 +218,11 @@ fn the_client_half_closes_and_hears_the_answer_of_this_server_and_of_openssl() {
             .starts_with("finished; 25 bytes received, 3000044 sent")
     );
 
+    // Standard output may take a part of what came.
+    let (answer, told) = get(server.address, "localhost", "/3000");
+    assert!(answer.ends_with(&[b'x'; 3000]), "{} {told}", answer.len());
+    server.told();
+
     let (certificate, key) = certificate();
     let mut command = Command::new("openssl");
     command.args(["s_server", "-accept", "127.0.0.1:0", "-www"]);
@@ -329,6 +334,39 @@ fn a_connection_that_is_cut_is_told_as_such() {
         );
         server.told();
     }
+}
+
+/// A connection has one request. Another one, while the clock of the first runs, changes nothing.
+#[test]
+fn what_follows_a_request_is_ignored() {
+    if !have_both() {
+        return;
+    }
+    let server = Server::start();
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-quiet", "-CAfile", &server.certificate]);
+    command.args(["-connect", &server.address.to_string()]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"GET /clock HTTP/1.0\r\n\r\n").unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while line != "4 left\n" {
+        line.clear();
+        assert!(stdout.read_line(&mut line).unwrap() > 0);
+    }
+    stdin.write_all(b"GET /900000000 HTTP/1.0\r\n\r\n").unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    child.wait().unwrap();
+    assert!(
+        rest == "3 left\n2 left\n1 left\n0 left\n",
+        "{} bytes",
+        rest.len()
+    );
+    let told = server.told();
+    assert!(told.starts_with("finished; "), "{told}");
 }
 
 /// The time that a process has used, in ticks.

@@ -316,3 +316,20 @@ fn the_client_prints_the_answer_and_how_the_connection_ended() {
     let told = format!("{nobody}: refused; 0 bytes sent, 0 received\n");
     assert_eq!(String::from_utf8(run(nobody).stderr).unwrap(), told);
 }
+
+/// Standard output may take a part of a text that has a line and more.
+#[test]
+fn the_client_prints_all_of_an_answer_that_does_not_end_with_a_line() {
+    let (listener, address) = blocking_listener();
+    let answer = [&b"a line\n"[..], &[b'x'; 5000]].concat();
+    let sent = answer.clone();
+    let server = std::thread::spawn(move || {
+        let mut stream = limited(listener.accept().unwrap().0);
+        read_all(&mut stream).unwrap();
+        stream.write_all(&sent).unwrap();
+    });
+    let mut command = Command::new(built("client"));
+    let output = command.arg(address.to_string()).output().unwrap();
+    server.join().unwrap();
+    assert!(output.stdout == answer, "{}", output.stdout.len());
+}
