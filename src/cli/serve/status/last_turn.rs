@@ -47,6 +47,7 @@ impl LastTurn {
                 events,
                 queued,
             } => {
+                self.call = None;
                 let mut bars = std::mem::take(&mut self.current.bars);
                 bars.clear();
                 self.current = Turn {
@@ -169,6 +170,19 @@ mod tests {
         assert_eq!(turn.bars[2].id, other);
         assert_eq!(turn.bars[2].callback, Callback::Data);
         assert_eq!(turn.bars[2].took.as_micros(), 7);
+    }
+
+    #[test]
+    fn a_callback_does_not_have_the_call_of_an_earlier_turn() {
+        let ([id, _], mut last) = (ids(), LastTurn::default());
+        start(&mut last, 1);
+        callback(&mut last, id);
+        read(&mut last, id);
+        last.ended(Duration::ZERO);
+        start(&mut last, 2);
+        callback(&mut last, id);
+        last.ended(Duration::ZERO);
+        assert_eq!(calls(last.shown().unwrap()), [None]);
     }
 
     #[test]
