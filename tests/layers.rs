@@ -3,7 +3,7 @@
 mod common;
 
 use common::{
-    Echo, Receipt, Records, Running, Speaker, Xor, client, listen, reactor, read_all,
+    Echo, Panics, Receipt, Records, Running, Speaker, Xor, client, listen, reactor, read_all,
     refusing_address, set,
 };
 use doorkeeper::{
@@ -577,29 +577,6 @@ impl Layer for Failing {
     }
 }
 
-/// A layer's destructor is an embedder's code.
-struct DropPanics(Failing);
-
-impl Layer for DropPanics {
-    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, wire: &mut Vec<u8>) -> io::Result<usize> {
-        self.0.read(input, plain, wire)
-    }
-    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        self.0.write(plain, wire)
-    }
-    fn end(&mut self, wire: &mut Vec<u8>) -> io::Result<()> {
-        self.0.end(wire)
-    }
-}
-
-impl Drop for DropPanics {
-    fn drop(&mut self) {
-        if matches!(self.0, Failing::Drop) {
-            panic!("on purpose");
-        }
-    }
-}
-
 #[test]
 fn a_layer_that_fails_ends_its_connection_and_no_other() {
     let failures = [
@@ -633,10 +610,11 @@ fn a_layer_that_fails_ends_its_connection_and_no_other() {
                 Ok(input.len())
             };
             let once = Once(Some(code), told.clone());
-            Some(Layered::new(
-                Xor(0),
-                Layered::new(DropPanics(failing), once),
-            ))
+            let layer: Box<dyn Layer> = match failing {
+                Failing::Drop => Box::new(Panics::Dropped),
+                failing => Box::new(failing),
+            };
+            Some(Layered::new(Xor(0), Layered::new(Any(layer), once)))
         });
         let other = running.ask(|reactor| listen(reactor, |_| Some(Layered::new(Xor(1), Echo))));
         let mut other = Speaker::connect(other, STACKS[0]());

@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Echo, Receipt, Records, Running, Speaker, Xor, client, listen, read_all, set};
+use common::{
+    Echo, Panics, Receipt, Records, Running, Speaker, Xor, client, listen, read_all, set,
+};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Layer, Layered, Others, Reason};
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -288,29 +290,12 @@ fn an_end_in_the_callback_that_adds_a_layer_is_the_layers_end() {
     }
 }
 
-/// Panics when it is asked whether it is open.
-struct OpenPanics;
-
-impl Layer for OpenPanics {
-    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
-        plain.extend(input);
-        Ok(input.len())
-    }
-    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        wire.extend(plain);
-        Ok(())
-    }
-    fn is_open(&self) -> bool {
-        panic!("on purpose")
-    }
-}
-
 #[test]
 fn a_layer_that_panics_when_it_is_asked_ends_its_connection() {
     let (told, ends) = mpsc::channel();
     let (running, address) = Running::serve(Config::default(), move |_| {
         let code: OnData = |cx, input| Ok(cx.write(input));
-        Some(Layered::new(OpenPanics, Hears(code, told.clone())))
+        Some(Layered::new(Panics::Asked, Hears(code, told.clone())))
     });
     let mut stream = client(address);
     stream.write_all(b"x").unwrap();
@@ -321,34 +306,14 @@ fn a_layer_that_panics_when_it_is_asked_ends_its_connection() {
     assert_eq!(running.stats().panics, 1);
 }
 
-/// Its destructor panics.
-struct DropPanics;
-
-impl Layer for DropPanics {
-    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
-        plain.extend(input);
-        Ok(input.len())
-    }
-    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        wire.extend(plain);
-        Ok(())
-    }
-}
-
-impl Drop for DropPanics {
-    fn drop(&mut self) {
-        panic!("on purpose");
-    }
-}
-
 /// A second panic while the first one unwinds would end the process.
 #[test]
 fn two_layers_that_panic_when_they_are_dropped_end_one_connection() {
     let (told, ends) = mpsc::channel();
     let (running, address) = Running::serve(Config::default(), move |_| {
         let code: OnData = |cx, input| Ok(cx.write(input));
-        let inner = Layered::new(DropPanics, Hears(code, told.clone()));
-        Some(Layered::new(DropPanics, inner))
+        let inner = Layered::new(Panics::Dropped, Hears(code, told.clone()));
+        Some(Layered::new(Panics::Dropped, inner))
     });
     let mut stream = client(address);
     stream.write_all(b"x").unwrap();
