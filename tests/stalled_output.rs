@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_doorkeeper");
 
-/// An end of the program takes a second at most. A machine with other work may take longer, but not
+/// An end of the program takes a second and a half at most. A machine with other work may take longer, but not
 /// this long.
 const END: Duration = Duration::from_secs(6);
 
@@ -267,6 +267,30 @@ fn lines_that_a_slow_reader_misses_at_the_end_are_counted() {
     );
 }
 
+/// A program that reads lines of JSON reads how many are missing as JSON too.
+#[test]
+fn lines_left_out_are_counted_in_the_form_of_the_others() {
+    for (args, log, line) in [
+        (&["--log=json"][..], "trace", "{\"left_out\":"),
+        (&["--log=text"], "trace", "("),
+        (&["--narrate=json"], "off", "{\"left_out\":"),
+    ] {
+        let (mut reader, writer) = full_pipe();
+        let server = Server::start(args, log, writer);
+        server.visit(1200);
+        let all = std::thread::spawn(move || {
+            let mut text = Vec::new();
+            reader.read_to_end(&mut text).unwrap();
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        server.end();
+        let text = all.join().unwrap();
+        let is_count = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        let mut lines = text.lines().filter_map(|text| text.strip_prefix(line));
+        assert!(lines.any(is_count), "{args:?}: {}", text.len());
+    }
+}
+
 #[test]
 fn a_client_whose_story_nobody_reads_ends_with_its_connection() {
     let program = Program::serve(&["echo=:0"]);
@@ -301,4 +325,22 @@ fn a_story_that_cannot_be_written_fails() {
         message.contains("cannot write to standard output: No space left"),
         "{message}"
     );
+}
+
+#[test]
+fn a_room_that_is_not_shown_fails() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (_reader, slow) = full_pipe();
+    for (stdout, problem) in [
+        (full, "No space left"),
+        (slow, "its reader is slow, and lines are left out"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        let output = command.args(["room", "1", "1"]).stdout(stdout).output();
+        let output = output.unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let message = String::from_utf8(output.stderr).unwrap();
+        let wanted = format!("cannot write to standard output: {problem}");
+        assert!(message.contains(&wanted), "{message}");
+    }
 }

@@ -96,7 +96,7 @@ pub(crate) fn finish_stdout(writer: &Writer) -> Result<(), Failure> {
 /// Waits until standard error is written, within limits.
 pub(crate) fn finish_stderr() {
     if let Some(writer) = stderr() {
-        writer.finish();
+        writer.finish_last();
     }
 }
 

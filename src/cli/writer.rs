@@ -16,6 +16,10 @@ const QUEUE_BYTES: usize = 512 * 1024;
 /// How long the end of the program waits for slow readers, all of them together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What the last of them has at least, after others have used the patience up: the message that says
+/// so must still come through.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The last part of the patience, in which the thread writes no more lines but only how many are
 /// left out.
 const LAST_WORD: Duration = Duration::from_millis(200);
@@ -284,7 +288,16 @@ impl Writer {
 
     /// The same at the end of the program: the thread ends.
     pub(crate) fn finish(&self) -> bool {
-        let deadline = end_of_patience();
+        self.finish_by(end_of_patience())
+    }
+
+    /// The same for the last writer of all.
+    pub(crate) fn finish_last(&self) -> bool {
+        let least = Instant::now() + LEAST_PATIENCE;
+        self.finish_by(end_of_patience().max(least))
+    }
+
+    fn finish_by(&self, deadline: Instant) -> bool {
         self.0.lock().deadline = Some(deadline);
         self.0.changed.notify_all();
         self.wait_until(deadline)
