@@ -643,6 +643,9 @@ fn the_warm_up_is_not_counted() {
     let all = echoed.load(Ordering::Relaxed);
     assert!(before > 100, "{before}");
     let requests = number(&report, "/requests");
+    // One thread has one processor. A request takes two system calls at least.
+    let cpu = ["share", "ns_per_request"].map(|cpu| number(&report, &format!("/own_cpu_{cpu}")));
+    assert!(cpu[0] < 1.2 && cpu[1] > 100.0, "{report}");
     // This test learns of the begin a little late.
     let most = (all - before) as f64 + 0.5 * before as f64;
     assert!(requests > 0.0 && requests < most, "{before} {all} {report}");

@@ -403,7 +403,33 @@ impl Bench {
 
 #[cfg(test)]
 mod tests {
-    use super::unescape;
+    use super::{Bench, LINE_MAX, Mode, PIPELINE_MAX, UNANSWERED_MAX, unescape};
+
+    #[test]
+    fn each_limit_is_allowed_and_one_more_is_not() {
+        let most = UNANSWERED_MAX / PIPELINE_MAX as usize;
+        for (connections, pipeline, size, mode, is_allowed) in [
+            (most, PIPELINE_MAX as usize, 64, Mode::Echo, true),
+            (most + 1, PIPELINE_MAX as usize, 64, Mode::Echo, false),
+            (UNANSWERED_MAX, 1, 64, Mode::Echo, true),
+            (UNANSWERED_MAX + 1, 1, 64, Mode::Echo, false),
+            (64, 1, LINE_MAX, Mode::Echo, true),
+            (64, 1, LINE_MAX + 1, Mode::Echo, false),
+            (64, 1, 64, Mode::Idle, true),
+            (64, 2, 64, Mode::Idle, false),
+        ] {
+            let bench = Bench {
+                target: "127.0.0.1:7".to_string(),
+                lines: true,
+                connections,
+                pipeline,
+                size,
+                mode,
+                ..Bench::default()
+            };
+            assert_eq!(bench.check().is_ok(), is_allowed, "{bench:?}");
+        }
+    }
 
     #[test]
     fn escapes_are_bytes() {

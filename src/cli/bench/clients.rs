@@ -140,16 +140,12 @@ impl Pinger {
     }
 
     fn write(&mut self, cx: &mut Context<'_>) {
-        let Requests {
-            pattern,
-            size,
-            pipeline,
-            ..
-        } = &*self.requests;
-        let allowed = self.answered() + self.waiting().min(*pipeline as u64);
-        let end = allowed * *size as u64;
+        let Requests { size, pipeline, .. } = *self.requests;
+        let allowed = self.answered() + self.waiting().min(pipeline as u64);
+        let end = allowed * size as u64;
         while self.sent < end {
             let length = usize::try_from(end - self.sent).unwrap_or(usize::MAX);
+            let pattern = &self.requests.pattern;
             let count = cx.write(pattern.at(self.origin + self.sent, length));
             self.sent += count as u64;
             if count == 0 {
@@ -158,25 +154,30 @@ impl Pinger {
         }
     }
 
-    /// Adds the requests that are due by now, and sets the timer for the next.
-    fn add_due(&mut self, cx: &mut Context<'_>) {
+    /// Adds the requests that are due by now. Returns when the next one is; `None` without a rate.
+    fn add_due(&mut self, now: Instant) -> Option<Instant> {
         let Timing::Due {
             start: Some(start),
             count,
         } = &mut self.timing
         else {
-            return;
+            return None;
         };
-        let Some(schedule) = &self.requests.schedule else {
-            return;
-        };
-        let (now, next) = (Instant::now(), *start + schedule.due(self.number, *count));
+        let schedule = self.requests.schedule.as_ref()?;
+        let next = *start + schedule.due(self.number, *count);
         let delay = now.saturating_duration_since(next);
         self.requests.counters.delayed(delay);
         *count = schedule.count(self.number, now.saturating_duration_since(*start));
-        let next = *start + schedule.due(self.number, *count);
-        cx.set_timer(DUE, next.saturating_duration_since(cx.now()));
-        self.request(now, cx);
+        Some(*start + schedule.due(self.number, *count))
+    }
+
+    /// Sends the requests that are due by now, and sets the timer for the next.
+    fn request_due(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        if let Some(next) = self.add_due(now) {
+            cx.set_timer(DUE, next.saturating_duration_since(cx.now()));
+            self.request(now, cx);
+        }
     }
 
     /// Records the answers that have come since there were `before`.
@@ -227,7 +228,7 @@ impl Handler for Pinger {
         self.requests.counters.settled(&mut self.settled);
         if let Timing::Due { start, .. } = &mut self.timing {
             *start = Some(cx.now());
-            self.add_due(cx);
+            self.request_due(cx);
         } else {
             self.request(Instant::now(), cx);
         }
@@ -235,7 +236,7 @@ impl Handler for Pinger {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
-        self.add_due(cx);
+        self.request_due(cx);
         Ok(())
     }
 
@@ -450,24 +451,4 @@ impl Handler for Reconnector {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Schedule;
-    use std::time::Duration;
-
-    #[test]
-    fn requests_are_due_one_connection_after_the_other() {
-        let schedule = Schedule {
-            rate: 100,
-            connections: 5,
-        };
-        let due = |connection, request| schedule.due(connection, request).as_millis();
-        assert_eq!([0, 1, 4].map(|connection| due(connection, 0)), [0, 10, 40]);
-        assert_eq!([1, 2].map(|request| due(1, request)), [60, 110]);
-        assert_eq!(schedule.interval(), Duration::from_millis(50));
-        let count = |connection, at| schedule.count(connection, Duration::from_millis(at));
-        assert_eq!(
-            [0, 9, 10, 59, 60, 109, 110].map(|at| count(1, at)),
-            [0, 0, 1, 1, 2, 2, 3]
-        );
-    }
-}
+mod tests;

@@ -143,15 +143,14 @@ impl Counters {
         }
     }
 
-    /// Records a latency and `count - 1` more, each shorter than the one before by `step`. Its time
-    /// grows with the size of the histogram, not with the count.
+    /// Records a latency and `count - 1` more, each shorter than the one before by `step`.
     fn record_evenly(&self, longest: Duration, step: Duration, count: u64) {
         let mut latencies = self.latencies.borrow_mut();
-        let step = (step.as_nanos() as u64).max(1);
         let (mut latency, mut left) = (longest.as_nanos() as u64, count);
+        let step = (step.as_nanos() as u64).max(1);
         while left > 0 {
-            let alike = (latency - latencies.lowest_equivalent(latency)) / step + 1;
-            let alike = alike.min(left);
+            let lowest = latencies.lowest_equivalent(latency);
+            let alike = alike(latency, lowest, step).min(left);
             latencies.saturating_record_n(latency, alike);
             latency = latency.saturating_sub(alike * step);
             left -= alike;
@@ -193,9 +192,15 @@ impl Counters {
     }
 }
 
+/// How many latencies, each shorter than the one before by `step`, are no shorter than `lowest`. So
+/// the time to record them grows with the size of the histogram, and not with their number.
+fn alike(latency: u64, lowest: u64, step: u64) -> u64 {
+    (latency - lowest) / step + 1
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Backlog;
+    use super::{Backlog, Counters, alike};
     use std::time::{Duration, Instant};
 
     /// Of requests due each three seconds, those within a measurement from 10 s to 20 s.
@@ -243,6 +248,47 @@ mod tests {
                 closed: at(closed),
             };
             assert_eq!(backlog.is_mute(at(10), at(20)), is_mute, "{backlog:?}");
+        }
+    }
+
+    #[test]
+    fn latencies_in_even_steps_are_recorded_as_if_one_by_one() {
+        for (longest, step, count) in [
+            (0, 1, 1),
+            (999, 1, 1000),
+            (999, 10, 100),
+            (999, 10, 50),
+            (5_000_000, 1000, 5000),
+            (5_000_000, 7, 100),
+            (5_000_000, 7_000_000, 1),
+            (5_000_000, 0, 3),
+        ] {
+            let [evenly, each] = [(); 2].map(|()| Counters::new());
+            let [longest, step] = [longest, step].map(Duration::from_nanos);
+            evenly.record_evenly(longest, step, count);
+            let step = step.max(Duration::from_nanos(1));
+            for nth in 0..count as u32 {
+                let latency = (longest - step * nth).as_nanos() as u64;
+                each.latencies.borrow_mut().record(latency).unwrap();
+            }
+            assert_eq!(evenly.latencies, each.latencies, "{longest:?} {step:?}");
+        }
+    }
+
+    #[test]
+    fn latencies_down_to_the_lowest_are_alike() {
+        for (latency, lowest, step, count) in [
+            (100, 100, 1, 1),
+            (100, 99, 1, 2),
+            (100, 90, 5, 3),
+            (100, 91, 5, 2),
+            (100, 0, 1000, 1),
+        ] {
+            assert_eq!(
+                alike(latency, lowest, step),
+                count,
+                "{latency} {lowest} {step}"
+            );
         }
     }
 }

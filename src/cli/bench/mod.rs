@@ -9,6 +9,8 @@ mod plot;
 mod probe;
 mod report;
 mod target;
+#[cfg(test)]
+mod tests;
 
 use super::{Failure, descriptors, output, print, signals};
 use answer::{Answer, Delimiter};
@@ -80,9 +82,7 @@ pub(crate) fn run(options: &Bench) -> Result<(), Failure> {
     report?.write(plot)
 }
 
-fn check_descriptors(options: &Bench) -> Result<usize, Failure> {
-    let wanted = options.all_connections();
-    let allowed = descriptors::connections(descriptors::raise(), descriptors::open());
+fn check_descriptors(wanted: usize, allowed: usize) -> Result<usize, Failure> {
     if wanted > allowed {
         return Err(Failure::failed(format_args!(
             "the limit on open files allows {allowed} connections, not {wanted}"
@@ -144,7 +144,8 @@ impl Load<'_> {
     fn new(options: &Bench) -> Result<Load<'_>, Failure> {
         let address = find_address(options)?;
         let mut config = Config::default();
-        config.max_connections = check_descriptors(options)?;
+        let allowed = descriptors::connections(descriptors::raise(), descriptors::open());
+        config.max_connections = check_descriptors(options.all_connections(), allowed)?;
         let mut reactor = Reactor::new(config).map_err(Failure::start)?;
         let interrupted = Rc::new(Cell::new(false));
         let seen = Rc::clone(&interrupted);
@@ -183,7 +184,7 @@ impl Load<'_> {
         self.set_begin(Some(begin));
         self.run_for(self.options.duration, "measuring")?;
         let end = Instant::now();
-        let cpu = own_cpu().zip(cpu).map(|(after, before)| after - before);
+        let cpu = used(cpu, own_cpu());
         if self.options.json {
             // Printed before the connections close, because the server's work of closing them is no
             // part of the measurement.
@@ -214,7 +215,7 @@ impl Load<'_> {
     /// Establishes every connection. It fails if no measured connection is left.
     fn connect_all(&mut self, start: Instant) -> Result<(), Failure> {
         while !self.planned.is_empty() || self.connecting() > 0 {
-            self.connect_some(start)?;
+            self.connect_some(start.elapsed())?;
             self.turn(CONNECT_TURN)?;
             self.check_interrupted()?;
             self.show("connecting", start);
@@ -273,9 +274,9 @@ impl Load<'_> {
         all - (all as f64 * part) as usize
     }
 
-    /// Starts the next planned connections, within the limits.
-    fn connect_some(&mut self, start: Instant) -> Result<(), Failure> {
-        let left = self.left_at(start.elapsed());
+    /// Starts the planned connections that are due at this time, within the limits.
+    fn connect_some(&mut self, elapsed: Duration) -> Result<(), Failure> {
+        let left = self.left_at(elapsed);
         while self.connecting() < CONNECTING_MAX && self.planned.len() > left {
             let Some(planned) = self.planned.pop() else {
                 break;
@@ -372,11 +373,7 @@ impl Load<'_> {
             return self.reactor.turn(Some(limit)).map_err(Failure::poller);
         }
         let now = Instant::now();
-        let left = self
-            .reactor
-            .next_deadline()
-            .map_or(limit, |due| due.saturating_duration_since(now).min(limit));
-        let sleep = if left > AWAKE { NAP } else { Duration::ZERO };
+        let sleep = sleep_of(now, self.reactor.next_deadline(), limit);
         self.reactor.turn(Some(sleep)).map_err(Failure::poller)?;
         // The rest is the time of the callbacks, or the system had no processor for this thread.
         let delay = now.elapsed().saturating_sub(sleep);
@@ -386,19 +383,23 @@ impl Load<'_> {
 
     /// Shows progress on a terminal, in one line that replaces the one before.
     fn show(&mut self, phase: &str, since: Instant) {
-        let now = Instant::now();
-        if self.show_at.is_none_or(|at| now < at) {
-            return;
+        if let Some(line) = self.progress(phase, since, Instant::now()) {
+            show_progress(&line);
         }
+    }
+
+    /// The line that shows progress, if it is time for one.
+    fn progress(&mut self, phase: &str, since: Instant, now: Instant) -> Option<String> {
+        self.show_at.filter(|&at| now >= at)?;
         self.show_at = Some(now + PROGRESS_INTERVAL);
         let to_connect = self.planned.len() + self.connecting();
         let counters = &self.measured.counters;
         let (requests, failed) = (counters.requests.get(), counters.failed.get());
         let p99 = counters.latencies.borrow().value_at_quantile(0.99) as f64 / 1e6;
-        show_progress(&format!(
+        Some(format!(
             "\r\x1b[K{phase} {:.1} s: {to_connect} to connect, {requests} requests, p99 {p99:.3} ms, {failed} failed",
             (now - since).as_secs_f64()
-        ));
+        ))
     }
 
     fn clear_progress(&self) {
@@ -412,11 +413,23 @@ impl Load<'_> {
     }
 }
 
+/// With a rate: how long a turn may sleep at this time, if its limit is this and the next request is
+/// due at `next`.
+fn sleep_of(now: Instant, next: Option<Instant>, limit: Duration) -> Duration {
+    let left = next.map_or(limit, |next| next.saturating_duration_since(now).min(limit));
+    if left > AWAKE { NAP } else { Duration::ZERO }
+}
+
 /// A stopped terminal must not hold up the load, so a thread writes.
 fn show_progress(text: &str) {
     if let Some(writer) = output::stderr() {
         writer.write_text(text);
     }
+}
+
+/// What was used of a processor between two times of it.
+fn used(before: Option<u64>, after: Option<u64>) -> Option<u64> {
+    before.zip(after).map(|(before, after)| after - before)
 }
 
 /// CPU time of this thread in nanoseconds, from /proc/thread-self/schedstat; `None` except on

@@ -72,3 +72,47 @@ impl Handler for Probe {
         self.0.closed(others, &closed.reason.to_string());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Failure, Id, Instant, Lane, Probes, Racer, Reactor, SocketAddr, io, race};
+    use doorkeeper::Config;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    /// The probes, within a time.
+    struct Patient(Instant);
+
+    impl Racer for Patient {
+        fn attempt(
+            &mut self,
+            reactor: &mut Reactor,
+            address: SocketAddr,
+            lane: Lane,
+        ) -> io::Result<Id> {
+            Probes.attempt(reactor, address, lane)
+        }
+
+        fn run(&mut self, reactor: &mut Reactor, until: Option<Instant>) -> Result<(), Failure> {
+            if Instant::now() >= self.0 {
+                return Err(Failure::failed("the race does not end"));
+            }
+            Probes.run(reactor, Some(until.unwrap_or(self.0)))
+        }
+    }
+
+    #[test]
+    fn a_probe_that_fails_ends_and_the_next_address_is_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let nobody = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let mut probe = |addresses: [SocketAddr; 2]| {
+            let end = Instant::now() + Duration::from_secs(20);
+            race(&mut reactor, &addresses, &mut Patient(end)).unwrap()
+        };
+        let [one, other] = [(); 2].map(|()| nobody().unwrap());
+        assert_eq!(probe([one, listener.local_addr().unwrap()]), Ok(1));
+        let failures = format!("{one}: refused; {other}: refused");
+        assert_eq!(probe([one, other]), Err(failures));
+    }
+}
