@@ -8,6 +8,7 @@ mod model;
 
 use common::{PATIENCE, Program, client, have, read_all};
 use header::{Header, LENGTH_MAX};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -242,7 +243,13 @@ fn a_connection_that_is_from_no_proxy_is_closed_at_once() {
 
 #[test]
 fn the_limit_of_a_source_is_that_of_the_client() {
-    let program = server(&["--max-per-source", "1"]);
+    let services = [
+        "echo=127.0.0.1:0",
+        "--status=127.0.0.1:0",
+        "--max-per-source=1",
+    ];
+    let proxy = ["--proxy-protocol=require", "--proxy-from=127.0.0.1"];
+    let program = Program::start(&[], &[&services[..], &proxy].concat(), "warn", 2);
     let echo = program.address("echo");
     let open = |header: &[u8]| {
         let mut stream = client(echo);
@@ -259,6 +266,15 @@ fn the_limit_of_a_source_is_that_of_the_client() {
     assert_eq!(read_all(&mut first).unwrap(), b"");
     open(V1).read_exact(&mut [0]).unwrap();
     assert_eq!(other.write(b"y").unwrap(), 1);
+    // The one that was cut off was accepted and turned away.
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let metrics = exchange(program.address("status"), request);
+    let metrics = String::from_utf8(metrics).unwrap();
+    let service = format!("{{service=\"echo\",listener=\"{echo}\"}}");
+    for (name, count) in [("accepted", 4), ("turned_away", 1)] {
+        let line = format!("doorkeeper_{name}_total{service} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 /// A proxy that has just connected may send its header, or the rest of it, after the shutdown began.
@@ -292,6 +308,32 @@ fn a_header_that_comes_during_a_shutdown_is_served() {
     let log: Vec<String> = log.map(Result::unwrap).collect();
     let is_wrong = log.iter().any(|line| line.contains("PROXY header"));
     assert!(!is_wrong, "{log:?}");
+}
+
+/// It has the rest of its three seconds if it has sent a part of its header.
+#[test]
+fn at_a_shutdown_a_proxy_that_has_sent_nothing_has_less_time() {
+    let mut program = server(&["--shutdown-timeout=1h"]);
+    let echo = program.address("echo");
+    let [mut begun, silent, mut open] = [(); 3].map(|()| client(echo));
+    begun.write_all(&V1[..20]).unwrap();
+    // The others are accepted before it.
+    open.write_all(&[V1, b"x"].concat()).unwrap();
+    open.read_exact(&mut [0]).unwrap();
+    drop(open);
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    let mut first = [&silent, &begun].map(|stream| PollFd::new(stream, PollFlags::IN));
+    poll(&mut first, None).unwrap();
+    assert!(first[0].revents().contains(PollFlags::IN), "{first:?}");
+    drop(silent);
+    assert!(program.wait().success());
+    let log = program.log();
+    let own = format!(" {}: ", begun.local_addr().unwrap());
+    let mut lines = log.lines();
+    let record = lines.find(|line| line.contains(&own) && line.ends_with(" ms"));
+    let age = record.and_then(|record| record.split(' ').nth_back(1));
+    let age: u64 = age.expect(&log).parse().unwrap();
+    assert!(age >= 2_900, "{log}");
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 mod common;
 
-use common::{PATIENCE, Program};
+use common::{PATIENCE, Program, client};
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
@@ -180,6 +181,24 @@ fn one_process_takes_over_and_several_share() {
     // That one of three gets none of 60 has a probability of 3e-11.
     let is_right = (1..60).contains(&first) && second > 200 && third > 0;
     assert!(is_right, "{first}, {second}, {third}");
+}
+
+/// It attaches nothing then, so a program that knows nothing of it can share its port.
+#[test]
+fn a_process_that_is_alone_leaves_the_choice_to_the_kernel() {
+    let server = Program::serve(&["echo=127.0.0.1:0", "--take-over"]);
+    let address = server.address("echo");
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.set_reuse_port(true).unwrap();
+    other.bind(&address.into()).unwrap();
+    other.listen(128).unwrap();
+    let other = TcpListener::from(other);
+    let clients: Vec<TcpStream> = (0..60).map(|_| client(address)).collect();
+    other.set_nonblocking(true).unwrap();
+    let others = other.incoming().take_while(Result::is_ok).count();
+    // That one of two gets none or all of 60 has a probability of 2e-18.
+    assert!((1..60).contains(&others), "{others}");
+    drop(clients);
 }
 
 /// Ends a server. How many connections it has accepted.

@@ -4,6 +4,7 @@ mod common;
 
 use common::{PATIENCE, client, echo, read_all};
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket, Type};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -321,4 +322,30 @@ fn a_passed_socket_gets_keepalive_and_the_send_buffer() {
         let is_set = options.iter().all(|option| line.contains(option));
         assert!(is_set, "{args}: {line}");
     }
+}
+
+/// A socket that is passed belongs to others: which of several that share its port gets a connection
+/// is not for this program to say.
+#[test]
+fn a_passed_socket_does_not_take_a_shared_port_over() {
+    let shared = |address: SocketAddr| -> TcpListener {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(128).unwrap();
+        socket.into()
+    };
+    let passed = shared("127.0.0.1:0".parse().unwrap());
+    let address = passed.local_addr().unwrap();
+    let other = shared(address);
+    let script =
+        "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$0\" serve --take-over echo=fd:3";
+    let mut server = Server::start(shell(script, passed));
+    server.listening();
+    let clients: Vec<_> = (0..60).map(|_| client(address)).collect();
+    other.set_nonblocking(true).unwrap();
+    let others = other.incoming().take_while(Result::is_ok).count();
+    // That one of two gets none or all of 60 has a probability of 2e-18.
+    assert!((1..60).contains(&others), "{others}");
+    drop(clients);
 }

@@ -454,6 +454,19 @@ fn a_slow_reader_that_sends_too_much_gets_the_whole_answer() {
 }
 
 #[test]
+fn an_address_that_others_can_reach_is_warned_of() {
+    for (place, is_warned) in [("127.0.0.1:0", false), ("0.0.0.0:0", true)] {
+        let place = format!("--status={place}");
+        let program = Program::start(&[], &["echo=:0", &place], "warn", 2);
+        let address = program.address("status");
+        let warning = format!("--status listens on {address}: whoever can connect there sees");
+        let log = program.terminate();
+        assert_eq!(log.contains(&warning), is_warned, "{log}");
+        assert_eq!(log.lines().count(), usize::from(is_warned), "{log}");
+    }
+}
+
+#[test]
 fn silent_clients_take_nothing_from_others() {
     if !have("curl") {
         return;

@@ -287,3 +287,35 @@ impl Experiment {
         self.writer.write(line);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Experiment, Room};
+    use crate::cli::output::left_out;
+    use crate::cli::writer::{Sink, Writer};
+    use std::io;
+    use std::time::Duration;
+
+    struct Nowhere;
+
+    impl Sink for Nowhere {
+        fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
+            Ok(lines.len())
+        }
+    }
+
+    #[test]
+    fn a_client_that_cannot_connect_is_named() {
+        let room = Room {
+            backlog: 2,
+            clients: 3,
+        };
+        let writer = Writer::start(Nowhere, left_out).unwrap();
+        let mut experiment = Experiment::start(room, &writer).unwrap();
+        experiment.reactor.close(experiment.listener);
+        experiment.reactor.turn(Some(Duration::ZERO)).unwrap();
+        let failed = experiment.fill(room).unwrap_err();
+        assert_eq!(failed.to_string(), "client 1: refused");
+        writer.close();
+    }
+}

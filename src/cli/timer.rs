@@ -92,4 +92,29 @@ mod linux {
             SourceFd(&self.0.as_raw_fd()).deregister(registry)
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::Timer;
+        use doorkeeper::mio::{Events, Interest, Poll, Token};
+        use std::time::Duration;
+
+        #[test]
+        fn a_timer_tells_the_token_that_it_was_given_last() {
+            let mut poll = Poll::new().unwrap();
+            let mut events = Events::with_capacity(1);
+            let mut timer = Timer::new(Duration::from_millis(1)).unwrap();
+            let registry = poll.registry();
+            registry
+                .register(&mut timer, Token(1), Interest::READABLE)
+                .unwrap();
+            registry
+                .reregister(&mut timer, Token(2), Interest::READABLE)
+                .unwrap();
+            poll.poll(&mut events, Some(Duration::from_secs(20)))
+                .unwrap();
+            assert_eq!(events.iter().next().unwrap().token(), Token(2));
+            assert!(timer.take());
+        }
+    }
 }

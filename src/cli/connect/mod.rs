@@ -281,3 +281,18 @@ fn linger(options: &Connect) -> Duration {
     };
     options.linger.unwrap_or(default)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::no_local_port;
+    use std::net::TcpListener;
+
+    #[test]
+    fn without_a_local_port_the_advice_says_which_are_in_use() {
+        let any = "every local port is in use, or in TIME_WAIT for a minute";
+        assert_eq!(no_local_port(0), any);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert_eq!(no_local_port(port), "another socket has it");
+    }
+}

@@ -2,13 +2,15 @@
 
 use super::super::writer::{Sink, Writer};
 use super::narrate::At;
-use super::{Form, Narrator, Words, meaning, with_descriptor};
+use super::{Budget, Form, Narrator, Observers, Words, meaning, with_descriptor};
 use doorkeeper::{
     AcceptQueue, Arrival, Call, Config, Event, Id, ListenerState, Observer, Reactor, Reported,
 };
 use rustix::io::Errno;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -200,4 +202,31 @@ fn the_story_has_descriptors_and_words_of_its_own() {
     let full = Errno::MFILE.into();
     let too_many = "Too many open files (os error 24)";
     assert_eq!(told(&accept, Err(&full)), pair("accept(4)", too_many));
+}
+
+/// A trace. It says when it is dropped, by its sender.
+struct Alive(#[expect(dead_code, reason = "it is dropped")] Sender<()>);
+
+impl Sink for Alive {
+    fn write_some(&mut self, lines: &[u8]) -> io::Result<usize> {
+        Ok(lines.len())
+    }
+}
+
+/// A thread that waits for more lines would lose those that it has when the program ends.
+#[test]
+fn the_end_of_the_observers_is_the_end_of_the_traces_thread() {
+    let (alive, end) = channel();
+    let tracer = Writer::start(Alive(alive), super::trace::left_out).unwrap();
+    let now = Instant::now();
+    drop(Observers {
+        start: now,
+        narrator: None,
+        tracer: Some(tracer),
+        queues: BTreeMap::new(),
+        budget: Budget::new(),
+        sum_at: now,
+    });
+    let ended = end.recv_timeout(Duration::from_secs(10));
+    assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
 }

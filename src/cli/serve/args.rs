@@ -300,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_has_room_for_its_header() {
+        let trace_max = |bytes: &str| match parse(&mut Parser::from_args(["--trace-max", bytes])) {
+            Ok(Command::Serve(serve)) => serve.observation.trace_max,
+            _ => None,
+        };
+        assert_eq!(trace_max("1023"), None);
+        assert_eq!(trace_max("1024"), Some(1024));
+    }
+
+    #[test]
     fn idle_connections_close_after_ten_minutes_unless_told_otherwise() {
         assert_eq!(idle_timeout(&[]), Some(Duration::from_secs(600)));
         assert_eq!(idle_timeout(&["--idle-timeout", "none"]), None);

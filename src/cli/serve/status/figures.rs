@@ -184,6 +184,37 @@ mod tests {
         }
     }
 
+    /// With --narrate the program sleeps between two turns, and a turn begins when it is awake.
+    #[test]
+    fn each_moment_is_asleep_or_in_a_turn() {
+        for sleeps_outside in [false, true] {
+            let mut figures = Figures::new(Duration::MAX, sleeps_outside);
+            figures.event(&Event::TurnEnd { number: 1 });
+            let (since, before) = (figures.awake_since.unwrap(), figures.turns.sum());
+            let sleep = Duration::from_millis(20);
+            for number in 2..5 {
+                std::thread::sleep(sleep);
+                // The poller did not sleep.
+                let slept = if sleeps_outside {
+                    Duration::ZERO
+                } else {
+                    sleep
+                };
+                figures.event(&Event::TurnStart {
+                    number,
+                    slept,
+                    events: 1,
+                    queued: 0,
+                });
+                figures.event(&Event::TurnEnd { number });
+            }
+            assert!(figures.asleep >= 3 * sleep, "{:?}", figures.asleep);
+            let all = figures.awake_since.unwrap() - since;
+            let awake = figures.turns.sum() - before;
+            assert_eq!(figures.asleep + awake, all, "{sleeps_outside}");
+        }
+    }
+
     #[test]
     fn a_time_is_counted_in_the_range_that_ends_at_it_or_above() {
         for (range, &end) in Histogram::ENDS_US.iter().enumerate() {

@@ -236,10 +236,19 @@ mod tests {
     #[test]
     fn requests_have_limits() {
         let long =
-            |length: usize| format!("GET / HTTP/1.1\r\nHost: ::1\r\nA: {}", "a".repeat(length));
+            |length: usize| format!("GET / HTTP/1.1\r\nHost: [::1]\r\nA: {}", "a".repeat(length));
         assert_eq!(status(&long(HEAD_MAX / 2)), "more");
         assert_eq!(status(&long(HEAD_MAX)), "431");
         assert_eq!(status(&(long(HEAD_MAX) + "\r\n\r\n")), "431");
+        let end = "\r\n\r\n";
+        let rest = HEAD_MAX - long(0).len();
+        assert_eq!(status(&long(rest - 1)), "more");
+        assert_eq!(status(&long(rest)), "431");
+        assert_eq!(status(&(long(rest - end.len()) + end)), "200");
+        assert_eq!(status(&(long(rest - end.len() + 1) + end)), "431");
+        let most = "A: a\r\n".repeat(63);
+        let head = format!("GET / HTTP/1.1\r\nHost: [::1]\r\n{most}\r\n");
+        assert_eq!(status(&head), "200");
         let many = "A: a\r\n".repeat(65);
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{many}\r\n")), "431");
         for method in ["POST", "HEAD", "OPTIONS", "CONNECT"] {

@@ -152,3 +152,40 @@ fn turn(turn: &Turn) -> Value {
         "left_out": turn.left_out,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::last_turn::{Bar, Turn};
+    use super::turn;
+    use doorkeeper::{Arrival, Callback, Config, Reactor};
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[test]
+    fn the_times_of_a_turn_are_microseconds() {
+        let mut reactor = Reactor::new(Config::default()).unwrap();
+        let service = |_: &mut Arrival<'_>| Some(doorkeeper::services::Echo);
+        let id = reactor.listen("127.0.0.1:0".parse().unwrap(), service);
+        let id = id.unwrap();
+        let turn = turn(&Turn {
+            number: 7,
+            slept: Duration::from_millis(3),
+            events: 2,
+            queued: 1,
+            bars: vec![Bar {
+                id,
+                callback: Callback::Data,
+                took: Duration::from_nanos(1500),
+                call: None,
+            }],
+            left_out: 4,
+            took: Duration::from_nanos(2250),
+        });
+        let bar = json!({ "id": id.to_string(), "callback": "on_data", "us": 1.5, "call": null });
+        let wanted = json!({
+            "number": 7, "asleep_us": 3000.0, "took_us": 2.25, "events": 2, "queued": 1,
+            "callbacks": [bar], "left_out": 4,
+        });
+        assert_eq!(turn, wanted);
+    }
+}

@@ -333,3 +333,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
