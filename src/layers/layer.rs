@@ -32,8 +32,9 @@ use std::io;
 /// ```
 pub trait Layer: AsAny {
     /// Input from the wire. Appends what it says to `plain`, and what the layer itself answers to `wire`.
-    /// Returns how many bytes of it, from the front, are consumed. The rest is offered again, in front of
-    /// new input; at most [`input_max_bytes`](crate::Config::input_max_bytes) may be left.
+    /// Returns how many bytes of it, from the front, are consumed. The rest is offered again: at once after
+    /// some were consumed, so one message a call is enough, and otherwise in front of new input; at most
+    /// [`input_max_bytes`](crate::Config::input_max_bytes) may be left.
     ///
     /// It is called once with what there is, perhaps nothing, when the layer is added: one side of a
     /// handshake begins here. A layer that can make much of few bytes, such as a decompressor, should
