@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Example, PATIENCE, client, have, peak, read_all};
+use common::{Example, PATIENCE, built, client, descriptors, have, peak, read_all};
 use std::io::Write;
 use std::net::{Shutdown, SocketAddr};
 use std::process::{Command, Output, Stdio};
@@ -255,4 +255,24 @@ fn http_refuses_what_could_be_taken_for_two_requests_and_ends() {
         );
         assert_eq!(answer.ends_with(HELLO), !ends, "{request}: {answer}");
     }
+}
+
+/// The FIN of a close comes when the descriptor is gone, and that of `finish` before.
+#[test]
+fn with_close_when_sent_the_connection_is_gone_when_its_end_is_seen() {
+    for (args, open) in [(&[][..], 1), (&["close-when-sent"][..], 0)] {
+        let example = Example::start_with("http", args);
+        let before = descriptors(example.child.id());
+        let mut stream = client(example.address);
+        let request = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).unwrap();
+        let answer = String::from_utf8(read_all(&mut stream).unwrap()).unwrap();
+        assert!(answer.ends_with("\r\n\r\nHello, world!\n"), "{answer}");
+        let more = descriptors(example.child.id()) - before;
+        assert_eq!(more, open, "{args:?}");
+    }
+    let mut command = Command::new(built("http"));
+    let output = command.args(["127.0.0.1:0", "close"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("is not close-when-sent"), "{said}");
 }
