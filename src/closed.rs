@@ -29,6 +29,10 @@ pub enum Reason {
     /// The handler finished, but the peer then sent more than
     /// [`Config::linger_max_bytes`](crate::Config::linger_max_bytes).
     LingerLimit,
+    /// It was open for [`Config::max_lifetime`](crate::Config::max_lifetime).
+    LifetimeOver,
+    /// It moved fewer bytes than [`Config::min_rate`](crate::Config::min_rate) demands.
+    TooSlow,
     /// The handler called [`Context::abort`](crate::Context::abort), or other code called `abort` with
     /// the id of this connection.
     Aborted,
@@ -55,13 +59,15 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the statistics.
-    pub const ALL: [Reason; 16] = [
+    pub const ALL: [Reason; 18] = [
         Reason::Finished,
         Reason::Reset,
         Reason::Io,
         Reason::IdleTimeout,
         Reason::LingerTimeout,
         Reason::LingerLimit,
+        Reason::LifetimeOver,
+        Reason::TooSlow,
         Reason::Aborted,
         Reason::Closed,
         Reason::HandlerError,
@@ -85,6 +91,8 @@ impl fmt::Display for Reason {
             Reason::IdleTimeout => "idle timeout",
             Reason::LingerTimeout => "linger timeout: the peer did not close",
             Reason::LingerLimit => "linger limit: the peer sent too much after the end",
+            Reason::LifetimeOver => "lifetime over",
+            Reason::TooSlow => "too slow",
             Reason::Aborted => "aborted",
             Reason::Closed => "closed",
             Reason::HandlerError => "handler error",

@@ -3,6 +3,7 @@
 use crate::id::Id;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The limits of a [`Reactor`](crate::Reactor). They hold for the whole life of the reactor.
@@ -90,6 +91,14 @@ pub struct Config {
     ///
     /// [RFC 9112, section 9.6]: https://www.rfc-editor.org/rfc/rfc9112.html#section-9.6
     pub close_when_sent: bool,
+    /// A connection is reset with [`Reason::LifetimeOver`](crate::Reason::LifetimeOver) this time after
+    /// it was established, whatever it does. A reset, because a connection that ends in order takes as
+    /// long as its peer likes. `None`, the default, means never.
+    pub max_lifetime: Option<Duration>,
+    /// A connection is reset with [`Reason::TooSlow`](crate::Reason::TooSlow) if it moves fewer bytes:
+    /// against a peer that sends or takes a byte at a time, which no idle timeout ends. `None`, the
+    /// default, asks for none.
+    pub min_rate: Option<MinRate>,
     /// A callback that takes longer than this is logged as a warning, with its connection and the
     /// number of other sources that waited. The clock is read twice a callback for it. `None`, the
     /// default, reads no clock.
@@ -133,6 +142,8 @@ impl Default for Config {
             linger_timeout: Duration::from_secs(5),
             linger_max_bytes: 64 * 1024 * 1024,
             close_when_sent: false,
+            max_lifetime: None,
+            min_rate: None,
             stall_warning: None,
             observed_bytes: 0,
             events_per_turn: 64,
@@ -184,13 +195,108 @@ impl Config {
                 "connect_timeout is 0; it must be longer, or Duration::MAX to leave it to the kernel",
             ));
         }
-        if self.idle_timeout == Some(Duration::ZERO) {
-            return Err(invalid(
-                "idle_timeout is 0; it must be longer, or None for no timeout",
-            ));
+        for (name, time) in [
+            ("idle_timeout", self.idle_timeout),
+            ("max_lifetime", self.max_lifetime),
+            ("min_rate.span", self.min_rate.map(|rate| rate.span)),
+        ] {
+            if time == Some(Duration::ZERO) {
+                return Err(invalid(&format!(
+                    "{name} is 0; it must be longer, or None for no limit"
+                )));
+            }
         }
         Ok(())
     }
+
+    /// True if the clock can end a connection that is established and has not finished.
+    pub(crate) fn has_time_limit(&self) -> bool {
+        self.idle_timeout.is_some() || self.max_lifetime.is_some() || self.min_rate.is_some()
+    }
+
+    /// A clone, out of line, because the code for it is long.
+    #[inline(never)]
+    pub(crate) fn copy(&self) -> Config {
+        self.clone()
+    }
+
+    /// These limits with others in their place; `None` if there are no others.
+    ///
+    /// # Errors
+    /// `InvalidInput`, which names the limit, its value and its bounds.
+    pub(crate) fn with(&self, limits: &Limits) -> io::Result<Option<Rc<Config>>> {
+        if *limits == Limits::default() {
+            return Ok(None);
+        }
+        let mut config = self.copy();
+        let or = |own: Option<usize>, limit: &mut usize| *limit = own.unwrap_or(*limit);
+        or(limits.input_max_bytes, &mut config.input_max_bytes);
+        or(limits.output_max_bytes, &mut config.output_max_bytes);
+        or(
+            limits.output_hard_max_bytes,
+            &mut config.output_hard_max_bytes,
+        );
+        config.idle_timeout = limits.idle_timeout.or(config.idle_timeout);
+        config.linger_timeout = limits.linger_timeout.unwrap_or(config.linger_timeout);
+        config.linger_max_bytes = limits.linger_max_bytes.unwrap_or(config.linger_max_bytes);
+        config.close_when_sent = limits.close_when_sent.unwrap_or(config.close_when_sent);
+        config.max_lifetime = limits.max_lifetime.or(config.max_lifetime);
+        config.min_rate = limits.min_rate.or(config.min_rate);
+        config.check()?;
+        Ok(Some(Rc::new(config)))
+    }
+}
+
+/// How many bytes a connection must move, those received and those sent together, in each span of time
+/// since it was established. With 0 bytes there is no such limit. While a finished connection waits for
+/// its peer's end, [`Config::linger_timeout`] applies instead. Of a connection with layers the plain
+/// bytes count.
+///
+/// A connection that is idle is too slow as well, so it is for protocols whose clients come, ask and
+/// leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MinRate {
+    /// The number of bytes.
+    pub bytes: u64,
+    /// The length of a span.
+    pub span: Duration,
+}
+
+/// The limits of the connections of one listener, or of one outgoing connection, where they are not
+/// those of the reactor's [`Config`], which says what each means. `None`, the default of each, is the
+/// reactor's. Where there are any, they cost 24 bytes for each slot of the reactor, and a copy of its limits in each
+/// turn of such a connection.
+///
+/// ```
+/// use doorkeeper::ListenOptions;
+/// use std::time::Duration;
+///
+/// let mut options = ListenOptions::default();
+/// options.limits.input_max_bytes = Some(1024);
+/// options.limits.idle_timeout = Some(Duration::from_secs(5));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// [`Config::input_max_bytes`]. One read takes no more than the reactor's
+    /// [`input_max_bytes`](Config::input_max_bytes), so a higher limit takes several turns to fill.
+    pub input_max_bytes: Option<usize>,
+    /// [`Config::output_max_bytes`].
+    pub output_max_bytes: Option<usize>,
+    /// [`Config::output_hard_max_bytes`].
+    pub output_hard_max_bytes: Option<usize>,
+    /// [`Config::idle_timeout`]. `Some(Duration::MAX)` means never.
+    pub idle_timeout: Option<Duration>,
+    /// [`Config::linger_timeout`].
+    pub linger_timeout: Option<Duration>,
+    /// [`Config::linger_max_bytes`].
+    pub linger_max_bytes: Option<u64>,
+    /// [`Config::close_when_sent`].
+    pub close_when_sent: Option<bool>,
+    /// [`Config::max_lifetime`]. `Some(Duration::MAX)` means any.
+    pub max_lifetime: Option<Duration>,
+    /// [`Config::min_rate`]. With 0 bytes there is no such limit.
+    pub min_rate: Option<MinRate>,
 }
 
 /// Checks a number against its bounds. Times are given as numbers too: to print a `Duration` would add
@@ -290,6 +396,8 @@ pub struct ListenOptions {
     /// [socket(7)]: https://man7.org/linux/man-pages/man7/socket.7.html
     /// [tcp(7)]: https://man7.org/linux/man-pages/man7/tcp.7.html
     pub receive_buffer_bytes: Option<usize>,
+    /// The limits of the accepted connections, where they are not the reactor's.
+    pub limits: Limits,
 }
 
 impl Default for ListenOptions {
@@ -304,6 +412,7 @@ impl Default for ListenOptions {
             user_timeout: None,
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -336,6 +445,8 @@ pub struct ConnectOptions {
     /// `SO_RCVBUF`, as in [`ListenOptions::receive_buffer_bytes`]. It is set before connect(2).
     /// `None`, the default, leaves the size to the kernel.
     pub receive_buffer_bytes: Option<usize>,
+    /// The limits of the connection, where they are not the reactor's.
+    pub limits: Limits,
 }
 
 impl Default for ConnectOptions {
@@ -348,6 +459,7 @@ impl Default for ConnectOptions {
             user_timeout: None,
             send_buffer_bytes: None,
             receive_buffer_bytes: None,
+            limits: Limits::default(),
         }
     }
 }

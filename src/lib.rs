@@ -88,7 +88,7 @@ mod sys;
 mod time;
 
 pub use closed::{Closed, Reason};
-pub use config::{Config, ConnectOptions, Keepalive, ListenOptions};
+pub use config::{Config, ConnectOptions, Keepalive, Limits, ListenOptions, MinRate};
 pub use handler::{Arrival, AsAny, Context, Handler, Others};
 pub use id::Id;
 pub use layers::{Layer, Layered};

@@ -120,7 +120,7 @@ pub fn turn() -> impl FnMut() -> bool {
 
 /// A loop without any other source, for a machine by itself.
 impl LoopOps for () {
-    fn room(&self, _: Id) -> usize {
+    fn room(&self, _: Id, _: &Common) -> usize {
         0
     }
     fn send(&mut self, _: Id, _: &[u8], _: &Common) -> usize {

@@ -35,6 +35,8 @@ impl Readiness {
     pub(crate) const LAYERED: Readiness = Readiness(512);
     /// Output waits until a layer has read more. Of a connection's own set only.
     pub(crate) const HANDSHAKE: Readiness = Readiness(1024);
+    /// The connection has limits of its own. Of the slot only, and as ARMED it stays.
+    pub(crate) const LIMITED: Readiness = Readiness(2048);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 
@@ -62,9 +64,10 @@ impl Readiness {
         self.0 &= !marks.0;
     }
 
-    /// Takes the pending marks for this turn; ARMED and LAYERED stay set.
+    /// Takes the pending marks for this turn; ARMED, LAYERED and LIMITED stay set.
     pub(crate) fn take(&mut self) -> Readiness {
         let stay = Readiness::ARMED.union(Readiness::LAYERED);
+        let stay = stay.union(Readiness::LIMITED);
         std::mem::replace(self, self.intersection(stay))
     }
 }

@@ -310,8 +310,14 @@ impl Machine {
         let result = outcome.map_err(|payload| {
             discard_payload(payload);
             End::from(Reason::Panic)
-        })?;
-        let value = result.map_err(|error| End::new(Reason::HandlerError, error))?;
+        });
+        let value =
+            result.and_then(|value| value.map_err(|error| End::new(Reason::HandlerError, error)));
+        // An abort that was asked for resets, whatever the callback did then.
+        if value.is_err() && cx.others.intent == Intent::Abort {
+            self.end(Reason::Aborted);
+        }
+        let value = value?;
         if cx.others.intent != Intent::Stay {
             self.change_handler(cx);
         }

@@ -54,6 +54,7 @@
 //! peer's FIN.
 
 mod callbacks;
+mod clock;
 #[cfg(feature = "sim")]
 pub(crate) mod invariants;
 mod outside;
@@ -64,7 +65,6 @@ mod tests;
 
 use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
-use crate::common::Common;
 use crate::config::Config;
 use crate::handler::{Context, Handler, Intent, LocalAddr};
 use crate::id::Id;
@@ -243,19 +243,6 @@ impl Machine {
             && (held.input.is_empty() || given_up)
     }
 
-    /// The timeout that applies now, and the reason for which it ends the connection.
-    fn timeout(&self, config: &Config) -> (Option<Duration>, Reason) {
-        match self.lingers() {
-            true => (Some(config.linger_timeout), Reason::LingerTimeout),
-            false => (config.idle_timeout, Reason::IdleTimeout),
-        }
-    }
-
-    pub(crate) fn is_over(&self, common: &Common) -> bool {
-        let (wait, _) = self.timeout(&common.config);
-        wait.is_some_and(|wait| common.has_passed(wait, self.active))
-    }
-
     /// True if the next turn can make progress without an event.
     pub(crate) fn wants_turn(&self, backlog: &LazyBacklog, config: &Config) -> bool {
         let (can_read, can_write) = (Readiness::INPUT, Readiness::WRITABLE);
@@ -290,17 +277,6 @@ impl Machine {
     pub(crate) fn must_await_writable(&mut self) -> bool {
         let writable = self.ready.intersects(Readiness::WRITABLE);
         !writable && !std::mem::replace(&mut self.awaits_writable, true)
-    }
-
-    /// True if the deadline may have come nearer. That of the idle timeout only ever moves away.
-    pub(crate) fn has_near_deadline(&self, backlog: &LazyBacklog) -> bool {
-        self.lingers() || backlog.next_timer().is_some()
-    }
-
-    /// The time by which the connection needs a turn.
-    pub(crate) fn deadline(&self, backlog: &LazyBacklog, config: &Config) -> Option<Tick> {
-        let own = self.timeout(config).0.map(|wait| self.active.after(wait));
-        own.into_iter().chain(backlog.next_timer()).min()
     }
 
     /// The receipt. `unsent` is what the last turn wrote and did not send.
@@ -544,14 +520,14 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.endpoint.has_moved() && !machine.lingers() {
             machine.active = cx.others.common.now;
         }
-        if machine.is_over(cx.others.common) {
-            let (_, reason) = machine.timeout(&cx.others.common.config);
-            if reason != Reason::LingerTimeout || !self.peer_takes_bytes() {
-                return Err(reason.into());
+        match machine.overdue(cx.others.id, cx.others.common) {
+            None => Ok(()),
+            Some(Reason::LingerTimeout) if self.peer_takes_bytes() => {
+                self.machine.active = self.cx.others.common.now;
+                Ok(())
             }
-            self.machine.active = self.cx.others.common.now;
+            Some(reason) => Err(reason.into()),
         }
-        Ok(())
     }
 
     /// Whether the peer still takes output that the kernel holds, of which a close and then a late byte

@@ -37,6 +37,11 @@ impl Machine {
             self.pending = Pending::End(reason);
         }
     }
+
+    /// True if an abort was asked for that has not ended the connection yet.
+    pub(crate) fn was_aborted(&self) -> bool {
+        self.pending == Pending::End(Reason::Aborted)
+    }
 }
 
 /// Layers.

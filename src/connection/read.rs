@@ -21,7 +21,9 @@ impl Machine {
     ) -> io::Result<usize> {
         // The marks of the slot (QUEUED, ARMED) are added too and mean nothing here.
         self.ready.insert(marks);
-        if !marks.intersects(Readiness::READABLE) && self.is_over(cx.others.common) {
+        if !marks.intersects(Readiness::READABLE)
+            && self.overdue(cx.others.id, cx.others.common).is_some()
+        {
             // Before a connection times out, it is read and written once more: a turn takes a bounded
             // number of events, so its own event may still be in the poller.
             self.ready

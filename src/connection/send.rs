@@ -78,8 +78,8 @@ impl Machine {
         endpoint: &E,
         scope: CallScope<'_>,
         common: &Common,
+        output_max: usize,
     ) -> usize {
-        let output_max = common.config.output_max_bytes;
         let taken = bytes.len().min(self.room(backlog, output_max));
         let mut rest = &bytes[..taken];
         let is_free = self.pending == Pending::Nothing && backlog.output().is_empty();

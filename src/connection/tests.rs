@@ -2,6 +2,7 @@
 //! every size of buffers below, over a memory socket that tells of each edge once.
 
 use super::*;
+use crate::common::Common;
 use crate::handler::Others;
 use crate::time::TimerKey;
 use std::cell::RefCell;
@@ -445,7 +446,7 @@ impl Rig {
         let wakes = self.probe.wakes + usize::from(step == Step::Wake && !self.probe.finished);
         let mut due = self
             .machine
-            .deadline(&self.backlog, &self.common.config)
+            .deadline(&self.backlog, Id::new(0, 0), &self.common)
             .is_some_and(|at| at <= self.common.now);
         // A close queues the connection.
         due |= step == Step::Close;

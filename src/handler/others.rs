@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// The rest of the loop, as a callback reaches it. Every method only queues ids and bytes, so no
 /// callback runs inside another.
 pub(crate) trait LoopOps {
-    fn room(&self, id: Id) -> usize;
+    fn room(&self, id: Id, common: &Common) -> usize;
     fn send(&mut self, id: Id, bytes: &[u8], common: &Common) -> usize;
     fn wake(&mut self, id: Id) -> bool;
     fn half_close(&mut self, id: Id) -> bool;
@@ -125,7 +125,7 @@ impl Others<'_> {
         if id == self.id {
             self.room
         } else {
-            self.ops.room(id)
+            self.ops.room(id, self.common)
         }
     }
 

@@ -9,7 +9,7 @@ const BATCH: usize = 64 * 1024;
 
 pub(crate) struct Level {
     layer: Box<dyn Layer>,
-    limits: Limits,
+    limits: LevelLimits,
     /// What the layer did not consume.
     input: Vec<u8>,
     /// What it made of the rest, of which the first `taken` bytes are taken.
@@ -37,7 +37,7 @@ pub(crate) struct Level {
 }
 
 #[derive(Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct LevelLimits {
     /// Input that the layer does not consume.
     pub(crate) input: usize,
     /// Bytes on the wire that the layer writes by itself.
@@ -49,7 +49,7 @@ impl Level {
     /// that is not sent, and `below_ended` says that the FIN was read.
     pub(crate) fn new(
         layer: Box<dyn Layer>,
-        limits: Limits,
+        limits: LevelLimits,
         input: Vec<u8>,
         before: usize,
         below_ended: bool,

@@ -11,5 +11,5 @@ mod stack;
 
 pub use layer::Layer;
 pub use layered::Layered;
-pub(crate) use level::{Level, Limits};
+pub(crate) use level::{Level, LevelLimits};
 pub(crate) use stack::{Layers, Stack};

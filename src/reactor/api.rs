@@ -5,7 +5,7 @@ use super::sources::{Connection, Source, Sources};
 use super::watch::{Next, Pair};
 use super::{Reactor, trouble::Troubles};
 use crate::common::Common;
-use crate::config::{Config, ConnectOptions, ListenOptions};
+use crate::config::{Config, ConnectOptions, Limits, ListenOptions};
 use crate::connection::Machine;
 use crate::handler::{Arrival, Attempt, Context, Handler, LocalAddr, LoopOps, Service, boxed};
 use crate::id::Id;
@@ -19,6 +19,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ impl Reactor {
         Ok(Reactor {
             mailbox: Mailbox::new(poller.waker()?, config.posts_max),
             poller,
-            sources: Sources::new(slots, config.output_max_bytes),
+            sources: Sources::new(slots),
             deadlines: Deadlines::with_capacity(slots),
             input: input.into_boxed_slice(),
             output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
@@ -98,9 +99,10 @@ impl Reactor {
         options: &ListenOptions,
         service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
     ) -> io::Result<Id> {
+        let limits = self.common.config.with(&options.limits)?;
         let scope = self.common.scope(self.sources.next_id());
         let listener = TcpListener::bind(&self.poller, address, options, scope)?;
-        self.add_listener(listener, box_service(service))
+        self.add_listener(listener, limits, box_service(service))
     }
 
     /// Takes over a socket that listens already, such as one from a supervisor or a systemd socket
@@ -119,16 +121,20 @@ impl Reactor {
         service: impl FnMut(&mut Arrival<'_>) -> Option<H> + 'static,
     ) -> io::Result<Id> {
         let socket = TcpListener::adopt(&self.poller, listener)?;
-        self.add_listener(socket, box_service(service))
+        self.add_listener(socket, None, box_service(service))
     }
 
-    fn add_listener(&mut self, socket: TcpListener, service: Service) -> io::Result<Id> {
-        let mut socket = socket;
+    fn add_listener(
+        &mut self,
+        mut socket: TcpListener,
+        limits: Option<Rc<Config>>,
+        service: Service,
+    ) -> io::Result<Id> {
         self.sources.check_slot()?;
         let address = socket.local_addr()?;
         let scope = self.common.scope(self.sources.next_id());
         self.poller.add_listener(&mut socket, scope)?;
-        let id = self.sources.add_listener(socket, service);
+        let id = self.sources.add_listener(socket, limits, service);
         log::info!("listener {id} on {address}");
         Ok(id)
     }
@@ -191,9 +197,11 @@ impl Reactor {
         let peer = socket.peer_addr()?;
         let scope = self.common.scope(self.sources.next_id());
         self.poller.add_stream(&mut socket, scope)?;
-        let machine = Machine::new(self.common.clock.now(), false);
+        let now = self.common.clock.now();
+        let machine = Machine::new(now, false);
         let connection = Connection::new(machine, peer, boxed(handler), socket);
         let id = self.sources.add_connection(connection);
+        self.common.begin_limits(id, None, now);
         self.stats.connected += 1;
         log::debug!("connection {id} with {peer} adopted");
         Ok(id)
@@ -232,7 +240,7 @@ impl Reactor {
 impl Reactor {
     /// How many bytes [`send`](Reactor::send) to this id would take now.
     pub fn room(&self, id: Id) -> usize {
-        self.sources.room(id)
+        self.sources.room(id, &self.common)
     }
 
     /// Writes to a connection, like [`Others::send`](crate::Others::send).
@@ -342,6 +350,21 @@ impl Reactor {
                 .set_backlog(backlog, self.common.scope(listener)),
             _ => Err(not_found(listener, "that listens")),
         }
+    }
+
+    /// Changes the limits of a listener, for the connections that it accepts from now on. An adopted
+    /// listener begins with those of the reactor.
+    ///
+    /// # Errors
+    /// `NotFound` if the id names no listener; `InvalidInput` if a limit is beyond its bounds, naming
+    /// both.
+    pub fn set_limits(&mut self, listener: Id, limits: &Limits) -> io::Result<()> {
+        let limits = self.common.config.with(limits)?;
+        match self.sources.slot(listener).map(|slot| &mut slot.source) {
+            Some(Source::Listener(found)) => found.limits = limits,
+            _ => return Err(not_found(listener, "that listens")),
+        }
+        Ok(())
     }
 
     /// How many connections wait in the accept queue of a listener, and its limit, as the kernel has

@@ -4,6 +4,7 @@ use super::Reactor;
 use super::layered::{layers_over, put_back};
 use super::sources::{Connection, Source};
 use crate::closed::{Closed, End, Reason};
+use crate::config::Config;
 use crate::guard::{discard, guard};
 use crate::handler::{Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
@@ -11,6 +12,7 @@ use crate::layers::Layered;
 use crate::observe::{Callback, Returned};
 use crate::readiness::Readiness;
 use std::io;
+use std::rc::Rc;
 
 impl Reactor {
     /// The turn of the source that the id names, if it has not closed since. The source is taken out
@@ -21,8 +23,11 @@ impl Reactor {
         let Some(slot) = self.sources.slot(id) else {
             return;
         };
-        if slot.pending.intersects(Readiness::LAYERED) {
-            return self.drive_layered(id);
+        if slot
+            .pending
+            .intersects(Readiness::LAYERED.union(Readiness::LIMITED))
+        {
+            return self.drive_special(id);
         }
         // QUEUED is taken too, so a mark that arrives during the turn queues the id again.
         let marks = slot.pending.take();
@@ -44,12 +49,12 @@ impl Reactor {
         let result = match result {
             // The common case: only an event brings the next turn. There is nothing to schedule if a
             // deadline is armed already, or if there is none to arm.
-            Ok(true) if armed || common.config.idle_timeout.is_none() => Ok(()),
+            Ok(true) if armed || !common.has_time_limit => Ok(()),
             Ok(_) => match self.schedule_next(id, armed, connection) {
                 Ok(()) if connection.backlog.has_layers() => {
                     return self.run_layered(id, None, source);
                 }
-                scheduled => scheduled.map_err(End::from),
+                scheduled => scheduled,
             },
             Err(end) => Err(end),
         };
@@ -58,6 +63,49 @@ impl Reactor {
         }
         if let Some(slot) = self.sources.slot_of_away(id) {
             slot.check_in(source);
+        }
+    }
+
+    /// The turn of a connection with limits of its own, or with layers.
+    #[cold]
+    #[inline(never)]
+    fn drive_special(&mut self, id: Id) {
+        if self.has_own_limits(id) {
+            return self.with_own_limits(id, &mut |reactor| reactor.drive_source(id));
+        }
+        self.drive_layered(id);
+    }
+
+    /// The limits of a connection that is established now.
+    pub(super) fn begin_limits(&mut self, id: Id, own: Option<Rc<Config>>) {
+        let has_own = self.common.begin_limits(id, own, self.common.now);
+        if let Some(slot) = self.sources.slot(id).filter(|_| has_own) {
+            slot.pending.insert(Readiness::LIMITED);
+        }
+    }
+
+    fn has_own_limits(&mut self, id: Id) -> bool {
+        let slot = self.sources.slot(id);
+        slot.is_some_and(|slot| slot.pending.intersects(Readiness::LIMITED))
+    }
+
+    /// Runs a turn with the limits of its connection in the place of the reactor's.
+    fn with_own_limits(&mut self, id: Id, turn: &mut dyn FnMut(&mut Reactor)) {
+        if let Some(slot) = self.sources.slot(id) {
+            slot.pending.remove(Readiness::LIMITED);
+        }
+        self.common.use_limits(id);
+        // One read takes no more than the length of the buffer.
+        let own = self.common.config.input_max_bytes;
+        let shared = (own < self.input.len())
+            .then(|| std::mem::replace(&mut self.input, vec![0; own].into_boxed_slice()));
+        turn(self);
+        if let Some(shared) = shared {
+            self.input = shared;
+        }
+        self.common.use_common_limits();
+        if let Some(slot) = self.sources.slot(id) {
+            slot.pending.insert(Readiness::LIMITED);
         }
     }
 
@@ -80,7 +128,7 @@ impl Reactor {
         id: Id,
         armed: bool,
         found: &mut Connection,
-    ) -> io::Result<()> {
+    ) -> Result<(), End> {
         self.change_handler(found);
         let (machine, backlog) = (&mut found.machine, &found.backlog);
         // The kernel refused output for the first time. From now on the poller reports when it has room.
@@ -97,8 +145,13 @@ impl Reactor {
         if armed && !machine.has_near_deadline(backlog) {
             return Ok(());
         }
+        // A connection that moves bytes in every turn has no other look at the clock.
+        if let Some(reason) = machine.overdue(id, &self.common) {
+            return Err(reason.into());
+        }
+        machine.renew_span(id, &self.common);
         let current = self.deadlines.get(id.slot());
-        let deadline = machine.deadline(backlog, &self.common.config);
+        let deadline = machine.deadline(backlog, id, &self.common);
         if let Some(deadline) = deadline.filter(|&next| current.is_none_or(|at| next < at)) {
             self.deadlines.arm(id.slot(), deadline);
             if let Some(slot) = self.sources.slot_of_away(id) {
@@ -138,6 +191,11 @@ impl Reactor {
         id: Id,
         code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
     ) -> Option<()> {
+        if self.has_own_limits(id) {
+            let mut lent = None;
+            self.with_own_limits(id, &mut |reactor| lent = reactor.lend_handler(id, code));
+            return lent;
+        }
         self.note_time();
         let mut source = self.sources.check_out(id)?;
         let (common, output, ops) = (&self.common, &mut self.output, &mut self.sources);
@@ -189,7 +247,11 @@ impl Reactor {
         let closed = machine.receipt(end, who, now, backlog, unsent);
         // After a FIN the peer would take a part of an answer for the whole. A reset tells it that the
         // rest is missing.
-        if closed.reason == Reason::Aborted || closed.unsent > 0 {
+        let is_abrupt = matches!(
+            closed.reason,
+            Reason::Aborted | Reason::LifetimeOver | Reason::TooSlow
+        );
+        if is_abrupt || closed.unsent > 0 || machine.was_aborted() {
             socket.reset_on_close();
         }
         self.finish_close(handler, closed);
@@ -229,6 +291,7 @@ impl Reactor {
     #[inline(never)]
     pub(super) fn retire(&mut self, id: Id) {
         self.deadlines.disarm(id.slot());
+        self.common.forget_limits(id);
         self.sources.retire(id);
     }
 

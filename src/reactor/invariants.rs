@@ -107,7 +107,7 @@ impl Reactor {
 
     fn check_connection(&self, id: Id, connection: &Connection, pending: Readiness) -> Check {
         let (machine, backlog) = (&connection.machine, &connection.backlog);
-        let config = &self.common.config;
+        let config = self.common.limits(id);
         if let Some(truth) = connection.socket.truth() {
             let outside = Outside {
                 backlog,
@@ -129,7 +129,7 @@ impl Reactor {
         }
         let queued = pending.intersects(Readiness::QUEUED);
         let (needed, armed) = (
-            machine.deadline(backlog, config),
+            machine.deadline(backlog, id, &self.common),
             self.deadlines.get(id.slot()),
         );
         holds(

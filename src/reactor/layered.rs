@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::guard::discard;
 use crate::handler::{Context, Others};
 use crate::id::Id;
-use crate::layers::{Layer, Layers, Level, Limits, Stack};
+use crate::layers::{Layer, Layers, Level, LevelLimits, Stack};
 use crate::readiness::Readiness;
 use crate::sys::TcpStream;
 use std::any::Any;
@@ -120,7 +120,7 @@ pub(super) fn put_back(found: &mut Connection, taken: Option<Box<dyn Any>>) -> b
 
 /// Puts the new layers over those that a connection has. True if there are any.
 fn add_new(found: &mut Connection, layering: &mut Layering, config: &Config) -> bool {
-    let limits = Limits {
+    let limits = LevelLimits {
         input: config.input_max_bytes,
         wire: config.output_hard_max_bytes.max(config.output_max_bytes),
     };
@@ -137,8 +137,6 @@ fn add_new(found: &mut Connection, layering: &mut Layering, config: &Config) -> 
 
 impl Reactor {
     /// The turn of a connection with layers.
-    #[cold]
-    #[inline(never)]
     pub(super) fn drive_layered(&mut self, id: Id) {
         if let Some(slot) = self.sources.slot(id) {
             let (marks, source) = (slot.pending.take(), slot.check_out());
@@ -176,7 +174,7 @@ impl Reactor {
                 let result = self.run_over_layers(id, marks, found, &layering.layers);
                 result.and_then(|()| {
                     let armed = marks.intersects(Readiness::ARMED);
-                    self.schedule_next(id, armed, found).map_err(End::from)
+                    self.schedule_next(id, armed, found)
                 })
             }
             _ => Ok(()),
@@ -210,7 +208,8 @@ impl Reactor {
         let (machine, common) = (&mut found.machine, &self.common);
         let readable = marks.intersects(Readiness::INPUT);
         // Before it times out, the socket is tried once more.
-        let writable = marks.intersects(Readiness::WRITABLE) || machine.is_over(common);
+        let writable =
+            marks.intersects(Readiness::WRITABLE) || machine.overdue(id, common).is_some();
         layers.begin(readable, writable, machine.discards());
         machine.set_writable(layers.is_writable(), layers.are_open());
         marks.remove(Readiness::WRITABLE);

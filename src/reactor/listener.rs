@@ -209,6 +209,7 @@ impl Reactor {
         let connection = Connection::new(machine, peer, handler, socket);
         self.sources.open += 1;
         self.sources.check_in(id, Source::Connection(connection));
+        self.begin_limits(id, listener.limits.clone());
         log::debug!("connection {id} from {peer}");
         // It closes as a connection, so that its handler is told by `on_close`.
         if let Err(error) = registered {

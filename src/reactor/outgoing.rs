@@ -18,11 +18,14 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// An outgoing connection that is not established: a handler, and perhaps a socket, but no machine.
 pub(super) struct Outgoing {
     attempt: Attempt,
+    /// The limits of the connection, where they are not the reactor's. Known from the first turn on.
+    limits: Option<Rc<Config>>,
     /// It is created in the first turn.
     pub(super) socket: Option<TcpStream>,
     /// The marks of all turns so far. The connection gets them once it is established, because input
@@ -39,6 +42,7 @@ impl Outgoing {
         let (socket, marks) = (None, Readiness::default());
         Outgoing {
             attempt,
+            limits: None,
             socket,
             marks,
             half_closed: false,
@@ -127,6 +131,7 @@ impl Reactor {
         let (config, scope) = (&self.common.config, self.common.scope(id));
         let Some(socket) = &outgoing.socket else {
             let attempt = &outgoing.attempt;
+            outgoing.limits = config.with(&attempt.options.limits)?;
             let mut socket =
                 TcpStream::connect(&self.poller, attempt.address, &attempt.options, scope)?;
             self.poller.add_connecting(&mut socket, scope)?;
@@ -165,6 +170,7 @@ impl Reactor {
             slot.check_in(Source::Connection(connection));
             slot.pending.insert(outgoing.marks);
         }
+        self.begin_limits(id, outgoing.limits);
         self.drive_source(id);
     }
 

@@ -10,6 +10,7 @@ use super::watch::Watched;
 use crate::buffers::LazyBacklog;
 use crate::closed::Reason;
 use crate::common::Common;
+use crate::config::Config;
 use crate::connection::Machine;
 use crate::handler::{Attempt, Handler, LoopOps, Service};
 use crate::id::Id;
@@ -22,6 +23,7 @@ use slab::Slab;
 use std::any::Any;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A connection: the machine, what it holds, its handler, its socket. This is most of the memory of an
@@ -61,6 +63,8 @@ impl Connection {
 /// A listener: its socket, the service that makes handlers, and when it accepts.
 pub(super) struct Listener {
     pub(super) socket: TcpListener,
+    /// The limits of its connections, where they are not the reactor's.
+    pub(super) limits: Option<Rc<Config>>,
     pub(super) service: Service,
     pub(super) admission: Admission,
 }
@@ -138,15 +142,13 @@ pub(super) struct Sources {
     first_marks: Readiness,
     /// The reactor is being dropped: no new source is added.
     pub(super) ending: bool,
-    output_max: usize,
 }
 
 impl Sources {
-    pub(super) fn new(capacity: usize, output_max: usize) -> Sources {
+    pub(super) fn new(capacity: usize) -> Sources {
         let slab = Slab::with_capacity(capacity);
         Sources {
             slab,
-            output_max,
             first_marks: Readiness::WOKEN,
             ..Sources::default()
         }
@@ -170,10 +172,16 @@ impl Sources {
         self.add(Source::Connection(connection))
     }
 
-    pub(super) fn add_listener(&mut self, socket: TcpListener, service: Service) -> Id {
+    pub(super) fn add_listener(
+        &mut self,
+        socket: TcpListener,
+        limits: Option<Rc<Config>>,
+        service: Service,
+    ) -> Id {
         let admission = Admission::default();
         let id = self.add(Source::Listener(Box::new(Listener {
             socket,
+            limits,
             service,
             admission,
         })));
@@ -335,11 +343,12 @@ impl Sources {
 }
 
 impl LoopOps for Sources {
-    fn room(&self, id: Id) -> usize {
+    fn room(&self, id: Id, common: &Common) -> usize {
         let Some(Source::Connection(found)) = self.get(id) else {
             return 0;
         };
-        found.machine.room(&found.backlog, self.output_max)
+        let output_max = common.limits(id).output_max_bytes;
+        found.machine.room(&found.backlog, output_max)
     }
 
     fn send(&mut self, id: Id, bytes: &[u8], common: &Common) -> usize {
@@ -348,9 +357,9 @@ impl LoopOps for Sources {
             return 0;
         };
         let (backlog, scope) = (&mut found.backlog, common.scope(id));
-        let taken = found
-            .machine
-            .push(bytes, backlog, &found.socket, scope, common);
+        let (machine, socket) = (&mut found.machine, &found.socket);
+        let output_max = common.limits(id).output_max_bytes;
+        let taken = machine.push(bytes, backlog, socket, scope, common, output_max);
         if taken > 0 {
             self.enqueue(id, Readiness::default());
         }
@@ -441,7 +450,7 @@ mod tests {
 
     #[test]
     fn every_queued_id_has_one_turn_a_round_in_order() {
-        let mut sources = Sources::new(4, 1);
+        let mut sources = Sources::new(4);
         let ids = [(); 3].map(|()| sources.add(Source::Watch(Box::new(Idle))));
         sources.begin_round();
         assert_eq!(

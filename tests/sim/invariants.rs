@@ -6,9 +6,12 @@
 
 use crate::audit::{AT_ONCE, Auditor, Faults};
 use crate::running::address;
-use crate::wild::{Everything, Record, Shared, Wild, act_as_program, bytes, know};
+use crate::wild::{
+    Bounds, Everything, Record, Shared, Wild, act_as_program, bytes, know, options, own_limits,
+    up_to,
+};
 use doorkeeper::sim::{Choice, Ending, Peer, Sim};
-use doorkeeper::{Arrival, Config, Context, Handler, Reactor, Reason, TimerKey};
+use doorkeeper::{Arrival, Config, Context, Handler, ListenOptions, Reactor, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
@@ -48,11 +51,6 @@ fn act(sim: &Sim, side: &mut Side) {
         10 => side.peer.read_all(),
         _ => {}
     }
-}
-
-/// From 1, and the most if nothing is chosen: a run that is shortened has room.
-fn up_to(sim: &Sim, most: usize) -> usize {
-    most - sim.choose(most)
 }
 
 fn config(sim: &Sim) -> Config {
@@ -120,8 +118,7 @@ impl Party {
         let (shared, faults, config) = (Everything::default(), Faults::default(), config(sim));
         let mut all = shared.borrow_mut();
         (all.connections, all.timers) = (6, 10);
-        (all.input_max, all.output_max) = (config.input_max_bytes, config.output_max_bytes);
-        all.output_hard_max = config.output_hard_max_bytes;
+        all.bounds = Bounds::of(&config);
         // Observed turns take another path, so half of the runs are not observed.
         all.is_observed = sim.choose(2) == 1;
         let reactor = sim.reactor(config.clone()).unwrap();
@@ -212,7 +209,9 @@ fn check_pair(parties: &[Party], one: &Record) {
     let other = with_record(parties, (peer, local), |other| other.receipt);
     if let Some((reason, _, sent)) = other.flatten() {
         assert!(receipt.1 <= sent, "received {} of {sent}", receipt.1);
-        if (receipt.0, reason) == (Reason::Finished, Reason::Finished) {
+        // One that does not wait for the other's end may miss it.
+        let waits = !one.bounds.closes_when_sent;
+        if waits && (receipt.0, reason) == (Reason::Finished, Reason::Finished) {
             assert_eq!(receipt.1, sent, "both ended in order");
         }
     }
@@ -227,8 +226,11 @@ fn wild(sim: &Sim) {
     }
     let mut parties = [(); 2].map(|()| Party::new(sim));
     let (all, inner) = (Rc::clone(&parties[0].shared), sim.clone());
+    let (limits, bounds) = own_limits(sim, &all).unzip();
+    let mut listening = ListenOptions::default();
+    listening.limits = limits.unwrap_or_default();
     let service = move |arrival: &mut Arrival<'_>| {
-        let handler = Wild::new(&inner, &all);
+        let handler = Wild::new(&inner, &all, bounds);
         all.borrow_mut().records[handler.number].accepted = true;
         // Others may reach it before its `on_open`.
         if inner.choose(2) == 1 {
@@ -236,8 +238,9 @@ fn wild(sim: &Sim) {
         }
         Some(handler)
     };
-    let listening = parties[0].reactor.borrow_mut().listen(address(), service);
-    let listener = listening.unwrap();
+    let mut server = parties[0].reactor.borrow_mut();
+    let listener = server.listen_with(address(), &listening, service).unwrap();
+    drop(server);
     let mut sides: Vec<Side> = (0..1 + sim.choose(4))
         .map(|_| Side::new(sim.connect(address())))
         .collect();
@@ -274,9 +277,11 @@ fn connect(sim: &Sim, client: &Party) {
     }
     shared.connections -= 1;
     drop(shared);
-    let handler = Wild::new(sim, &client.shared);
+    let (options, bounds) = options(own_limits(sim, &client.shared));
+    let handler = Wild::new(sim, &client.shared, bounds);
     let number = handler.number;
-    let connecting = client.reactor.borrow_mut().connect(address(), handler);
+    let mut reactor = client.reactor.borrow_mut();
+    let connecting = reactor.connect_with(address(), &options, handler);
     know(&client.shared, number, connecting.unwrap());
 }
 

@@ -7,6 +7,7 @@ mod examples;
 mod invariants;
 mod kernel;
 mod layers;
+mod limits;
 mod pool;
 mod running;
 mod scale;

@@ -1,11 +1,11 @@
 //! What handlers, timers and the program do to connections that are not their own.
 
-use super::model::{Everything, Record};
-use super::{Wanted, Wild, bytes};
+use super::model::{Bounds, Everything, Record};
+use super::{Wanted, Wild, bytes, own_limits};
 use crate::audit::AT_ONCE;
 use crate::running::address;
 use doorkeeper::sim::Sim;
-use doorkeeper::{Context, Id, Others, Reactor};
+use doorkeeper::{ConnectOptions, Context, Id, Limits, Others, Reactor};
 use std::io;
 use std::net::SocketAddr;
 use std::panic::panic_any;
@@ -61,9 +61,11 @@ impl Wild {
         self.shared.borrow_mut().connections -= 1;
         let port = if self.sim.choose(4) == 0 { 9 } else { 7 };
         let to = SocketAddr::new(address().ip(), port);
-        let handler = Wild::new(&self.sim, &self.shared);
+        let own = own_limits(&self.sim, &self.shared);
+        let (options, bounds) = options(own);
+        let handler = Wild::new(&self.sim, &self.shared, bounds);
         let number = handler.number;
-        let connecting = others.connect(to, handler);
+        let connecting = others.connect_with(to, &options, handler);
         if connecting.is_err() {
             // The reactor is being dropped. The handler never had a connection.
             self.shared.borrow_mut().records[number].closed = 1;
@@ -95,6 +97,14 @@ impl Wild {
 fn length(sim: &Sim) -> usize {
     let least = if sim.choose(4) == 1 { AT_ONCE } else { 0 };
     least + sim.choose(300)
+}
+
+/// The options that have these limits.
+pub fn options(own: Option<(Limits, Bounds)>) -> (ConnectOptions, Option<Bounds>) {
+    let mut options = ConnectOptions::default();
+    let (limits, bounds) = own.unzip();
+    options.limits = limits.unwrap_or_default();
+    (options, bounds)
 }
 
 fn another(sim: &Sim, shared: &Everything) -> Option<Id> {

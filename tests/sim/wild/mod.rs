@@ -4,11 +4,11 @@
 mod elsewhere;
 mod model;
 
-pub use elsewhere::{act_as_program, know};
-pub use model::{Everything, Record, Shared};
+pub use elsewhere::{act_as_program, know, options};
+pub use model::{Bounds, Everything, Record, Shared};
 
 use doorkeeper::sim::Sim;
-use doorkeeper::{Closed, Context, Handler, Others, TimerKey};
+use doorkeeper::{Closed, Context, Handler, Limits, MinRate, Others, TimerKey};
 use std::io::{self, ErrorKind};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -21,6 +21,47 @@ fn pattern(at: usize) -> u8 {
 
 pub fn bytes(from: usize, count: usize) -> Vec<u8> {
     (from..from + count).map(pattern).collect()
+}
+
+/// From 1, and the most if nothing is chosen: a run that is shortened has room.
+pub fn up_to(sim: &Sim, most: usize) -> usize {
+    most - sim.choose(most)
+}
+
+/// Limits for one listener or one outgoing connection, of which those of output are no higher than the
+/// reactor's; `None` half of the time.
+pub fn own_limits(sim: &Sim, shared: &Everything) -> Option<(Limits, Bounds)> {
+    let bounds = shared.borrow().bounds;
+    if sim.choose(2) == 0 {
+        return None;
+    }
+    let mut own = Bounds {
+        input: up_to(sim, 500),
+        output: up_to(sim, bounds.output),
+        output_hard: up_to(sim, bounds.output_hard),
+        closes_when_sent: false,
+    };
+    let mut limits = Limits::default();
+    limits.input_max_bytes = Some(own.input);
+    limits.output_max_bytes = Some(own.output);
+    limits.output_hard_max_bytes = Some(own.output_hard);
+    match sim.choose(8) {
+        1 => limits.idle_timeout = Some(Duration::from_millis(1 + sim.choose(2000) as u64)),
+        2 => limits.linger_timeout = Some(Duration::from_millis(sim.choose(2000) as u64)),
+        3 => limits.linger_max_bytes = Some(sim.choose(1000) as u64),
+        4 => {
+            own.closes_when_sent = true;
+            limits.close_when_sent = Some(true);
+        }
+        5 => limits.max_lifetime = Some(Duration::from_millis(1 + sim.choose(9000) as u64)),
+        6 => {
+            let span = Duration::from_millis(1 + sim.choose(4000) as u64);
+            let bytes = sim.choose(2000) as u64;
+            limits.min_rate = Some(MinRate { bytes, span });
+        }
+        _ => {}
+    }
+    Some((limits, own))
 }
 
 /// The payload of a panic that the run decides.
@@ -38,10 +79,13 @@ pub struct Wild {
 }
 
 impl Wild {
-    pub fn new(sim: &Sim, shared: &Everything) -> Wild {
+    /// `bounds`: those of its connection, where they are not the reactor's.
+    pub fn new(sim: &Sim, shared: &Everything, bounds: Option<Bounds>) -> Wild {
         let mut all = shared.borrow_mut();
+        let bounds = bounds.unwrap_or(all.bounds);
         all.records.push(Record::default());
-        all.records.last_mut().unwrap().is_new = true;
+        let record = all.records.last_mut().unwrap();
+        (record.is_new, record.bounds) = (true, bounds);
         Wild {
             sim: sim.clone(),
             shared: Rc::clone(shared),
@@ -161,8 +205,9 @@ impl Wild {
             shared.records[self.number].written,
             shared.records[self.number].ended,
         );
-        let (output_max, unsent) = (shared.output_max, shared.unsent(self.number));
-        let most = shared.output_hard_max.max(output_max);
+        let bounds = shared.records[self.number].bounds;
+        let (output_max, unsent) = (bounds.output, shared.unsent(self.number));
+        let most = bounds.output_hard.max(output_max);
         drop(shared);
         self.check_room(cx, ended);
         let room = cx.room();
@@ -202,13 +247,13 @@ impl Wild {
 
     fn check_room(&self, cx: &Context<'_>, ended: bool) {
         let shared = self.shared.borrow();
-        let room = cx.room();
+        let (room, output_max) = (cx.room(), shared.records[self.number].bounds.output);
         assert_eq!(room, cx.others.room(cx.id()));
         match (ended, shared.unsent(self.number)) {
             (true, _) => assert_eq!(room, 0, "room after the end"),
-            (false, None) => assert!(room <= shared.output_max, "too much room"),
+            (false, None) => assert!(room <= output_max, "too much room"),
             (false, Some(unsent)) => {
-                let most = shared.output_max.saturating_sub(unsent);
+                let most = output_max.saturating_sub(unsent);
                 assert_eq!(room, most, "room beside {unsent} bytes");
             }
         }
@@ -216,7 +261,7 @@ impl Wild {
 
     fn want(&self, cx: &mut Context<'_>) -> io::Result<()> {
         let total = self.sim.choose(500);
-        let most = self.shared.borrow().input_max;
+        let most = self.record(|record| record.bounds.input);
         let wanted = cx.want(total);
         assert_eq!(wanted.is_ok(), total <= most, "{total} of {most}");
         if wanted.is_ok() {
@@ -290,7 +335,7 @@ impl Wild {
         let shared = self.shared.borrow();
         let unsent = shared.unsent(self.number).unwrap_or_default();
         assert!(
-            unsent <= shared.output_max,
+            unsent <= shared.records[self.number].bounds.output,
             "input beside {unsent} bytes of output"
         );
         drop(shared);
@@ -315,11 +360,11 @@ impl Wild {
     fn drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.check_alive();
         // A spent budget puts it off by a turn, in which another connection may have written.
-        let (room, output_max) = (cx.room(), self.shared.borrow().output_max);
+        let room = cx.room();
         self.record(|record| {
             record.drains += 1;
             assert!(record.drains <= record.writes, "nothing was written");
-            record.undrained = room < output_max && !record.ended;
+            record.undrained = room < record.bounds.output && !record.ended;
         });
         self.act(cx)
     }

@@ -1,12 +1,32 @@
 //! What is promised of one connection, as its handlers and the code around them see it.
 
 use super::pattern;
-use doorkeeper::{Closed, ConnectionState, ConnectionView, Id, Reason};
+use doorkeeper::{Closed, Config, ConnectionState, ConnectionView, Id, Reason};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
+
+/// The limits of a connection that its handlers can see.
+#[derive(Clone, Copy, Default)]
+pub struct Bounds {
+    pub input: usize,
+    pub output: usize,
+    pub output_hard: usize,
+    pub closes_when_sent: bool,
+}
+
+impl Bounds {
+    pub fn of(config: &Config) -> Bounds {
+        Bounds {
+            input: config.input_max_bytes,
+            output: config.output_max_bytes,
+            output_hard: config.output_hard_max_bytes,
+            closes_when_sent: config.close_when_sent,
+        }
+    }
+}
 
 /// What the handlers of one connection saw and did.
 #[derive(Default)]
@@ -18,6 +38,7 @@ pub struct Record {
     /// Seen by an observer, if there is one.
     pub sent: usize,
     pub id: Option<Id>,
+    pub bounds: Bounds,
     /// It comes from a listener, so it is established from the start.
     pub accepted: bool,
     /// The addresses of this side and of the other.
@@ -198,9 +219,8 @@ pub struct Shared {
     /// The number of connections and of timers that may still be made.
     pub connections: usize,
     pub timers: usize,
-    pub input_max: usize,
-    pub output_max: usize,
-    pub output_hard_max: usize,
+    /// The limits of the reactor.
+    pub bounds: Bounds,
     pub received: u64,
     pub sent: u64,
     pub panics: u64,
@@ -240,8 +260,8 @@ impl Shared {
 
     /// Beside too much output nothing is read, unless it is thrown away.
     pub fn may_read(&mut self, id: Id) -> bool {
-        let most = self.output_max;
-        self.open(id)
-            .is_none_or(|record| record.finished || record.written - record.sent <= most)
+        self.open(id).is_none_or(|record| {
+            record.finished || record.written - record.sent <= record.bounds.output
+        })
     }
 }

@@ -1,0 +1,62 @@
+//! Limits in time: what ends a connection because of the clock, and by when it needs a turn.
+
+use super::Machine;
+use crate::buffers::LazyBacklog;
+use crate::closed::Reason;
+use crate::common::Common;
+use crate::config::Config;
+use crate::id::Id;
+use crate::time::Tick;
+use std::time::Duration;
+
+impl Machine {
+    /// The timeout that applies now, and the reason for which it ends the connection.
+    fn timeout(&self, config: &Config) -> (Option<Duration>, Reason) {
+        match self.lingers() {
+            true => (Some(config.linger_timeout), Reason::LingerTimeout),
+            false => (config.idle_timeout, Reason::IdleTimeout),
+        }
+    }
+
+    /// The reason for which the clock ends the connection now.
+    pub(crate) fn overdue(&self, id: Id, common: &Common) -> Option<Reason> {
+        let config = common.limits(id);
+        let has_passed =
+            |wait: Option<Duration>, since| wait.is_some_and(|wait| common.has_passed(wait, since));
+        let (wait, reason) = self.timeout(config);
+        if has_passed(wait, self.active) {
+            return Some(reason);
+        }
+        if has_passed(config.max_lifetime, self.opened) {
+            return Some(Reason::LifetimeOver);
+        }
+        let rate = config.min_rate.filter(|_| !self.lingers())?;
+        let span = common.span(id);
+        let is_slow = self.received + self.sent - span.before < rate.bytes;
+        (is_slow && common.has_passed(rate.span, span.since)).then_some(Reason::TooSlow)
+    }
+
+    /// After a span of `min_rate` in which enough bytes moved, the next one begins.
+    pub(crate) fn renew_span(&self, id: Id, common: &Common) {
+        let rate = common.limits(id).min_rate;
+        if rate.is_some_and(|rate| common.has_passed(rate.span, common.span(id).since)) {
+            common.begin_span(id, self.received + self.sent);
+        }
+    }
+
+    /// True if the deadline may have come nearer. That of the idle timeout only ever moves away.
+    pub(crate) fn has_near_deadline(&self, backlog: &LazyBacklog) -> bool {
+        self.lingers() || backlog.next_timer().is_some()
+    }
+
+    /// The time by which the connection needs a turn.
+    pub(crate) fn deadline(&self, backlog: &LazyBacklog, id: Id, common: &Common) -> Option<Tick> {
+        let config = common.limits(id);
+        let idle = self.timeout(config).0.map(|wait| self.active.after(wait));
+        let lifetime = config.max_lifetime.map(|most| self.opened.after(most));
+        let rate = config.min_rate.filter(|_| !self.lingers());
+        let span = rate.map(|rate| common.span(id).since.after(rate.span));
+        let limits = idle.into_iter().chain(lifetime).chain(span);
+        limits.chain(backlog.next_timer()).min()
+    }
+}
