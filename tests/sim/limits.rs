@@ -517,7 +517,10 @@ fn a_rate_of_all_connections_spares_those_that_linger_and_those_with_a_rate_of_0
     let [idle, slow] = both(&sim);
     let lingering = sim.connect(other_address());
     lingering.send(b"?");
-    sim.run_for(seconds(4));
+    sim.run_for(seconds(3));
+    // What is thrown away brings a turn.
+    lingering.send(b"late");
+    sim.run_for(seconds(1));
     assert_eq!((idle.ending(), slow.ended_at()), (None, Some(seconds(2))));
     sim.run_for(seconds(4));
     assert_eq!(idle.ending(), None);
