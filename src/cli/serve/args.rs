@@ -8,9 +8,8 @@ use super::super::shared_args::Shared;
 use super::super::values::{duration, number, number_up_to, path, resolve, text, value};
 use super::description::DESCRIPTION;
 use super::proxied::Proxies;
-use super::rate::Rate;
 use super::status;
-use doorkeeper::{Config, Keepalive, ListenOptions};
+use doorkeeper::{Config, Keepalive, ListenOptions, MinRate};
 use lexopt::{Arg, Parser};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,8 +31,6 @@ pub(crate) struct Serve {
     /// `None`: as many as the descriptor limit allows.
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_source: Option<usize>,
-    pub(crate) max_lifetime: Option<Duration>,
-    pub(crate) min_rate: Option<Rate>,
     pub(crate) takes_over: bool,
     /// --proxy-protocol=require.
     needs_header: bool,
@@ -60,8 +57,6 @@ impl Default for Serve {
             listen,
             max_connections: None,
             max_per_source: None,
-            max_lifetime: None,
-            min_rate: None,
             takes_over: false,
             needs_header: false,
             proxies: None,
@@ -185,9 +180,9 @@ impl Serve {
             "proxy-protocol" => self.needs_header = require(&value(parser)?)?,
             "proxy-from" => self.proxies = Some(proxies(&value(parser)?)?),
             "max-lifetime" => {
-                self.max_lifetime = Some(duration(&value(parser)?, "--max-lifetime")?)
+                self.config.max_lifetime = Some(duration(&value(parser)?, "--max-lifetime")?)
             }
-            "min-rate" => self.min_rate = Some(Rate::parse(&value(parser)?)?),
+            "min-rate" => self.config.min_rate = Some(min_rate(&value(parser)?)?),
             "accept-budget" => {
                 limit(parser, "--accept-budget", &mut self.config, |config| {
                     &mut config.accept_budget
@@ -223,6 +218,20 @@ fn require(word: &str) -> Result<bool, Failure> {
              guessed"
         ))),
     }
+}
+
+/// `BYTES/DUR`, as in `1000/10s`.
+fn min_rate(word: &str) -> Result<MinRate, Failure> {
+    let wrong = || {
+        Failure::usage(format_args!(
+            "--min-rate {word}: must be BYTES/DUR, both above 0, as in 1000/10s"
+        ))
+    };
+    let (bytes, span) = word.split_once('/').ok_or_else(wrong)?;
+    let (bytes, span) = (bytes.parse().ok(), duration(span, "--min-rate")?);
+    let bytes = bytes.filter(|&bytes| bytes > 0 && !span.is_zero());
+    let bytes = bytes.ok_or_else(wrong)?;
+    Ok(MinRate { bytes, span })
 }
 
 fn proxies(list: &str) -> Result<Proxies, Failure> {

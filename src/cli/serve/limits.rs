@@ -6,7 +6,9 @@
 
 use super::access::Record;
 use super::args::Serve;
-use doorkeeper::{Arrival, Closed, Context, Handle, Handler, Id, Others, Reactor, TimerKey};
+use doorkeeper::{
+    Arrival, Closed, Context, Handle, Handler, Id, MinRate, Others, Reactor, Reason, TimerKey,
+};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
@@ -18,10 +20,7 @@ const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The timer that reports the limit later, if an earlier message is too recent. No service has this
 /// key.
-const REPORT: TimerKey = TimerKey(u64::MAX);
-
-/// The timer of --max-lifetime. No service has this key either.
-const LIFETIME: TimerKey = TimerKey(u64::MAX - 2);
+pub(super) const REPORT: TimerKey = TimerKey(u64::MAX);
 
 thread_local! {
     static LIMITS: RefCell<Option<Limits>> = const { RefCell::new(None) };
@@ -53,7 +52,7 @@ pub(super) struct Limits {
     handle: Handle,
     max_connections: usize,
     max_per_source: Option<usize>,
-    max_lifetime: Option<Duration>,
+    min_rate: Option<MinRate>,
     open: usize,
     /// Open connections of each source. Empty without a limit.
     sources: HashMap<Source, usize>,
@@ -63,8 +62,10 @@ pub(super) struct Limits {
     full: Option<Instant>,
     full_message: Option<Instant>,
     source_message: Option<Instant>,
+    slow_message: Option<Instant>,
     /// Connections closed since the last message about them.
     turned_away: u64,
+    slow: u64,
 }
 
 /// Sets the limits of this thread's reactor.
@@ -73,14 +74,16 @@ pub(super) fn set(reactor: &Reactor, max_connections: usize, options: &Serve) {
         handle: reactor.handle(),
         max_connections,
         max_per_source: options.max_per_source,
-        max_lifetime: options.max_lifetime,
+        min_rate: options.config.min_rate,
         open: 0,
         sources: HashMap::new(),
         clients: HashMap::new(),
         full: None,
         full_message: None,
         source_message: None,
+        slow_message: None,
         turned_away: 0,
+        slow: 0,
     }));
 }
 
@@ -163,8 +166,11 @@ impl Limits {
         self.clients.remove(&id)
     }
 
-    pub(super) fn leave(&mut self) {
+    pub(super) fn leave(&mut self, closed: &Closed) {
         self.open -= 1;
+        if closed.reason == Reason::TooSlow {
+            self.count_slow();
+        }
         // A tenth below the limit, so that a loop that closes one and accepts the next is not
         // reported each time.
         let threshold = self.max_connections - (self.max_connections / 10).max(1);
@@ -177,6 +183,18 @@ impl Limits {
                     since.elapsed().as_secs_f64()
                 );
             }
+        }
+    }
+
+    fn count_slow(&mut self) {
+        self.slow += 1;
+        let due = self.min_rate.filter(|_| is_due(self.slow_message));
+        if let Some(MinRate { bytes, span }) = due {
+            self.slow_message = Some(Instant::now());
+            log::warn!(
+                "{} connections moved fewer than {bytes} bytes in {span:?} and were reset since the last message",
+                std::mem::take(&mut self.slow)
+            );
         }
     }
 
@@ -220,26 +238,8 @@ pub(super) struct Limited<H, R> {
     record: R,
 }
 
-/// What a connection begins with: the report of the limit, and the timer of its lifetime.
-pub(super) fn begin(cx: &mut Context<'_>) {
-    report_full(cx);
-    if let Some(lifetime) = with_limits(|limits| limits.max_lifetime) {
-        cx.set_timer(LIFETIME, lifetime);
-    }
-}
-
-/// True if the timer is one of these. A connection whose lifetime is over is reset, because one that
-/// ends in order takes as long as its client likes.
-pub(super) fn is_own_timer(cx: &mut Context<'_>, key: TimerKey) -> bool {
-    match key {
-        REPORT => report_full(cx),
-        LIFETIME => cx.abort(),
-        _ => return false,
-    }
-    true
-}
-
-fn report_full(cx: &mut Context<'_>) {
+/// Reports that the limit of all connections is reached, now or later.
+pub(super) fn report_full(cx: &mut Context<'_>) {
     if let Some(later) = with_limits(Limits::report_full) {
         cx.set_timer(REPORT, later);
     }
@@ -247,7 +247,7 @@ fn report_full(cx: &mut Context<'_>) {
 
 impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        begin(cx);
+        report_full(cx);
         self.handler.on_open(cx)
     }
 
@@ -272,7 +272,8 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
-        if is_own_timer(cx, key) {
+        if key == REPORT {
+            report_full(cx);
             return Ok(());
         }
         self.handler.on_timer(cx, key)
@@ -281,7 +282,7 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         with_limits(|limits| {
             limits.leave_source(closed.peer);
-            limits.leave();
+            limits.leave(closed);
         });
         self.record.closed(closed.peer, closed);
         self.handler.on_close(others, closed);

@@ -10,7 +10,6 @@ mod listeners;
 mod notify;
 pub(crate) mod proxied;
 mod proxy_header;
-pub(crate) mod rate;
 #[cfg(target_os = "linux")]
 mod sharing;
 mod status;
@@ -27,7 +26,6 @@ use doorkeeper::{Reactor, Reason};
 use listeners::{Sources, listen_all};
 use notify::{Manager, watchdog_interval};
 use status::Status;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -65,10 +63,6 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     .watch(&mut reactor)
     .map_err(|error| Failure::failed(format_args!("cannot watch for signals: {error}")))?;
     watch_manager(&mut reactor, manager.clone())?;
-    if let Some(rate) = options.min_rate {
-        rate.enforce(&mut reactor, BTreeMap::new())
-            .map_err(Failure::start)?;
-    }
     if let (Some(status), Some(place)) = (status, &options.status) {
         listening.announcement += &status.listen_all(&mut reactor, place)?;
     }

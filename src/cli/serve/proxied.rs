@@ -2,7 +2,7 @@
 //! a connection of the client that the header names.
 
 use super::access::Record;
-use super::limits::{begin, is_own_timer, with_limits};
+use super::limits::{REPORT, report_full, with_limits};
 use super::proxy_header::{self, Header};
 use doorkeeper::{Arrival, Closed, Context, Handler, Others, TimerKey};
 use std::io::{self, ErrorKind};
@@ -142,7 +142,7 @@ impl<H: Handler, R: Record> Proxied<H, R> {
 
 impl<H: Handler, R: Record> Handler for Proxied<H, R> {
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        begin(cx);
+        report_full(cx);
         cx.set_timer(HEADER, PATIENCE);
         Ok(())
     }
@@ -193,14 +193,17 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
                 Ok(())
             }
             HEADER => Err(wrong("it did not arrive in time")),
-            _ if is_own_timer(cx, key) => Ok(()),
+            REPORT => {
+                report_full(cx);
+                Ok(())
+            }
             _ => self.handler.on_timer(cx, key),
         }
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         let client = with_limits(|limits| {
-            limits.leave();
+            limits.leave(closed);
             limits.remove_client(closed.id)
         });
         let peer = client.unwrap_or(closed.peer);

@@ -71,8 +71,11 @@ struct Server {
 }
 
 impl Server {
-    fn new(listen: impl FnOnce(&mut Reactor, SocketAddr, Heard) -> io::Result<Id>) -> Server {
-        let mut reactor = Reactor::new(Config::default()).unwrap();
+    fn new(
+        config: Config,
+        listen: impl FnOnce(&mut Reactor, SocketAddr, Heard) -> io::Result<Id>,
+    ) -> Server {
+        let mut reactor = Reactor::new(config).unwrap();
         limits::set(&reactor, 10, &Serve::default());
         let heard = Heard::default();
         let any = ([127, 0, 0, 1], 0).into();
@@ -86,13 +89,21 @@ impl Server {
     }
 
     fn plain() -> Server {
-        Server::new(|reactor, any, heard| {
+        Server::plain_with(Config::default())
+    }
+
+    fn plain_with(config: Config) -> Server {
+        Server::new(config, |reactor, any, heard| {
             reactor.listen(any, limited(move || Service(Rc::clone(&heard)), ()))
         })
     }
 
     fn behind_a_proxy() -> Server {
-        Server::new(|reactor, any, heard| {
+        Server::behind_a_proxy_with(Config::default())
+    }
+
+    fn behind_a_proxy_with(config: Config) -> Server {
+        Server::new(config, |reactor, any, heard| {
             let proxies = Proxies::parse("127.0.0.1").unwrap();
             let service = proxied(move || Service(Rc::clone(&heard)), (), proxies);
             reactor.listen(any, service)
@@ -195,16 +206,15 @@ fn a_proxy_that_sends_nothing_for_three_seconds_is_an_error() {
 #[test]
 fn a_lifetime_ends_connections_with_and_without_a_proxy() {
     for (is_proxied, head) in [(false, &b""[..]), (true, HEADER)] {
+        let mut config = Config::default();
+        config.max_lifetime = Some(Duration::from_millis(50));
         let mut server = match is_proxied {
-            false => Server::plain(),
-            true => Server::behind_a_proxy(),
+            false => Server::plain_with(config),
+            true => Server::behind_a_proxy_with(config),
         };
-        let mut options = Serve::default();
-        options.max_lifetime = Some(Duration::from_millis(50));
-        limits::set(&server.reactor, 10, &options);
         server.stream.write_all(&[head, b"x"].concat()).unwrap();
         server.hears(&["open", "data", "drain", "timer", "close"]);
-        assert_eq!(server.reactor.stats().closed(Reason::Aborted), 1);
+        assert_eq!(server.reactor.stats().closed(Reason::LifetimeOver), 1);
     }
 }
 
