@@ -6,87 +6,79 @@
 //! sender at the other, and the relay's buffers stay bounded. When one peer ends its output, the
 //! relay passes on all of it and then half-closes the other side, so an answer can still come back.
 
-use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, Reason};
+use doorkeeper::{Arrival, Closed, Config, Context, Handler, Id, Others, Reactor, Reason};
+use std::cell::Cell;
 use std::io::{Error, Result};
 use std::net::SocketAddr;
+use std::rc::Rc;
 
-enum Other {
-    /// An accepted connection, before the relay connects to the target.
-    Target(SocketAddr),
+/// One of the two connections of a client.
+#[derive(Debug)]
+pub struct Side {
     /// The other connection of the pair.
-    Side(Id),
-}
-
-struct Side {
-    other: Other,
+    other: Id,
+    /// This side holds input that the other one had no room for; and the reverse.
+    waits: Rc<Cell<bool>>,
+    other_waits: Rc<Cell<bool>>,
     /// The peer has ended its output, and some of its bytes are not passed on yet.
     ending: bool,
 }
 
-impl Side {
-    fn other(&self) -> Option<Id> {
-        match self.other {
-            Other::Side(id) => Some(id),
-            Other::Target(_) => None,
-        }
-    }
-}
-
 impl Handler for Side {
     fn on_open(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        match self.other {
-            Other::Target(target) => {
-                let onward = Side {
-                    other: Other::Side(cx.id()),
-                    ending: false,
-                };
-                self.other = Other::Side(cx.others.connect(target, onward)?);
-            }
-            // The target is connected: offer the other side its input again.
-            Other::Side(other) => _ = cx.others.wake(other),
-        }
-        Ok(())
+        self.on_drain(cx)
     }
 
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<usize> {
-        let Some(other) = self.other() else {
-            return Ok(0);
-        };
-        let taken = cx.others.send(other, input);
+        let taken = cx.others.send(self.other, input);
+        self.waits.set(taken < input.len());
         if self.ending && taken == input.len() {
-            cx.others.half_close(other);
+            cx.others.half_close(self.other);
         }
         Ok(taken)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> Result<()> {
-        // There is room: offer the other side the input that it did not consume.
-        self.other().map(|other| cx.others.wake(other));
+        // There is room: the other side is offered the input again that it did not consume.
+        if self.other_waits.get() {
+            cx.others.wake(self.other);
+        }
         Ok(())
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> Result<()> {
         self.ending = cx.unread() > 0;
-        if let Some(other) = self.other().filter(|_| !self.ending) {
-            cx.others.half_close(other);
+        if !self.ending {
+            cx.others.half_close(self.other);
         }
         Ok(())
     }
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         // If this side finished in good order, the other does too. An error ends both sides.
-        if let Some(other) = self.other().filter(|_| closed.reason != Reason::Finished) {
+        if closed.reason != Reason::Finished {
             eprintln!("{}: {}", closed.peer, closed.reason);
-            others.abort(other);
+            others.abort(self.other);
         }
     }
 }
 
-/// The accepted side of a relay to `target`.
-pub fn relay(target: SocketAddr) -> impl Handler {
-    Side {
-        other: Other::Target(target),
-        ending: false,
+/// A service that connects each client to `target`.
+pub fn relay(target: SocketAddr) -> impl FnMut(&mut Arrival<'_>) -> Option<Side> {
+    move |arrival| {
+        let [near, far] = [(); 2].map(|()| Rc::<Cell<bool>>::default());
+        let onward = Side {
+            other: arrival.id,
+            waits: Rc::clone(&far),
+            other_waits: Rc::clone(&near),
+            ending: false,
+        };
+        Some(Side {
+            other: arrival.others.connect(target, onward).ok()?,
+            waits: near,
+            other_waits: far,
+            ending: false,
+        })
     }
 }
 
@@ -100,7 +92,7 @@ fn main() -> Result<()> {
     };
     let (own, target) = (address("127.0.0.1:7000")?, address("127.0.0.1:7007")?);
     let mut reactor = Reactor::new(Config::default())?;
-    let id = reactor.listen(own, move |_| Some(relay(target)))?;
+    let id = reactor.listen(own, relay(target))?;
     println!("listening {}", reactor.local_addr(id)?);
     reactor.run()
 }

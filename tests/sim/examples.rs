@@ -158,8 +158,7 @@ fn a_relay(sim: &Sim) -> (Rc<RefCell<Reactor>>, Listening, Peer) {
     let target = "10.0.0.2:9".parse().unwrap();
     let listening = sim.listen(target, 1).unwrap();
     let server = sim.reactor(config).unwrap();
-    let relay = move |_: &mut Arrival<'_>| Some(relay::relay(target));
-    let relaying = server.borrow_mut().listen(address(), relay);
+    let relaying = server.borrow_mut().listen(address(), relay::relay(target));
     assert!(relaying.is_ok());
     let client = sim.connect(address());
     (server, listening, client)
