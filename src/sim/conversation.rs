@@ -307,10 +307,14 @@ impl<H: Handler, F: Fn() -> H + 'static> Conversation<F> {
 
     /// All input at once, little room for output, and a peer that reads only when nothing moves.
     fn read_late(&self, sim: &Sim) {
-        sim.tell("the peer sends everything at once, and reads when nothing moves any more");
         sim.set_buffers(4, 4);
         let mut config = self.config.clone();
         config.output_max_bytes = config.output_max_bytes.min(self.longest_answer.max(1));
+        let room = config.output_max_bytes;
+        sim.tell(&format!(
+            "the output has room for {room} bytes (see `answer_max`)"
+        ));
+        sim.tell("the peer sends everything at once, and reads when nothing moves any more");
         let (server, mut peer) = self.begin(sim, config);
         // A handshake is an exchange.
         can_reach(sim, &mut peer, Speaker::is_open);

@@ -98,6 +98,26 @@ fn a_frame_split_at_any_place_is_found() {
     assert!(story.lines().count() < 45, "{story}");
 }
 
+/// Answers once there is room for any answer that it could make.
+struct Careful;
+
+impl Handler for Careful {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(if cx.room() < 100 { 0 } else { cx.write(input) })
+    }
+}
+
+#[test]
+fn the_story_says_how_much_room_a_handler_waits_for_in_vain() {
+    let careful = || sim::conversation(|| Careful).send(b"four").expect(b"four");
+    let found = message(|| careful().check());
+    assert!(
+        found.contains("has room for 4 bytes (see `answer_max`)"),
+        "{found}"
+    );
+    careful().answer_max(100).check();
+}
+
 #[test]
 fn an_answer_lost_on_a_short_write_is_found() {
     let handler = Lengths {
