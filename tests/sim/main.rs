@@ -3,6 +3,7 @@
 
 mod audit;
 mod conversation;
+mod edges;
 mod examples;
 mod invariants;
 mod kernel;
