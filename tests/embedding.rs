@@ -6,7 +6,7 @@ mod common;
 use async_io::{Async, Timer};
 use common::{
     Echo, NOW, PATIENCE, alone, blocking_listener, client, descriptors, echo, limited, listen,
-    loopback, reactor, read_exactly, set, turn_until,
+    loopback, reactor, read_all, read_exactly, set, turn_until,
 };
 use doorkeeper::mio::event::Source;
 use doorkeeper::mio::net::UnixStream;
@@ -456,6 +456,21 @@ fn a_stream_is_adopted_again_from_a_duplicate_and_a_closed_one_has_no_events() {
     let mut seen = [0; 4];
     while own.peek(&mut seen).unwrap_or(0) < 4 {}
     assert_eq!(events_of_a_turn(&mut reactor), 0);
+}
+
+#[test]
+fn the_peer_of_an_adopted_stream_sees_its_end_although_a_duplicate_is_kept() {
+    let (mut reactor, (listener, address)) = (reactor(), blocking_listener());
+    let own = client(address);
+    let mut peer = limited(listener.accept().unwrap().0);
+    reactor
+        .adopt_stream(own.try_clone().unwrap(), Echo)
+        .unwrap();
+    peer.write_all(b"echo").unwrap();
+    peer.shutdown(Shutdown::Write).unwrap();
+    turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
+    assert_eq!(read_all(&mut peer).unwrap(), b"echo");
+    drop(own);
 }
 
 /// How many events a turn finds that does not sleep.

@@ -187,6 +187,11 @@ impl Endpoint for TcpStream {
     fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
         scope.report(|| Call::Shutdown, self.socket.shutdown(Shutdown::Write))
     }
+
+    /// The caller may keep a duplicate of an adopted socket, and then a close sends nothing.
+    fn has_end(&self) -> bool {
+        self.origin == Origin::Adopted
+    }
 }
 
 /// bind(2) of the local address. With port 0 the kernel chooses one, and says that the address is in
