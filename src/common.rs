@@ -14,6 +14,9 @@ use std::time::Duration;
 pub(crate) struct Common {
     /// The limits of the reactor; in the turn of a connection that has its own, these.
     pub(crate) config: Config,
+    /// The most that a connection can have written in a turn so far, for the invariants.
+    #[cfg(feature = "sim")]
+    pub(crate) most_written: usize,
     /// The clock can end a connection with these that has not finished.
     pub(crate) has_time_limit: bool,
     /// The limits of the reactor.
@@ -53,6 +56,8 @@ impl Common {
     pub(crate) fn new(config: Config) -> Common {
         Common {
             observation: Observation::new(config.observed_bytes, config.stall_warning),
+            #[cfg(feature = "sim")]
+            most_written: config.most_written(),
             has_time_limit: config.has_time_limit(),
             reactor: config.copy(),
             config,
@@ -90,7 +95,11 @@ impl Common {
     /// A connection is established. True if it has limits of its own.
     pub(crate) fn begin_limits(&mut self, id: Id, own: Option<Rc<Config>>, since: Tick) -> bool {
         let has_own = own.is_some();
-        if has_own || self.config.min_rate.is_some() {
+        #[cfg(feature = "sim")]
+        if let Some(own) = &own {
+            self.most_written = self.most_written.max(own.most_written());
+        }
+        if has_own || self.config.rate().is_some() {
             if self.own.len() <= id.slot() {
                 self.own.resize_with(id.slot() + 1, Own::default);
             }

@@ -96,8 +96,8 @@ pub struct Config {
     /// long as its peer likes. `None`, the default, means never.
     pub max_lifetime: Option<Duration>,
     /// A connection is reset with [`Reason::TooSlow`](crate::Reason::TooSlow) if it moves fewer bytes:
-    /// against a peer that sends or takes a byte at a time, which no idle timeout ends. `None`, the
-    /// default, asks for none.
+    /// against a peer that sends or takes a byte at a time, which no idle timeout ends. It costs 24
+    /// bytes for each slot of the reactor. `None`, the default, asks for none.
     pub min_rate: Option<MinRate>,
     /// A callback that takes longer than this is logged as a warning, with its connection and the
     /// number of other sources that waited. The clock is read twice a callback for it. `None`, the
@@ -202,7 +202,7 @@ impl Config {
         ] {
             if time == Some(Duration::ZERO) {
                 return Err(invalid(&format!(
-                    "{name} is 0; it must be longer, or None for no limit"
+                    "{name} is 0; it must be longer, or Duration::MAX for no limit"
                 )));
             }
         }
@@ -211,7 +211,19 @@ impl Config {
 
     /// True if the clock can end a connection that is established and has not finished.
     pub(crate) fn has_time_limit(&self) -> bool {
-        self.idle_timeout.is_some() || self.max_lifetime.is_some() || self.min_rate.is_some()
+        self.idle_timeout.is_some() || self.max_lifetime.is_some() || self.rate().is_some()
+    }
+
+    /// The least rate, if there is one.
+    pub(crate) fn rate(&self) -> Option<MinRate> {
+        self.min_rate.filter(|rate| rate.bytes > 0)
+    }
+
+    /// The most that a connection writes in one turn. Large messages of other code leave at once: one
+    /// before its own turn, and one after it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn most_written(&self) -> usize {
+        self.output_hard_max_bytes.max(self.output_max_bytes) + 2 * self.output_max_bytes
     }
 
     /// A clone, out of line, because the code for it is long.
@@ -247,13 +259,13 @@ impl Config {
     }
 }
 
-/// How many bytes a connection must move, those received and those sent together, in each span of time
-/// since it was established. With 0 bytes there is no such limit. While a finished connection waits for
-/// its peer's end, [`Config::linger_timeout`] applies instead. Of a connection with layers the plain
-/// bytes count.
+/// How many bytes a connection must move, those received and those sent together, in each span of time:
+/// the first begins when it is established, or when a layer is added, and each of the others when one is
+/// over. With 0 bytes there is no such limit. While a finished connection waits for its peer's end,
+/// [`Config::linger_timeout`] applies instead. Of a connection with layers the plain bytes count.
 ///
-/// A connection that is idle is too slow as well, so it is for protocols whose clients come, ask and
-/// leave.
+/// A connection is too slow whoever is the reason: one that is idle, or whose handler consumes nothing, is
+/// as well. So it is for protocols whose clients come, ask and leave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MinRate {
     /// The number of bytes.
@@ -264,8 +276,10 @@ pub struct MinRate {
 
 /// The limits of the connections of one listener, or of one outgoing connection, where they are not
 /// those of the reactor's [`Config`], which says what each means. `None`, the default of each, is the
-/// reactor's. Where there are any, they cost 24 bytes for each slot of the reactor, and a copy of its limits in each
-/// turn of such a connection.
+/// reactor's.
+///
+/// Where there are any, they cost 24 bytes for each slot of the reactor, and in each turn of such a
+/// connection a copy of all limits.
 ///
 /// ```
 /// use doorkeeper::ListenOptions;

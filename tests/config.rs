@@ -173,18 +173,18 @@ fn a_time_of_zero_is_refused_where_nothing_could_happen_in_it() {
     );
     assert_eq!(
         refused(|config| config.idle_timeout = Some(Duration::ZERO)),
-        "idle_timeout is 0; it must be longer, or None for no limit"
+        "idle_timeout is 0; it must be longer, or Duration::MAX for no limit"
     );
     assert_eq!(
         refused(|config| config.max_lifetime = Some(Duration::ZERO)),
-        "max_lifetime is 0; it must be longer, or None for no limit"
+        "max_lifetime is 0; it must be longer, or Duration::MAX for no limit"
     );
     assert_eq!(
         refused(|config| {
             let span = Duration::ZERO;
             config.min_rate = Some(MinRate { bytes: 0, span });
         }),
-        "min_rate.span is 0; it must be longer, or None for no limit"
+        "min_rate.span is 0; it must be longer, or Duration::MAX for no limit"
     );
     assert!(
         Reactor::new(set(

@@ -315,7 +315,7 @@ impl Machine {
             result.and_then(|value| value.map_err(|error| End::new(Reason::HandlerError, error)));
         // An abort that was asked for resets, whatever the callback did then.
         if value.is_err() && cx.others.intent == Intent::Abort {
-            self.end(Reason::Aborted);
+            self.ready.insert(Readiness::ABORTED);
         }
         let value = value?;
         if cx.others.intent != Intent::Stay {

@@ -4,7 +4,7 @@ use super::Machine;
 use crate::buffers::LazyBacklog;
 use crate::closed::Reason;
 use crate::common::Common;
-use crate::config::Config;
+use crate::config::{Config, MinRate};
 use crate::id::Id;
 use crate::time::Tick;
 use std::time::Duration;
@@ -30,21 +30,31 @@ impl Machine {
         if has_passed(config.max_lifetime, self.opened) {
             return Some(Reason::LifetimeOver);
         }
-        let rate = config.min_rate.filter(|_| !self.lingers())?;
-        let span = common.span(id);
+        let (rate, span) = (self.rate(config)?, common.span(id));
         let is_slow = self.received + self.sent - span.before < rate.bytes;
         (is_slow && common.has_passed(rate.span, span.since)).then_some(Reason::TooSlow)
     }
 
-    /// After a span of `min_rate` in which enough bytes moved, the next one begins.
+    /// The least rate. One that lingers has its own timeout.
+    fn rate(&self, config: &Config) -> Option<MinRate> {
+        config.rate().filter(|_| !self.lingers())
+    }
+
+    /// After a span in which enough bytes moved, the next one begins.
     pub(crate) fn renew_span(&self, id: Id, common: &Common) {
-        let rate = common.limits(id).min_rate;
+        let rate = self.rate(common.limits(id));
         if rate.is_some_and(|rate| common.has_passed(rate.span, common.span(id).since)) {
-            common.begin_span(id, self.received + self.sent);
+            self.begin_span(id, common);
         }
     }
 
-    /// True if the deadline may have come nearer. That of the idle timeout only ever moves away.
+    /// Also when a layer is added, which begins to count again.
+    pub(crate) fn begin_span(&self, id: Id, common: &Common) {
+        common.begin_span(id, self.received + self.sent);
+    }
+
+    /// True if the deadline may have come nearer. Those of the idle timeout and of a span only ever move
+    /// away, and that of the lifetime stays.
     pub(crate) fn has_near_deadline(&self, backlog: &LazyBacklog) -> bool {
         self.lingers() || backlog.next_timer().is_some()
     }
@@ -54,8 +64,9 @@ impl Machine {
         let config = common.limits(id);
         let idle = self.timeout(config).0.map(|wait| self.active.after(wait));
         let lifetime = config.max_lifetime.map(|most| self.opened.after(most));
-        let rate = config.min_rate.filter(|_| !self.lingers());
-        let span = rate.map(|rate| common.span(id).since.after(rate.span));
+        let span = self
+            .rate(config)
+            .map(|rate| common.span(id).since.after(rate.span));
         let limits = idle.into_iter().chain(lifetime).chain(span);
         limits.chain(backlog.next_timer()).min()
     }

@@ -38,9 +38,9 @@ impl Machine {
         }
     }
 
-    /// True if an abort was asked for that has not ended the connection yet.
+    /// True if an abort was asked for, whatever is the reason of the end.
     pub(crate) fn was_aborted(&self) -> bool {
-        self.pending == Pending::End(Reason::Aborted)
+        self.ready.intersects(Readiness::ABORTED)
     }
 }
 

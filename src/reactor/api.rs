@@ -56,6 +56,7 @@ impl Reactor {
             sources: Sources::new(slots),
             deadlines: Deadlines::with_capacity(slots),
             input: input.into_boxed_slice(),
+            short_input: Box::default(),
             output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
             stats: Stats::default(),
             troubles: Troubles::default(),
@@ -259,8 +260,8 @@ impl Reactor {
     /// then. `None` if the handler is of another type, if the code panicked, or if the id names no
     /// connection. A handler that a service returned in a box is of the type in the box.
     ///
-    /// While an outgoing connection is not established, its context has no room, and ends and timers
-    /// that are asked for have no effect; [`close`](Reactor::close) ends it.
+    /// While an outgoing connection is not established, its context has no room, and ends, timers and
+    /// input that are asked for have no effect; [`close`](Reactor::close) ends it.
     pub fn with<H: Handler, R>(
         &mut self,
         id: Id,

@@ -97,11 +97,16 @@ impl Reactor {
         self.common.use_limits(id);
         // One read takes no more than the length of the buffer.
         let own = self.common.config.input_max_bytes;
-        let shared = (own < self.input.len())
-            .then(|| std::mem::replace(&mut self.input, vec![0; own].into_boxed_slice()));
+        let is_shorter = own < self.input.len();
+        if is_shorter {
+            if self.short_input.len() != own {
+                self.short_input = vec![0; own].into_boxed_slice();
+            }
+            std::mem::swap(&mut self.input, &mut self.short_input);
+        }
         turn(self);
-        if let Some(shared) = shared {
-            self.input = shared;
+        if is_shorter {
+            std::mem::swap(&mut self.input, &mut self.short_input);
         }
         self.common.use_common_limits();
         if let Some(slot) = self.sources.slot(id) {

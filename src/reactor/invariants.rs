@@ -35,12 +35,10 @@ impl Reactor {
         };
         let calls = process.calls();
         let config = &self.common.config;
-        let output = config.output_hard_max_bytes.max(config.output_max_bytes);
         for some in calls.chunk_by(|one, next| (one.socket, one.kind) == (next.socket, next.kind)) {
             let (bytes, most) = match some[0].kind {
                 CallKind::Read => (config.turn_budget_bytes, 1),
-                // Large messages of other code leave at once: one before its own turn, and one after it.
-                CallKind::Write => (output + 2 * config.output_max_bytes, 3),
+                CallKind::Write => (self.common.most_written, 3),
                 CallKind::Accept => (0, config.accept_budget),
                 CallKind::RegisterAgain => (0, 0),
             };

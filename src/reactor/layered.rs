@@ -186,6 +186,9 @@ impl Reactor {
             .and_then(|taken| taken.downcast_mut::<Layering>());
         let config = &self.common.config;
         let added = layering.is_some_and(|layering| add_new(found, layering, config));
+        if added {
+            found.machine.begin_span(id, &self.common);
+        }
         found.backlog.get_or_insert().layers = taken;
         match result {
             Err(end) => return self.close_connection(id, source, end),

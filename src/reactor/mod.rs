@@ -69,6 +69,8 @@ pub struct Reactor {
     deadlines: Deadlines,
     /// Input is read into this buffer, one for all connections.
     input: Box<[u8]>,
+    /// The one for connections with limits of their own that read less at once.
+    short_input: Box<[u8]>,
     /// Callbacks of a turn write into this buffer, one for all connections. Empty between turns.
     output: Vec<u8>,
     stats: Stats,

@@ -226,7 +226,7 @@ fn wild(sim: &Sim) {
     }
     let mut parties = [(); 2].map(|()| Party::new(sim));
     let (all, inner) = (Rc::clone(&parties[0].shared), sim.clone());
-    let (limits, bounds) = own_limits(sim, &all).unzip();
+    let (limits, bounds) = own_limits(sim).unzip();
     let mut listening = ListenOptions::default();
     listening.limits = limits.unwrap_or_default();
     let service = move |arrival: &mut Arrival<'_>| {
@@ -277,7 +277,7 @@ fn connect(sim: &Sim, client: &Party) {
     }
     shared.connections -= 1;
     drop(shared);
-    let (options, bounds) = options(own_limits(sim, &client.shared));
+    let (options, bounds) = options(own_limits(sim));
     let handler = Wild::new(sim, &client.shared, bounds);
     let number = handler.number;
     let mut reactor = client.reactor.borrow_mut();

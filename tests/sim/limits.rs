@@ -4,8 +4,8 @@
 use crate::running::{Echo, Ends, Records, address};
 use doorkeeper::sim::{Ending, Peer, Sim};
 use doorkeeper::{
-    Arrival, Config, ConnectOptions, Context, Handler, Id, Limits, ListenOptions, MinRate, Others,
-    Reactor, Reason,
+    Arrival, Closed, Config, ConnectOptions, Context, Handler, Id, Layer, Limits, ListenOptions,
+    MinRate, Others, Reactor, Reason, TimerKey,
 };
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -408,7 +408,7 @@ impl Handler for Told {
         Ok(input.len())
     }
 
-    fn on_close(&mut self, _: &mut Others<'_>, closed: &doorkeeper::Closed) {
+    fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         let kind = closed.error.as_ref().map(io::Error::kind);
         let words = closed.error.as_ref().map(ToString::to_string);
         let error = kind
@@ -526,4 +526,121 @@ fn a_rate_of_all_connections_spares_those_that_linger_and_those_with_a_rate_of_0
     assert_eq!(idle.ending(), None);
     assert_eq!(closed(&server, Reason::LingerTimeout), 1);
     assert_eq!(closed(&server, Reason::TooSlow), 1);
+}
+
+/// Changes nothing.
+struct Through;
+
+impl Layer for Through {
+    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
+        plain.extend_from_slice(input);
+        Ok(input.len())
+    }
+
+    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.extend_from_slice(plain);
+        Ok(())
+    }
+}
+
+/// Consumes nothing at first; a layer gets it at 1.5 s.
+struct LateLayer(bool);
+
+impl Handler for LateLayer {
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.set_timer(TimerKey(0), Duration::from_millis(1500));
+        Ok(())
+    }
+
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(if self.0 { input.len() } else { 0 })
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
+        self.0 = true;
+        cx.add_layer(Through)
+    }
+}
+
+/// The layer begins a span, in which it is given what the handler has not consumed.
+#[test]
+fn a_layer_that_is_added_later_begins_a_span() {
+    for (sent, ended) in [(0, 3500), (110, 4500)] {
+        let sim = Sim::plain();
+        let rate = MinRate {
+            bytes: 100,
+            span: seconds(1),
+        };
+        let own = limits(|own| own.min_rate = Some(rate));
+        let (_server, _) = serve(&sim, Config::default(), own, || LateLayer(false));
+        let [peer, _] = both(&sim);
+        peer.send(&[b'x'; 500]);
+        sim.run_for(seconds(3));
+        peer.send(&vec![b'x'; sent]);
+        sim.run_for(seconds(3));
+        assert_eq!(peer.ended_at(), Some(Duration::from_millis(ended)));
+    }
+}
+
+#[test]
+fn a_rate_of_0_bytes_costs_no_turns() {
+    let sim = Sim::plain();
+    let span = Duration::from_millis(1);
+    let own = limits(|own| own.min_rate = Some(MinRate { bytes: 0, span }));
+    let (server, _) = serve(&sim, Config::default(), own, || Echo);
+    let [_peer, _other] = both(&sim);
+    sim.run_for(seconds(5));
+    let turns = server.borrow().stats().turns;
+    assert!(turns < 20, "{turns} turns");
+}
+
+#[test]
+fn a_lent_handler_that_aborts_and_panics_resets() {
+    let sim = Sim::plain();
+    sim.allow_panics();
+    let server = sim.reactor(Config::default()).unwrap();
+    let id = Rc::new(RefCell::new(None));
+    let inner = Rc::clone(&id);
+    server
+        .borrow_mut()
+        .listen(address(), move |arrival: &mut Arrival<'_>| {
+            *inner.borrow_mut() = Some(arrival.id);
+            Some(Echo)
+        })
+        .unwrap();
+    let peer = sim.connect(address());
+    sim.run_to_rest();
+    let id = id.borrow().unwrap();
+    let lent = server.borrow_mut().with(id, |_: &mut Echo, cx| {
+        cx.abort();
+        panic!("after the abort");
+    });
+    assert_eq!(lent, None::<()>);
+    sim.run_to_rest();
+    assert_eq!(
+        peer.ending(),
+        Some(Ending::Error(ErrorKind::ConnectionReset))
+    );
+}
+
+/// Limits of output that are higher than those of the reactor.
+#[test]
+fn limits_of_output_may_be_higher_than_those_of_the_reactor() {
+    let sim = Sim::plain();
+    let mut config = Config::default();
+    config.output_max_bytes = 100;
+    config.output_hard_max_bytes = 1000;
+    let own = limits(|own| {
+        own.output_max_bytes = Some(5000);
+        own.output_hard_max_bytes = Some(50_000);
+    });
+    let (_server, _) = serve(&sim, config, own, || Much(40_000));
+    sim.set_buffers(100_000, 100_000);
+    let peers = both(&sim);
+    for peer in &peers {
+        peer.send(b"?");
+    }
+    sim.run_to_rest();
+    assert_eq!(peers[0].received().len(), 40_000);
+    assert_eq!(peers[1].received().len(), 0);
 }

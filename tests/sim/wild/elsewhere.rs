@@ -61,7 +61,7 @@ impl Wild {
         self.shared.borrow_mut().connections -= 1;
         let port = if self.sim.choose(4) == 0 { 9 } else { 7 };
         let to = SocketAddr::new(address().ip(), port);
-        let own = own_limits(&self.sim, &self.shared);
+        let own = own_limits(&self.sim);
         let (options, bounds) = options(own);
         let handler = Wild::new(&self.sim, &self.shared, bounds);
         let number = handler.number;

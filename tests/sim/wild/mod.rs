@@ -28,17 +28,15 @@ pub fn up_to(sim: &Sim, most: usize) -> usize {
     most - sim.choose(most)
 }
 
-/// Limits for one listener or one outgoing connection, of which those of output are no higher than the
-/// reactor's; `None` half of the time.
-pub fn own_limits(sim: &Sim, shared: &Everything) -> Option<(Limits, Bounds)> {
-    let bounds = shared.borrow().bounds;
+/// Limits for one listener or one outgoing connection; `None` half of the time.
+pub fn own_limits(sim: &Sim) -> Option<(Limits, Bounds)> {
     if sim.choose(2) == 0 {
         return None;
     }
     let mut own = Bounds {
         input: up_to(sim, 500),
-        output: up_to(sim, bounds.output),
-        output_hard: up_to(sim, bounds.output_hard),
+        output: up_to(sim, 600),
+        output_hard: up_to(sim, 4000),
         closes_when_sent: false,
     };
     let mut limits = Limits::default();
