@@ -324,11 +324,14 @@ pub(super) fn adopt_stream(network: &Network, stream: std::net::TcpStream) -> io
     Ok(Stream::Kernel(mio::net::TcpStream::from_std(stream)))
 }
 
-/// A kernel's socket has no place in a simulation.
+/// A kernel's socket or source has no place in a simulation: its poller would never report it.
 pub(super) fn check_kernel(network: &Network) -> io::Result<()> {
     match network {
         None => Ok(()),
-        Some(_) => Err(ErrorKind::Unsupported.into()),
+        Some(_) => Err(io::Error::new(
+            ErrorKind::Unsupported,
+            "the reactor is a simulation's, and takes no sockets or sources of the system",
+        )),
     }
 }
 

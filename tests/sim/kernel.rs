@@ -2,7 +2,9 @@
 
 use crate::running::{Echo, Ends, Records, address, echo_server};
 use doorkeeper::sim::{Choice, Ending, Sim};
-use doorkeeper::{Arrival, Config, ConnectOptions, Context, Handler, ListenOptions, Reason};
+use doorkeeper::{
+    Arrival, Config, ConnectOptions, Context, Handler, ListenOptions, Next, Reason, mio,
+};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -227,13 +229,32 @@ fn errors_of_accept_cost_at_most_the_connection_they_stand_for() {
     }
 }
 
+/// Each says why, and leaves nothing behind.
 #[test]
 fn what_a_reactor_cannot_have_in_a_simulation_is_refused() {
     let sim = Sim::plain();
     let server = sim.reactor(Config::default()).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let adopted = server.borrow_mut().adopt_listener(listener, |_| Some(Echo));
-    assert_eq!(adopted.unwrap_err().kind(), ErrorKind::Unsupported);
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let watched = mio::net::TcpStream::from_std(stream.try_clone().unwrap());
+    let refused = |result: io::Result<doorkeeper::Id>| {
+        let error = result.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        let message =
+            "the reactor is a simulation's, and takes no sockets or sources of the system";
+        assert_eq!(error.to_string(), message);
+    };
+    let mut reactor = server.borrow_mut();
+    refused(reactor.adopt_listener(listener, |_| Some(Echo)));
+    refused(reactor.adopt_stream(stream, Echo));
+    let interest = mio::Interest::READABLE;
+    refused(reactor.watch(watched, interest, |_, _, _| Next::Done));
+    drop(reactor);
+    sim.run_to_rest();
+    assert_eq!(server.borrow().stats().open, 0);
+    // It goes on with its own.
+    let id = server.borrow_mut().listen(address(), |_| Some(Echo));
+    assert_eq!(server.borrow().local_addr(id.unwrap()).unwrap(), address());
 }
 
 /// Clients that arrive are events, but they free no descriptor.
