@@ -3,14 +3,15 @@
 
 use super::quiet;
 use super::run::Sim;
-use crate::sys::sim::{CHOICES, Choice, Decisions, Made, asked_run, test_name};
-use std::collections::VecDeque;
+use crate::sys::sim::{CHOICES, Choice, Decisions, Made, RECURRING, asked_run, test_name};
 use std::ops::Range;
 
 /// A decision that differs from the plainest: its kind, its number in the kind, and what was chosen.
 type Deviation = (usize, usize, usize);
 type Deviations = Vec<Deviation>;
 
+/// How many deviations the runs of each round have at most.
+const ROUNDS: [usize; 3] = [1, 2, usize::MAX];
 /// The most runs that shortening a failure takes.
 const SHRINK_RUNS: usize = 2000;
 
@@ -32,12 +33,12 @@ struct Asked {
 }
 
 /// What [`explore`] goes through. A signal and an event without a cause can come at every step, also
-/// after itself, so there is no end of them: a run has one of each. An error of accept can cost the peer
-/// its connection, so a test asks for it ([`Sim::set_rate`]).
+/// after itself, so without a bound there is no end of them. An error of accept can cost the peer its
+/// connection, so a test asks for it ([`Sim::set_rate`]).
 fn explored() -> Asked {
     let mut most = [usize::MAX; CHOICES];
     for choice in [Choice::Interrupt, Choice::SpuriousEvent, Choice::StaleEvent] {
-        most[choice as usize] = 1;
+        most[choice as usize] = RECURRING;
     }
     most[Choice::AcceptError as usize] = 0;
     Asked { letter: 'e', most }
@@ -50,10 +51,13 @@ fn everything() -> Asked {
     }
 }
 
-/// Runs a test with every combination of the network's choices, those with the fewest deviations from
-/// a plain network first, in at most `limit` runs. A signal, an event without a cause and one for a closed
-/// socket each come at most once in a run, and so does an error of accept(2) if the test asks for it
-/// ([`Sim::set_rate`]).
+/// Runs a test with every combination of the network's choices, depth first, in at most `limit` runs:
+/// first those that differ from a plain network in one choice, then in two, and then all others. Most faults
+/// need no more than two, at any place, and depth first alone would spend the runs on the last choices of
+/// the first one.
+///
+/// A run has at most two signals, two events without a cause, two for closed sockets, and two errors of
+/// accept(2) if the test asks for these ([`Sim::set_rate`]). [`Sim::set_most`] says how many else.
 ///
 /// The test must do the same when the network does the same: it takes its time and its randomness from
 /// the simulation ([`Sim::now`], [`Sim::choose`]).
@@ -63,7 +67,7 @@ fn everything() -> Asked {
 /// then told: the choices, the story of the run, the panic, and the line to run exactly it again.
 #[track_caller]
 pub fn explore(limit: usize, test: impl Fn(&Sim)) -> Explored {
-    explore_asked(explored(), limit, test)
+    explore_asked(explored(), limit, &ROUNDS, test)
 }
 
 /// Only over the choices that the test makes itself.
@@ -71,37 +75,88 @@ pub fn explore(limit: usize, test: impl Fn(&Sim)) -> Explored {
 pub(super) fn explore_tests(test: impl Fn(&Sim)) -> Explored {
     let mut most = [0; CHOICES];
     most[Choice::Test as usize] = usize::MAX;
-    explore_asked(Asked { letter: 't', most }, usize::MAX, test)
+    explore_asked(Asked { letter: 't', most }, usize::MAX, &ROUNDS, test)
 }
 
+/// Depth first, once for each of these numbers of deviations that a run has at most. What an earlier
+/// round had is not counted again.
 #[track_caller]
-fn explore_asked(asked: Asked, limit: usize, test: impl Fn(&Sim)) -> Explored {
+fn explore_asked(asked: Asked, limit: usize, rounds: &[usize], test: impl Fn(&Sim)) -> Explored {
     if let Some(runs) = run_again(asked, &test) {
         return Explored { runs, all: false };
     }
-    let (mut next, mut runs) = (VecDeque::from([(Deviations::new(), 0)]), 0);
-    while let Some((deviations, from)) = next.pop_front() {
-        if runs == limit {
-            return Explored { runs, all: false };
-        }
-        runs += 1;
-        let run = Run::given(asked, &deviations, &test);
-        if run.failure.is_some() {
-            report(asked, run, &test, &format!("run {runs}"));
-        }
-        // Every other choice after the last deviation is a run of its own.
-        for (index, made) in run.made.iter().enumerate().skip(from) {
-            for other in 1..made.options {
-                if next.len() > limit - runs {
-                    break;
+    let (mut runs, mut known) = (0, None);
+    for &most in rounds {
+        let (mut path, mut next) = (Vec::<Node>::new(), Some((Deviations::new(), 0)));
+        let mut is_cut = false;
+        while let Some((deviations, from)) = next {
+            if known.is_none_or(|known| deviations.len() > known) {
+                if runs == limit {
+                    return Explored { runs, all: false };
                 }
-                let mut more = deviations.clone();
-                more.push((made.choice as usize, made.number, other));
-                next.push_back((more, index + 1));
+                runs += 1;
             }
+            let run = Run::given(asked, &deviations, &test);
+            if run.failure.is_some() {
+                report(asked, run, &test, &format!("run {runs}"));
+            }
+            match deviations.len() < most {
+                true => path.push(Node::new(deviations, run.made, from)),
+                false => is_cut |= from < run.made.len(),
+            }
+            next = following(&mut path);
+        }
+        if !is_cut {
+            return Explored { runs, all: true };
+        }
+        known = Some(most);
+    }
+    unreachable!("the last round has any number of deviations");
+}
+
+/// A run on the way from the plain one to the present one.
+struct Node {
+    deviations: Deviations,
+    made: Vec<Made>,
+    /// The choice that its next child makes otherwise, and how.
+    index: usize,
+    other: usize,
+}
+
+impl Node {
+    fn new(deviations: Deviations, made: Vec<Made>, index: usize) -> Node {
+        Node {
+            deviations,
+            made,
+            index,
+            other: 1,
         }
     }
-    Explored { runs, all: true }
+
+    /// Its next child: one more choice after its last deviation is made otherwise.
+    fn child(&mut self) -> Option<(Deviations, usize)> {
+        let mut made = self.made.get(self.index)?;
+        if self.other == made.options {
+            (self.index, self.other) = (self.index + 1, 1);
+            made = self.made.get(self.index)?;
+        }
+        let mut deviations = self.deviations.clone();
+        deviations.push((made.choice as usize, made.number, self.other));
+        self.other += 1;
+        Some((deviations, self.index + 1))
+    }
+}
+
+/// The next run, and from which choice on its own children differ.
+fn following(path: &mut Vec<Node>) -> Option<(Deviations, usize)> {
+    while let Some(node) = path.last_mut() {
+        let child = node.child();
+        if child.is_some() {
+            return child;
+        }
+        path.pop();
+    }
+    None
 }
 
 /// Runs a test once for each seed, on a network that decides at random.
@@ -280,25 +335,88 @@ fn from_text(asked: Asked, text: &str) -> Option<Deviations> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_combination_is_run_once_and_counted() {
+    /// What a test with these numbers of options chose in each run. The third number is asked for only
+    /// if the first is 2.
+    fn runs(
+        limit: usize,
+        explore: impl Fn(usize, &dyn Fn(&Sim)) -> Explored,
+    ) -> (Explored, Vec<[usize; 3]>) {
         let seen = std::cell::RefCell::new(Vec::new());
         let test = |sim: &Sim| {
-            let first = sim.choose(3);
-            // What is chosen decides what is asked next.
-            let more = if first == 2 { sim.choose(2) } else { 0 };
-            seen.borrow_mut().push((first, more));
+            let (first, second) = (sim.choose(3), sim.choose(2));
+            let third = if first == 2 { sim.choose(2) } else { 0 };
+            seen.borrow_mut().push([first, second, third]);
         };
-        let explored = explore(100, test);
-        assert_eq!(explored, Explored { runs: 4, all: true });
-        assert_eq!(*seen.borrow(), [(0, 0), (1, 0), (2, 0), (2, 1)]);
-        assert_eq!(
-            explore(3, test),
-            Explored {
-                runs: 3,
-                all: false
-            }
-        );
+        let explored = explore(limit, &test);
+        (explored, seen.into_inner())
+    }
+
+    #[test]
+    fn every_combination_is_run_once_depth_first_and_counted() {
+        let all = |limit, test: &dyn Fn(&Sim)| explore_asked(explored(), limit, &ROUNDS[2..], test);
+        let order = [
+            [0, 0, 0],
+            [1, 0, 0],
+            [1, 1, 0],
+            [2, 0, 0],
+            [2, 1, 0],
+            [2, 1, 1],
+            [2, 0, 1],
+            [0, 1, 0],
+        ];
+        let whole = Explored { runs: 8, all: true };
+        assert_eq!(runs(8, all), (whole, order.to_vec()));
+        let part = Explored {
+            runs: 7,
+            all: false,
+        };
+        assert_eq!(runs(7, all), (part, order[..7].to_vec()));
+    }
+
+    /// The runs with few deviations are the first, and are counted once, though they are made again.
+    #[test]
+    fn what_deviates_little_is_run_first() {
+        let (explored, seen) = runs(100, |limit, test| explore(limit, test));
+        assert_eq!(explored, Explored { runs: 8, all: true });
+        let many = |run: &[usize; 3]| run.iter().filter(|&&chosen| chosen > 0).count() > 2;
+        assert_eq!(seen.iter().position(many), Some(4 + 7 + 5));
+        assert!(!explore_few(7).all && explore_few(8).all);
+    }
+
+    fn explore_few(limit: usize) -> Explored {
+        runs(limit, |limit, test| explore(limit, test)).0
+    }
+
+    /// A test that fails at the third interrupted call of a reactor.
+    fn signals(most: usize) -> Option<String> {
+        let test = move |sim: &Sim| {
+            sim.set_most(Choice::Interrupt, most);
+            let mut world = sim.world.borrow_mut();
+            let signals = (0..6).map(|_| world.choose(Choice::Interrupt, 2));
+            assert!(signals.sum::<usize>() < 3, "three signals");
+        };
+        quiet::message_of(|| {
+            explore(1000, test);
+        })
+    }
+
+    #[test]
+    fn a_fault_comes_as_often_as_the_test_asks_for() {
+        assert_eq!(signals(2), None);
+        assert!(signals(3).unwrap().contains("three signals"));
+        let count = |most| {
+            let test = move |sim: &Sim| {
+                sim.set_most(Choice::SpuriousEvent, most);
+                let mut world = sim.world.borrow_mut();
+                (0..6).for_each(|_| _ = world.choose(Choice::SpuriousEvent, 2));
+            };
+            explore(1000, test)
+        };
+        // Binomial coefficients of six.
+        let sums = [(0, 1), (1, 7), (2, 22), (3, 42), (6, 64)];
+        for (most, runs) in sums {
+            assert_eq!(count(most), Explored { runs, all: true });
+        }
     }
 
     #[test]

@@ -116,9 +116,15 @@ impl Sim {
 /// The network's limits and faults.
 impl Sim {
     /// How often a choice differs from the plainest: from 0, never, to 255, nearly always. For
-    /// [`explore`](super::explore) it says whether, and of an error of accept(2) one in a run.
+    /// [`explore`](super::explore) it says whether.
     pub fn set_rate(&self, choice: Choice, rate: u8) {
         self.world.borrow_mut().chooser.set_rate(choice, rate);
+    }
+
+    /// How often at most a choice differs from the plainest in a run. There is no limit unless
+    /// [`explore`](super::explore) says so.
+    pub fn set_most(&self, choice: Choice, most: usize) {
+        self.world.borrow_mut().chooser.set_most(choice, most);
     }
 
     /// Bytes that a socket holds for sending, and for reading, before it is full. Default 65,536 each.

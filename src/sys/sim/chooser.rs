@@ -72,6 +72,10 @@ impl fmt::Display for Made {
     }
 }
 
+/// Of a fault that can come again after itself, how many a run of an exploration has, if the test does
+/// not say.
+pub(crate) const RECURRING: usize = 2;
+
 /// How many kinds of choices there are.
 pub(crate) const CHOICES: usize = 12;
 
@@ -83,7 +87,8 @@ pub(crate) enum Decisions {
     /// At random: each kind of choice has its rate, in 1/256.
     Random { state: u64, rates: [u8; CHOICES] },
     /// These: the kind of a decision and its number among those of its kind, and what is chosen. All
-    /// others are 0. Of each kind there are at most so many: after these it is not asked for any more.
+    /// others are 0. Of each kind there are at most so many, if not [`set_most`](Chooser::set_most)
+    /// says otherwise.
     Given {
         deviations: BTreeMap<(usize, usize), usize>,
         most: [usize; CHOICES],
@@ -120,17 +125,24 @@ pub(crate) struct Chooser {
     /// All that was decided between two or more.
     pub(crate) made: Vec<Made>,
     counts: [usize; CHOICES],
-    /// How many of each kind were not the plainest.
+    /// How many of each kind were not the plainest, and how many may be: after these it is not asked for
+    /// any more.
     deviated: [usize; CHOICES],
+    most: [usize; CHOICES],
 }
 
 impl Chooser {
     pub(crate) fn new(decisions: Decisions) -> Chooser {
+        let most = match &decisions {
+            Decisions::Given { most, .. } => *most,
+            _ => [usize::MAX; CHOICES],
+        };
         Chooser {
             decisions,
             made: Vec::new(),
             counts: [0; CHOICES],
             deviated: [0; CHOICES],
+            most,
         }
     }
 
@@ -138,11 +150,15 @@ impl Chooser {
         match &mut self.decisions {
             Decisions::Plain => {}
             Decisions::Random { rates, .. } => rates[choice as usize] = rate,
-            Decisions::Given { most, .. } => {
-                let most = &mut most[choice as usize];
-                *most = if rate == 0 { 0 } else { (*most).max(1) };
+            Decisions::Given { .. } => {
+                let most = &mut self.most[choice as usize];
+                *most = if rate == 0 { 0 } else { (*most).max(RECURRING) };
             }
         }
+    }
+
+    pub(crate) fn set_most(&mut self, choice: Choice, most: usize) {
+        self.most[choice as usize] = most;
     }
 
     /// True if segments arrive within the call that sends them.
@@ -158,10 +174,10 @@ impl Chooser {
             chosen: 0,
             number: self.counts[choice as usize],
         };
-        if options < 2 {
+        let deviated = &mut self.deviated[choice as usize];
+        if options < 2 || *deviated >= self.most[choice as usize] {
             return made;
         }
-        let deviated = &mut self.deviated[choice as usize];
         match &mut self.decisions {
             Decisions::Plain => return made,
             Decisions::Random { state, rates } => {
@@ -169,7 +185,6 @@ impl Chooser {
                     made.chosen = (next(state) % options as u64) as usize;
                 }
             }
-            Decisions::Given { most, .. } if *deviated >= most[choice as usize] => return made,
             Decisions::Given { deviations, .. } => {
                 let given = deviations.get(&(choice as usize, made.number));
                 made.chosen = given.map_or(0, |&chosen| chosen.min(options - 1));

@@ -27,7 +27,7 @@ mod tests;
 mod world;
 
 pub use chooser::Choice;
-pub(crate) use chooser::{CHOICES, Decisions, Made};
+pub(crate) use chooser::{CHOICES, Decisions, Made, RECURRING};
 pub(crate) use environment::{asked_run, is_unwinding, test_name};
 pub(crate) use handles::{Process, SharedWorld, Socket, Waker};
 pub(crate) use world::{CallKind, Route, World};
