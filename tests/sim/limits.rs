@@ -514,6 +514,8 @@ fn a_rate_of_all_connections_spares_those_that_linger_and_those_with_a_rate_of_0
     config.min_rate = Some(MinRate { bytes: 10, span });
     let own = limits(|own| own.min_rate = Some(MinRate { bytes: 0, span }));
     let (server, _) = serve(&sim, config, own, || Finishes);
+    // The time of the reactor and that of a connection do not begin together.
+    sim.run_for(seconds(1));
     let [idle, slow] = both(&sim);
     let lingering = sim.connect(other_address());
     lingering.send(b"?");
@@ -521,7 +523,7 @@ fn a_rate_of_all_connections_spares_those_that_linger_and_those_with_a_rate_of_0
     // What is thrown away brings a turn.
     lingering.send(b"late");
     sim.run_for(seconds(1));
-    assert_eq!((idle.ending(), slow.ended_at()), (None, Some(seconds(2))));
+    assert_eq!((idle.ending(), slow.ended_at()), (None, Some(seconds(3))));
     sim.run_for(seconds(4));
     assert_eq!(idle.ending(), None);
     assert_eq!(closed(&server, Reason::LingerTimeout), 1);
