@@ -2,10 +2,11 @@
 //! the limits in time.
 
 use crate::running::{Echo, Ends, Records, address};
+use crate::toys::Xor;
 use doorkeeper::sim::{Ending, Peer, Sim};
 use doorkeeper::{
-    Arrival, Closed, Config, ConnectOptions, Context, Handler, Id, Layer, Limits, ListenOptions,
-    MinRate, Others, Reactor, Reason, TimerKey,
+    Arrival, Closed, Config, ConnectOptions, Context, Handler, Id, Limits, ListenOptions, MinRate,
+    Others, Reactor, Reason, TimerKey,
 };
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
@@ -75,45 +76,26 @@ impl Handler for Lengths {
     }
 }
 
-#[test]
-fn a_listener_with_a_limit_of_input_offers_no_more() {
+/// What a listener with this limit offers, and then what one with the reactor's offers.
+fn offers(input_max_bytes: usize) -> [Vec<u8>; 2] {
     let sim = Sim::plain();
     let mut config = Config::default();
     config.input_max_bytes = 20;
-    let (_server, _) = serve(
-        &sim,
-        config,
-        limits(|own| own.input_max_bytes = Some(8)),
-        || Lengths(0),
-    );
+    let own = limits(|own| own.input_max_bytes = Some(input_max_bytes));
+    let (_server, _) = serve(&sim, config, own, || Lengths(0));
     let peers = both(&sim);
     for peer in &peers {
         peer.send(&[b'x'; 60]);
     }
     sim.run_to_rest();
-    assert_eq!(peers[0].received(), [8]);
-    assert_eq!(peers[1].received(), [20]);
+    peers.map(|peer| peer.received())
 }
 
-/// More than one read takes.
+/// More than the reactor's is more than one read takes.
 #[test]
-fn a_limit_of_input_may_be_higher_than_that_of_the_reactor() {
-    let sim = Sim::plain();
-    let mut config = Config::default();
-    config.input_max_bytes = 20;
-    let (_server, _) = serve(
-        &sim,
-        config,
-        limits(|own| own.input_max_bytes = Some(50)),
-        || Lengths(0),
-    );
-    let peers = both(&sim);
-    for peer in &peers {
-        peer.send(&[b'x'; 60]);
-    }
-    sim.run_to_rest();
-    assert_eq!(peers[0].received(), [20, 40, 50]);
-    assert_eq!(peers[1].received(), [20]);
+fn a_listener_with_a_limit_of_input_offers_no_more() {
+    assert_eq!(offers(8), [vec![8], vec![20]]);
+    assert_eq!(offers(50), [vec![20, 40, 50], vec![20]]);
 }
 
 /// Says how much it may want, and how much room it has.
@@ -530,21 +512,6 @@ fn a_rate_of_all_connections_spares_those_that_linger_and_those_with_a_rate_of_0
     assert_eq!(closed(&server, Reason::TooSlow), 1);
 }
 
-/// Changes nothing.
-struct Through;
-
-impl Layer for Through {
-    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
-        plain.extend_from_slice(input);
-        Ok(input.len())
-    }
-
-    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
-        wire.extend_from_slice(plain);
-        Ok(())
-    }
-}
-
 /// Consumes nothing at first; a layer gets it at 1.5 s.
 struct LateLayer(bool);
 
@@ -560,7 +527,7 @@ impl Handler for LateLayer {
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
         self.0 = true;
-        cx.add_layer(Through)
+        cx.add_layer(Xor(0))
     }
 }
 
