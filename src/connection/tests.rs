@@ -28,9 +28,12 @@ enum Step {
     Later,
     /// Other code closes the connection in good order.
     Close,
+    /// Other code sends so many bytes.
+    Send(usize),
 }
 
-const STEPS: [Step; 10] = [
+/// The last two in shorter sequences only.
+const STEPS: [Step; 12] = [
     Step::Data(1),
     Step::Data(3),
     Step::Split,
@@ -41,8 +44,11 @@ const STEPS: [Step; 10] = [
     Step::Wake,
     Step::Later,
     Step::Close,
+    Step::Send(1),
+    Step::Send(3),
 ];
 const LENGTH: u32 = 4;
+const FEWER: usize = 10;
 
 /// What the socket's own buffer takes.
 const SOCKET_ROOM: usize = 2;
@@ -212,9 +218,16 @@ enum Style {
     /// Echoes, adds a byte when the echo has left, and three bytes some time after the first input. It
     /// finishes when nothing is under way.
     Quiet,
+    /// Wants messages of three bytes, or of as many as fit, and answers each with a byte.
+    Wanting,
 }
 
-const STYLES: [Style; 13] = [
+/// How long the messages of `Wanting` are.
+fn message_length(config: &Config) -> usize {
+    config.input_max_bytes.min(3)
+}
+
+const STYLES: [Style; 14] = [
     Style::Echo,
     Style::Pairs,
     Style::Moody,
@@ -228,6 +241,7 @@ const STYLES: [Style; 13] = [
     Style::Relaying,
     Style::Flood,
     Style::Quiet,
+    Style::Wanting,
 ];
 
 /// The handler under the machine. It keeps the books that the machine is checked against.
@@ -250,8 +264,12 @@ struct Probe {
     waits: bool,
     /// How much was written when it was last told that all had left.
     drained_at: usize,
-    /// How much was written, and what room there was, when it was last offered something.
+    /// How much was written, and what room there was, when it was last offered something, and the length
+    /// of that.
     offered_at: (usize, usize),
+    offered: usize,
+    /// Other code sent something.
+    is_sent_to: bool,
 }
 
 impl Probe {
@@ -293,6 +311,7 @@ impl Handler for Probe {
         );
         self.offers += 1;
         self.offered_at = (self.written.len(), cx.room());
+        self.offered = input.len();
         let count = match self.style {
             Style::Pairs => {
                 let pairs = input.len().min(cx.room()) / 2 * 2;
@@ -316,6 +335,13 @@ impl Handler for Probe {
                 self.waits = true;
                 cx.set_timer(TimerKey(7), Duration::from_nanos(5));
                 self.write(cx, input)
+            }
+            Style::Wanting => {
+                let length = message_length(&cx.others.common.config);
+                let count = input.len().min(cx.room() * length) / length;
+                self.write(cx, &input[..count]);
+                cx.want(length)?;
+                count * length
             }
             Style::Half if self.half_closed => input.len(),
             Style::Relaying => input.len(),
@@ -425,6 +451,8 @@ impl Rig {
             waits: false,
             drained_at: 0,
             offered_at: (0, 0),
+            offered: 0,
+            is_sent_to: false,
         };
         Rig {
             machine: Machine::new(Tick(0), false),
@@ -448,8 +476,8 @@ impl Rig {
             .machine
             .deadline(&self.backlog, Id::new(0, 0), &self.common)
             .is_some_and(|at| at <= self.common.now);
-        // A close queues the connection.
-        due |= step == Step::Close;
+        // Other code queues the connection.
+        due |= matches!(step, Step::Close | Step::Send(_));
         self.pending.insert(edge);
         let mut turns = 0;
         while self.end.is_none()
@@ -497,6 +525,10 @@ impl Rig {
                 self.machine.finish(&mut self.backlog, self.common.now);
                 false
             }
+            Step::Send(count) => {
+                self.send_from_outside(&b"out"[..count]);
+                false
+            }
             Step::Later => {
                 self.common.now = self.common.now.after(Duration::from_nanos(10));
                 false
@@ -504,6 +536,24 @@ impl Rig {
             _ => false,
         };
         marks
+    }
+
+    fn send_from_outside(&mut self, bytes: &[u8]) {
+        let scope = self.common.scope(Id::new(0, 0));
+        let (machine, backlog) = (&mut self.machine, &mut self.backlog);
+        let output_max = self.common.config.output_max_bytes;
+        let room = machine.room(backlog, output_max);
+        let taken = machine.push(
+            bytes,
+            backlog,
+            &self.memory,
+            scope,
+            &self.common,
+            output_max,
+        );
+        assert_eq!(taken, bytes.len().min(room));
+        self.probe.written.extend(&bytes[..taken]);
+        self.probe.is_sent_to |= taken > 0;
     }
 
     fn arrive(&mut self, count: usize) -> Readiness {
@@ -527,6 +577,7 @@ impl Rig {
             && !self.backlog.input().is_empty()
             && !self.probe.finished
             && !self.probe.half_closed;
+        let wanted = self.backlog.get().map_or(0, |held| held.wanted);
         let marks = self.pending.take();
         let (offers, ready) = (self.probe.offers, self.machine.ready);
         let offerable = marks.union(ready).intersects(Readiness::WOKEN);
@@ -577,9 +628,17 @@ impl Rig {
         assert!(is_bounded || self.probe.style == Style::Flood);
         assert!(self.backlog.input().len() <= self.common.config.input_max_bytes);
         let new = self.memory.borrow().reads > reads;
+        // The end is a reason to offer what is less than is wanted.
+        let ends = wanted > 0 && self.machine.input != Input::Open;
         assert!(
-            self.probe.offers == offers || new || offerable,
+            self.probe.offers == offers || new || offerable || ends,
             "offered again for nothing"
+        );
+        assert!(
+            self.probe.offers == offers
+                || self.probe.offered >= wanted
+                || self.machine.input != Input::Open,
+            "offered less than is wanted"
         );
         let rests = !self.machine.wants_turn(&self.backlog, &self.common.config)
             && self.machine.ready.intersects(Readiness::WRITABLE);
@@ -655,7 +714,9 @@ impl Rig {
                 self.probe.written.len(),
                 "not told that all has left"
             );
+            let wanted = self.backlog.get().map_or(0, |held| held.wanted);
             let heard = input == 0
+                || input < wanted && self.machine.input == Input::Open
                 || self.probe.offered_at
                     == (
                         self.probe.written.len(),
@@ -711,7 +772,13 @@ impl Rig {
             assert!(!self.probe.waits, "ended before its timer");
             assert_eq!(self.probe.consumed, self.probe.sent_by_peer.len());
         }
-        if style == Style::Echo && end == Reason::Finished && !self.closed {
+        if style == Style::Wanting && end == Reason::Finished && !self.closed {
+            let length = message_length(&self.common.config);
+            let messages = self.probe.sent_by_peer.len() / length;
+            assert_eq!(self.probe.consumed, messages * length, "every message");
+        }
+        let alone = !self.closed && !self.probe.is_sent_to;
+        if style == Style::Echo && end == Reason::Finished && alone {
             assert_eq!(
                 self.memory.borrow().wire,
                 self.probe.sent_by_peer,
@@ -744,20 +811,26 @@ fn sizes() -> Vec<Config> {
     vec![size(2, 1, 1), size(4, 3, 2), size(3, 4, 9)]
 }
 
-/// 10⁴ sequences, thirteen handlers, three sizes: 380,000 conversations, each checked after every turn and
-/// brought to its end; and those of three steps once more, with interruptions.
+/// 10⁴ sequences, fourteen handlers, three sizes: 410,000 conversations, each checked after every turn and
+/// brought to its end; those of three steps once more, with interruptions; and of three steps with sends from
+/// outside.
 #[test]
 fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
-    for (length, interrupting) in [(LENGTH, false), (LENGTH - 1, true)] {
+    for (steps, length, interrupting) in [
+        (&STEPS[..FEWER], LENGTH, false),
+        (&STEPS[..FEWER], LENGTH - 1, true),
+        (&STEPS, LENGTH - 1, false),
+        (&STEPS, LENGTH - 2, true),
+    ] {
         for config in sizes() {
             // A pair must fit, or it can never be answered.
             for style in STYLES
                 .into_iter()
                 .filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2)
             {
-                for number in 0..STEPS.len().pow(length) {
+                for number in 0..steps.len().pow(length) {
                     let steps: Vec<Step> = (0..length)
-                        .map(|at| STEPS[number / STEPS.len().pow(at) % STEPS.len()])
+                        .map(|at| steps[number / steps.len().pow(at) % steps.len()])
                         .collect();
                     converse(style, &steps, &config, interrupting);
                 }

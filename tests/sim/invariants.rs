@@ -322,59 +322,111 @@ fn seeds(share: u64, test: fn(&Sim)) {
         }
     }
 }
-/// Consumes a part of the input each time, and writes all of it back later.
+/// Consumes a part of the input each time, and writes all of it back later. It asks for more input, writes
+/// beyond its room, and lets another one of its kind go on.
 struct Slow {
     sim: Sim,
     held: Vec<u8>,
+    consumed: usize,
     ended: bool,
 }
 
+/// What each peer sends.
+const LENGTH: usize = 3000;
+
 impl Slow {
-    fn write(&mut self, cx: &mut Context<'_>) {
-        let count = cx.write(&self.held);
+    fn write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let count = match self.sim.choose(4) {
+            1 => {
+                cx.write_all(&self.held)?;
+                self.held.len()
+            }
+            _ => cx.write(&self.held),
+        };
         self.held.drain(..count);
+        Ok(())
     }
 
     /// Not from `on_data`, whose input is not consumed yet.
-    fn write_and_finish(&mut self, cx: &mut Context<'_>) {
-        self.write(cx);
-        if self.held.is_empty() && self.ended && cx.unread() == 0 {
-            cx.finish();
+    fn write_and_finish(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.write(cx)?;
+        if self.held.is_empty() && self.ended {
+            match self.sim.choose(2) {
+                0 if cx.unread() == 0 => cx.finish(),
+                0 => {}
+                _ => cx.finish_when_quiet(),
+            }
         }
+        Ok(())
+    }
+
+    /// What happens beside the consuming. Returns whether the rest of the input is to be offered again
+    /// without more.
+    fn ask(&mut self, cx: &mut Context<'_>, rest: usize) -> io::Result<bool> {
+        match self.sim.choose(8) {
+            0..3 => self.write(cx)?,
+            3 if !self.ended => {
+                let next = Slow {
+                    sim: self.sim.clone(),
+                    held: std::mem::take(&mut self.held),
+                    consumed: self.consumed,
+                    ended: false,
+                };
+                cx.become_handler(next);
+            }
+            4 => {
+                let most = self.sim.choose(400).min(LENGTH - self.consumed);
+                cx.set_timer(TimerKey(0), Duration::from_millis(1));
+                // More than fits is an error, and nothing is wanted then.
+                return Ok(cx.want(most).is_err() || most <= rest);
+            }
+            _ => cx.set_timer(TimerKey(0), Duration::from_millis(1)),
+        }
+        Ok(true)
     }
 }
 
 impl Handler for Slow {
+    /// It took over.
+    fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.write(cx)
+    }
+
     fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
-        self.write(cx);
+        self.write(cx)?;
         if self.held.len() > 500 {
             return Ok(0);
         }
         let count = 1 + self.sim.choose(input.len());
         self.held.extend(&input[..count]);
-        match self.sim.choose(2) {
-            0 => self.write(cx),
-            _ => cx.set_timer(TimerKey(0), Duration::from_millis(1)),
+        self.consumed += count;
+        if self.ask(cx, input.len() - count)? {
+            let own = cx.id();
+            cx.others.wake(own);
         }
-        let own = cx.id();
-        cx.others.wake(own);
         Ok(count)
     }
 
     fn on_drain(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        self.write_and_finish(cx);
-        Ok(())
+        self.write_and_finish(cx)
     }
 
     fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
-        self.write_and_finish(cx);
-        Ok(())
+        self.write_and_finish(cx)
     }
 
     fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         self.ended = true;
-        self.write_and_finish(cx);
-        Ok(())
+        self.write_and_finish(cx)
+    }
+}
+
+/// Code outside is lent the handlers.
+fn lend(server: &Rc<RefCell<Reactor>>) {
+    let connections = server.borrow().snapshot().connections;
+    for view in connections {
+        let written = server.borrow_mut().with(view.id, Slow::write);
+        assert!(written.is_none_or(|written| written.is_ok()));
     }
 }
 
@@ -386,21 +438,39 @@ fn no_wakeup_is_lost() {
         let mut config = config(sim);
         config.idle_timeout = None;
         config.max_connections = up_to(sim, 3);
+        // All that is written at all.
+        config.output_hard_max_bytes = 4000;
         let server = sim.reactor(config).unwrap();
         let inner = sim.clone();
         let service = move |_: &mut Arrival<'_>| {
             Some(Slow {
                 sim: inner.clone(),
                 held: Vec::new(),
+                consumed: 0,
                 ended: false,
             })
         };
         server.borrow_mut().listen(address(), service).unwrap();
         let peers: Vec<Peer> = (0..3).map(|_| sim.connect(address())).collect();
-        let text = bytes(0, 3000);
-        for peer in &peers {
-            peer.send(&text);
+        let text = bytes(0, LENGTH);
+        peers.iter().for_each(|peer| peer.send(&text));
+        let ends_early = sim.choose(2) == 1;
+        for peer in peers.iter().filter(|_| ends_early) {
             peer.half_close();
+        }
+        for _ in 0..sim.choose(20) {
+            sim.run_for(Duration::from_millis(sim.choose(3) as u64));
+            lend(&server);
+        }
+        // There may be room for one connection at a time, of any of them.
+        let mut open: Vec<&Peer> = peers.iter().filter(|_| !ends_early).collect();
+        while !open.is_empty() {
+            let has_all = |peer: &&Peer| peer.received().len() == LENGTH;
+            sim.run_until(|| open.iter().any(has_all));
+            open.iter()
+                .filter(|peer| has_all(peer))
+                .for_each(|peer| peer.half_close());
+            open.retain(|peer| !has_all(peer));
         }
         sim.run_until(|| peers.iter().all(|peer| peer.ending().is_some()));
         for peer in &peers {
