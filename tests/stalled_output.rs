@@ -277,7 +277,7 @@ fn lines_left_out_are_counted_in_the_form_of_the_others() {
     ] {
         let (mut reader, writer) = full_pipe();
         let server = Server::start(args, log, writer);
-        server.visit(1200);
+        server.visit(3000);
         let all = std::thread::spawn(move || {
             let mut text = Vec::new();
             reader.read_to_end(&mut text).unwrap();
