@@ -35,10 +35,10 @@ impl Readiness {
     pub(crate) const LAYERED: Readiness = Readiness(512);
     /// Output waits until a layer has read more. Of a connection's own set only.
     pub(crate) const HANDSHAKE: Readiness = Readiness(1024);
-    /// The handler asked for an abort, and then failed. Of a connection's own set only.
-    pub(crate) const ABORTED: Readiness = Readiness(4096);
     /// The connection has limits of its own. Of the slot only, and as ARMED it stays.
     pub(crate) const LIMITED: Readiness = Readiness(2048);
+    /// The handler asked for an abort, and then failed. Of a connection's own set only.
+    pub(crate) const ABORTED: Readiness = Readiness(4096);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 
