@@ -3,7 +3,7 @@
 //! A write to a terminal, a pipe or a disk can block, and the loop must not. So lines go into a
 //! queue, which a thread writes. The queue is bounded: a line that finds it full is left out, and a
 //! later line says how many are missing there. The end of the program waits for the thread, but
-//! only for [`PATIENCE`].
+//! only for [`PATIENCE`], and for the last writer [`LEAST_PATIENCE`] at least.
 
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,8 +16,8 @@ const QUEUE_BYTES: usize = 512 * 1024;
 /// How long the end of the program waits for slow readers, all of them together.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What the last of them has at least, after others have used the patience up: the message that says
-/// so must still come through.
+/// The least time of the last writer, standard error, also if the others have used up all of the patience:
+/// their failure is reported there.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The last part of the patience, in which the thread writes no more lines but only how many are

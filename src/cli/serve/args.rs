@@ -180,7 +180,13 @@ impl Serve {
             "proxy-protocol" => self.needs_header = require(&value(parser)?)?,
             "proxy-from" => self.proxies = Some(proxies(&value(parser)?)?),
             "max-lifetime" => {
-                self.config.max_lifetime = Some(duration(&value(parser)?, "--max-lifetime")?)
+                let most = duration(&value(parser)?, "--max-lifetime")?;
+                if most.is_zero() {
+                    return Err(Failure::usage(
+                        "--max-lifetime 0 would reset every connection at once; without the option there is no limit",
+                    ));
+                }
+                self.config.max_lifetime = Some(most);
             }
             "min-rate" => self.config.min_rate = Some(min_rate(&value(parser)?)?),
             "accept-budget" => {

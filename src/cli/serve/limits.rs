@@ -1,5 +1,5 @@
 //! The limits of `serve` on connections: in all, which it reports, and of one source, which it
-//! enforces.
+//! enforces. It also reports how many connections the loop found too slow.
 //!
 //! The state is this thread's, not a field of each handler, because a handler without fields takes
 //! no memory.
@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 
 /// Least time between two messages of the same kind.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How long the first connection that was too slow waits to be reported with others.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// The timer that reports the limit later, if an earlier message is too recent. No service has this
 /// key.
@@ -166,11 +169,8 @@ impl Limits {
         self.clients.remove(&id)
     }
 
-    pub(super) fn leave(&mut self, closed: &Closed) {
+    pub(super) fn leave(&mut self) {
         self.open -= 1;
-        if closed.reason == Reason::TooSlow {
-            self.count_slow();
-        }
         // A tenth below the limit, so that a loop that closes one and accepts the next is not
         // reported each time.
         let threshold = self.max_connections - (self.max_connections / 10).max(1);
@@ -186,14 +186,24 @@ impl Limits {
         }
     }
 
-    fn count_slow(&mut self) {
+    /// Counts a connection that was too slow. Returns when those are to be reported, if that is not
+    /// known yet.
+    fn count_slow(&mut self) -> Option<Duration> {
         self.slow += 1;
-        let due = self.min_rate.filter(|_| is_due(self.slow_message));
-        if let Some(MinRate { bytes, span }) = due {
+        let passed = self.slow_message.map(|at| at.elapsed());
+        let wait = passed.map_or(Duration::ZERO, |passed| {
+            MESSAGE_INTERVAL.saturating_sub(passed)
+        });
+        (self.slow == 1).then_some(wait.max(GATHER))
+    }
+
+    /// Reports the connections that were too slow since the last message, if there are any.
+    pub(super) fn report_slow(&mut self) {
+        let slow = std::mem::take(&mut self.slow);
+        if let Some(MinRate { bytes, span }) = self.min_rate.filter(|_| slow > 0) {
             self.slow_message = Some(Instant::now());
             log::warn!(
-                "{} connections moved fewer than {bytes} bytes in {span:?} and were reset since the last message",
-                std::mem::take(&mut self.slow)
+                "connections that moved fewer than {bytes} bytes in {span:?} and were reset since the last message: {slow}"
             );
         }
     }
@@ -229,6 +239,18 @@ impl Limits {
 
 fn is_due(last: Option<Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= MESSAGE_INTERVAL)
+}
+
+/// A connection has closed: if it was too slow, that is reported, together with those that close at
+/// about the same time.
+pub(super) fn note_slow(others: &mut Others<'_>, closed: &Closed) {
+    if closed.reason != Reason::TooSlow {
+        return;
+    }
+    if let Some(wait) = with_limits(Limits::count_slow) {
+        // Without the timer, `serve` reports them at its end.
+        let _ = others.after(wait, |_| with_limits(Limits::report_slow));
+    }
 }
 
 /// A service's handler, counted and recorded.
@@ -282,8 +304,9 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         with_limits(|limits| {
             limits.leave_source(closed.peer);
-            limits.leave(closed);
+            limits.leave();
         });
+        note_slow(others, closed);
         self.record.closed(closed.peer, closed);
         self.handler.on_close(others, closed);
     }

@@ -2,7 +2,7 @@
 //! a connection of the client that the header names.
 
 use super::access::Record;
-use super::limits::{REPORT, report_full, with_limits};
+use super::limits::{REPORT, note_slow, report_full, with_limits};
 use super::proxy_header::{self, Header};
 use doorkeeper::{Arrival, Closed, Context, Handler, Others, TimerKey};
 use std::io::{self, ErrorKind};
@@ -203,9 +203,10 @@ impl<H: Handler, R: Record> Handler for Proxied<H, R> {
 
     fn on_close(&mut self, others: &mut Others<'_>, closed: &Closed) {
         let client = with_limits(|limits| {
-            limits.leave(closed);
+            limits.leave();
             limits.remove_client(closed.id)
         });
+        note_slow(others, closed);
         let peer = client.unwrap_or(closed.peer);
         self.record.closed(peer, closed);
         if self.state == State::Open {

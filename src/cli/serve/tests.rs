@@ -207,7 +207,7 @@ fn a_proxy_that_sends_nothing_for_three_seconds_is_an_error() {
 fn a_lifetime_ends_connections_with_and_without_a_proxy() {
     for (is_proxied, head) in [(false, &b""[..]), (true, HEADER)] {
         let mut config = Config::default();
-        config.max_lifetime = Some(Duration::from_millis(50));
+        config.max_lifetime = Some(Duration::from_millis(500));
         let mut server = match is_proxied {
             false => Server::plain_with(config),
             true => Server::behind_a_proxy_with(config),
