@@ -57,7 +57,8 @@ fn everything() -> Asked {
 /// the first one.
 ///
 /// A run has at most two signals, two events without a cause, two for closed sockets, and two errors of
-/// accept(2) if the test asks for these ([`Sim::set_rate`]). [`Sim::set_most`] says how many else.
+/// accept(2) if the test asks for these ([`Sim::set_rate`]). [`Sim::set_most`] changes these numbers. A later
+/// part makes the runs of the earlier ones again; they are not counted.
 ///
 /// The test must do the same when the network does the same: it takes its time and its randomness from
 /// the simulation ([`Sim::now`], [`Sim::choose`]).
@@ -75,7 +76,8 @@ pub fn explore(limit: usize, test: impl Fn(&Sim)) -> Explored {
 pub(super) fn explore_tests(test: impl Fn(&Sim)) -> Explored {
     let mut most = [0; CHOICES];
     most[Choice::Test as usize] = usize::MAX;
-    explore_asked(Asked { letter: 't', most }, usize::MAX, &ROUNDS, test)
+    // Without a limit the order does not matter.
+    explore_asked(Asked { letter: 't', most }, usize::MAX, &ROUNDS[2..], test)
 }
 
 /// Depth first, once for each of these numbers of deviations that a run has at most. What an earlier

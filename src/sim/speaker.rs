@@ -4,7 +4,7 @@ use super::peer::{Ending, Peer};
 use super::run::Sim;
 use crate::layers::Layer;
 
-/// How what goes to the wire is cut into parts.
+/// How bytes are cut before they go to the wire.
 #[derive(Clone, Copy)]
 pub(super) enum Parts {
     Whole,
@@ -22,7 +22,7 @@ pub(super) struct Speaker {
 struct Through {
     layer: Box<dyn Layer>,
     parts: Parts,
-    /// The peer is silent after so many bytes of the wire.
+    /// The peer sends at most this many bytes on the wire.
     most: usize,
     sent: usize,
     /// Bytes of the wire that were given to the layer, and those of them that it did not consume.
@@ -54,14 +54,14 @@ impl Speaker {
         Speaker { peer, through }
     }
 
-    /// Of what goes through a layer.
+    /// Has no effect without a layer.
     pub(super) fn set_parts(&mut self, parts: Parts) {
         if let Some(through) = &mut self.through {
             through.parts = parts;
         }
     }
 
-    /// Of what goes through a layer.
+    /// Has no effect without a layer.
     pub(super) fn set_most(&mut self, most: usize) {
         if let Some(through) = &mut self.through {
             through.most = most;
@@ -130,7 +130,7 @@ impl Speaker {
         }
     }
 
-    /// The end that the peer saw. Of a layer that has an end of its own it is none without that.
+    /// Checks that the output ended with a FIN, and before it with the layer's own end if it has one.
     #[track_caller]
     pub(super) fn check_end(&mut self, sim: &Sim) {
         assert_eq!(

@@ -115,9 +115,9 @@ fn as_many_bytes_as_linger_max_bytes_are_thrown_away_and_one_more_ends_it() {
 
 #[test]
 fn each_byte_that_moves_is_activity_and_nothing_else_is() {
-    // Timers are none. Input beside them is, on a connection that is not plain.
+    // Timers are not activity. Input that arrives beside them is.
     let again: Act = |cx| cx.set_timer(TimerKey(0), SECOND / 2);
-    // Input that waits for more is; the end of it is none.
+    // Input that the handler does not consume yet is activity; the peer's end is not.
     let want: Act = |cx| cx.want(100).unwrap();
     for (open, timer) in [(again, again), (want, nothing)] {
         let sim = Sim::plain();
@@ -204,8 +204,8 @@ fn a_reactor_that_is_dropped_takes_no_new_source() {
     assert_eq!(refused.get(), Some(true));
 }
 
-/// The callbacks, the drop of the handler and that of its error can panic, alone and together: that is
-/// one panic of one end, and so many of callbacks before it.
+/// `on_close`, the drop of the handler and that of its error can panic, alone and together: however many
+/// of them panic, one panic and one end are counted.
 #[test]
 fn an_end_that_panics_more_than_once_is_counted_once() {
     for number in 0..8 {

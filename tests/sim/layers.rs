@@ -6,6 +6,7 @@ use doorkeeper::sim::{self, Sim};
 use doorkeeper::{Closed, Config, Context, Handler, Layered, Others, Reason, TimerKey};
 use std::cell::RefCell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -182,4 +183,40 @@ fn two_sides_hear_each_other_exactly_through_the_same_layers() {
         assert_eq!(book.offered[1], book.written[0]);
         assert_eq!(book.eofs, [1, 1]);
     });
+}
+
+/// Answers 1 ms later, and ends at the peer's end, whether it has answered or not.
+#[derive(Default)]
+struct Hasty(Vec<u8>);
+
+impl Handler for Hasty {
+    fn on_data(&mut self, cx: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        self.0.extend(input);
+        cx.set_timer(TimerKey(0), Duration::from_millis(1));
+        Ok(input.len())
+    }
+
+    fn on_timer(&mut self, cx: &mut Context<'_>, _: TimerKey) -> io::Result<()> {
+        cx.write_all(&std::mem::take(&mut self.0))
+    }
+
+    fn on_eof(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        cx.finish();
+        Ok(())
+    }
+}
+
+/// The answer that it forgets is missing only after a half-close.
+#[test]
+fn a_conversation_through_a_layer_finds_an_answer_that_is_lost_at_the_end() {
+    let check = || {
+        sim::conversation(|| Layered::new(Xor(3), Hasty::default()))
+            .through(|| Xor(3))
+            .send(b"ab")
+            .expect(b"ab")
+            .check()
+    };
+    let panic = catch_unwind(AssertUnwindSafe(check)).expect_err("the fault is found");
+    let message = panic.downcast::<String>().unwrap();
+    assert!(message.contains("half-closes after 2 bytes"), "{message}");
 }

@@ -87,8 +87,8 @@ pub(crate) enum Decisions {
     /// At random: each kind of choice has its rate, in 1/256.
     Random { state: u64, rates: [u8; CHOICES] },
     /// These: the kind of a decision and its number among those of its kind, and what is chosen. All
-    /// others are 0. Of each kind there are at most so many, if not [`set_most`](Chooser::set_most)
-    /// says otherwise.
+    /// others are 0. Of each kind there are at most `most`, unless [`set_most`](Chooser::set_most) says
+    /// otherwise.
     Given {
         deviations: BTreeMap<(usize, usize), usize>,
         most: [usize; CHOICES],
@@ -152,7 +152,11 @@ impl Chooser {
             Decisions::Random { rates, .. } => rates[choice as usize] = rate,
             Decisions::Given { .. } => {
                 let most = &mut self.most[choice as usize];
-                *most = if rate == 0 { 0 } else { (*most).max(RECURRING) };
+                *most = match (rate, *most) {
+                    (0, _) => 0,
+                    (_, 0) => RECURRING,
+                    (_, most) => most,
+                };
             }
         }
     }

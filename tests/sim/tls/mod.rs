@@ -63,7 +63,7 @@ impl Handler for Lengths {
         Ok(consumed)
     }
 
-    /// An end that cuts the input short is none in order.
+    /// A connection whose input was cut short must not end as `Finished`.
     fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
         assert!(closed.reason != Reason::Finished || closed.received == 26);
     }
