@@ -44,8 +44,8 @@ pub(super) struct Side {
     addresses: Vec<SocketAddr>,
     watched_listeners: Vec<usize>,
     streams: Vec<Option<Stream>>,
-    /// A FIN may be unacknowledged.
-    fin: bool,
+    /// A FIN may be unacknowledged, or what a full connection held until it was drained.
+    unacknowledged: bool,
     /// How long a delayed acknowledgement is waited for.
     patience: Duration,
     started: Instant,
@@ -75,7 +75,7 @@ impl Side {
             addresses: Vec::new(),
             watched_listeners: Vec::new(),
             streams: Vec::new(),
-            fin: false,
+            unacknowledged: false,
             patience,
             started: Instant::now(),
             passed: Duration::ZERO,
@@ -235,7 +235,7 @@ impl Side {
             Op::Fill { .. } => self.fill(index),
             Op::Drain { .. } => self.drain(index),
             Op::Shutdown { .. } => {
-                self.fin = true;
+                self.unacknowledged = true;
                 shown(&stream.socket.shutdown_write(scope))
             }
             Op::ResetOnClose { .. } => {
@@ -243,7 +243,7 @@ impl Side {
                 "set".to_string()
             }
             Op::Close { .. } => {
-                self.fin = true;
+                self.unacknowledged = true;
                 self.streams[index] = None;
                 "closed".to_string()
             }
@@ -349,7 +349,7 @@ impl Side {
             }
         };
         let stream = self.streams[index].as_mut().unwrap();
-        stream.flooded = false;
+        self.unacknowledged |= std::mem::take(&mut stream.flooded);
         let (pair, count) = (stream.pair, stream.read);
         let mut all = None;
         if let Some(Some(peer)) = pair.map(|pair| &mut self.streams[pair]) {
@@ -370,7 +370,7 @@ impl Side {
 impl Side {
     /// All events, once everything is at rest.
     fn wait(&mut self) -> String {
-        if std::mem::take(&mut self.fin) {
+        if std::mem::take(&mut self.unacknowledged) {
             self.pause(self.patience);
         }
         let mut events = Vec::new();
