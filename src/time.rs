@@ -124,6 +124,7 @@ impl<T: Copy + Ord> Deadlines<T> {
     }
 
     /// Removes the deadline of a slot, if it has one.
+    #[inline(never)]
     pub(crate) fn disarm(&mut self, slot: usize) {
         let Some(index) = self
             .indexes
@@ -164,8 +165,12 @@ impl<T: Copy + Ord> Deadlines<T> {
     }
 
     fn earlier_child(&self, index: usize) -> Option<usize> {
-        let children = 2 * index + 1..(2 * index + 3).min(self.slots.len());
-        children.min_by_key(|&child| self.ticks[child])
+        let (left, right) = (2 * index + 1, 2 * index + 2);
+        let first = self.ticks.get(left)?;
+        match self.ticks.get(right) {
+            Some(second) if second < first => Some(right),
+            _ => Some(left),
+        }
     }
 
     fn swap(&mut self, a: usize, b: usize) {

@@ -40,6 +40,12 @@ impl Backlog {
     }
 }
 
+#[cold]
+#[inline(never)]
+fn new_backlog() -> Box<Backlog> {
+    Box::default()
+}
+
 /// A [`Backlog`] that is allocated when it is first needed.
 #[derive(Debug, Default)]
 pub(crate) struct LazyBacklog(Option<Box<Backlog>>);
@@ -54,7 +60,7 @@ impl LazyBacklog {
     }
 
     pub(crate) fn get_or_insert(&mut self) -> &mut Backlog {
-        self.0.get_or_insert_default()
+        self.0.get_or_insert_with(new_backlog)
     }
 
     /// Frees the memory if nothing is held any more.

@@ -236,14 +236,19 @@ impl Context<'_> {
     #[inline(always)]
     pub(crate) fn hold_output(&mut self) {
         if !self.others.output.is_empty() {
-            let config = &self.others.common.config;
-            let limit = match self.is_choked() {
-                true => config.output_hard_max_bytes,
-                false => config.output_max_bytes,
-            };
-            let held = &mut self.backlog.get_or_insert().output;
-            held.append(self.others.output, limit);
+            self.append_output();
         }
+    }
+
+    #[inline(never)]
+    fn append_output(&mut self) {
+        let config = &self.others.common.config;
+        let limit = match self.is_choked() {
+            true => config.output_hard_max_bytes,
+            false => config.output_max_bytes,
+        };
+        let held = &mut self.backlog.get_or_insert().output;
+        held.append(self.others.output, limit);
     }
 }
 

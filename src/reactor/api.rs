@@ -231,9 +231,8 @@ impl Reactor {
         self.sources.check_slot()?;
         let scope = self.common.scope(self.sources.next_id());
         self.poller.add(&mut source, interest, scope)?;
-        Ok(self
-            .sources
-            .add(Source::Watch(Box::new(Pair { source, callback }))))
+        let pair = Box::new(Pair { source, callback });
+        Ok(self.sources.add(Source::Watch(pair)))
     }
 }
 
@@ -345,10 +344,9 @@ impl Reactor {
     /// # Errors
     /// `NotFound` if the id names no listener; those of listen(2).
     pub fn set_backlog(&mut self, listener: Id, backlog: u32) -> io::Result<()> {
+        let scope = self.common.scope(listener);
         match self.sources.get(listener) {
-            Some(Source::Listener(found)) => found
-                .socket
-                .set_backlog(backlog, self.common.scope(listener)),
+            Some(Source::Listener(found)) => found.socket.set_backlog(backlog, scope),
             _ => Err(not_found(listener, "that listens")),
         }
     }
@@ -361,7 +359,7 @@ impl Reactor {
     /// both.
     pub fn set_limits(&mut self, listener: Id, limits: &Limits) -> io::Result<()> {
         let limits = self.common.config.with(limits)?;
-        match self.sources.slot(listener).map(|slot| &mut slot.source) {
+        match self.sources.source(listener) {
             Some(Source::Listener(found)) => found.limits = limits,
             _ => return Err(not_found(listener, "that listens")),
         }
@@ -383,10 +381,9 @@ impl Reactor {
     pub fn accept_queues(&self) -> Vec<(Id, AcceptQueue)> {
         let sockets = self.sources.listeners().map(|(_, found)| &found.socket);
         let queues = TcpListener::accept_queues(sockets);
-        let found = self.sources.listeners().zip(queues);
-        found
-            .filter_map(|((id, _), queue)| Some((id, queue?)))
-            .collect()
+        let ids = self.sources.listeners().map(|(id, _)| id);
+        let found = ids.zip(queues);
+        found.filter_map(|(id, queue)| Some((id, queue?))).collect()
     }
 }
 

@@ -24,6 +24,12 @@ pub(super) struct Layering {
     run: fn(&mut Reactor, Id, Option<Readiness>, Source),
 }
 
+impl Layering {
+    fn of(layers: &mut Option<Box<dyn Any>>) -> Option<&mut Layering> {
+        layers.as_mut()?.downcast_mut()
+    }
+}
+
 /// The destructor of each layer has a guard of its own: a second panic while the first one unwinds would end
 /// the process.
 impl Drop for Layering {
@@ -65,14 +71,15 @@ impl Context<'_> {
     /// `is_first`: the connection has sent nothing, and what other code has written by its id is held, and
     /// goes through the layer.
     pub(crate) fn add_boxed_layer(&mut self, layer: Box<dyn Layer>, is_first: bool) {
-        let layering = self.backlog.get_or_insert().layers.get_or_insert_with(|| {
+        let layers = &mut self.backlog.get_or_insert().layers;
+        layers.get_or_insert_with(|| {
             Box::new(Layering {
                 layers: Layers::default(),
                 new: Vec::new(),
                 run: Reactor::turn_over_layers,
             })
         });
-        if let Some(layering) = layering.downcast_mut::<Layering>() {
+        if let Some(layering) = Layering::of(layers) {
             layering.new.push((layer, is_first));
         }
     }
@@ -103,18 +110,15 @@ pub(super) fn layers_over<'a>(
 
 /// Puts back the layers that were taken out, with those that were added meanwhile. True if there are any
 /// of these.
-pub(super) fn put_back(found: &mut Connection, taken: Option<Box<dyn Any>>) -> bool {
-    let Some(mut taken) = taken else {
+pub(super) fn put_back(found: &mut Connection, mut taken: Option<Box<dyn Any>>) -> bool {
+    if taken.is_none() {
         return found.backlog.has_layers();
-    };
+    }
     let mut added = found.backlog.take_layers();
-    let new = added
-        .as_mut()
-        .and_then(|added| added.downcast_mut::<Layering>());
-    if let (Some(new), Some(layering)) = (new, taken.downcast_mut::<Layering>()) {
+    if let (Some(new), Some(layering)) = (Layering::of(&mut added), Layering::of(&mut taken)) {
         layering.new.append(&mut new.new);
     }
-    found.backlog.get_or_insert().layers = Some(taken);
+    found.backlog.get_or_insert().layers = taken;
     added.is_some()
 }
 
@@ -166,10 +170,7 @@ impl Reactor {
             return;
         };
         let mut taken = found.backlog.take_layers();
-        let layering = taken
-            .as_mut()
-            .and_then(|taken| taken.downcast_mut::<Layering>());
-        let result = match (marks, layering) {
+        let result = match (marks, Layering::of(&mut taken)) {
             (Some(marks), Some(layering)) => {
                 let result = self.run_over_layers(id, marks, found, &layering.layers);
                 result.and_then(|()| {
@@ -181,11 +182,9 @@ impl Reactor {
         };
         put_back(found, taken);
         let mut taken = found.backlog.take_layers();
-        let layering = taken
-            .as_mut()
-            .and_then(|taken| taken.downcast_mut::<Layering>());
         let config = &self.common.config;
-        let added = layering.is_some_and(|layering| add_new(found, layering, config));
+        let added =
+            Layering::of(&mut taken).is_some_and(|layering| add_new(found, layering, config));
         if added {
             found.machine.begin_span(id, &self.common);
         }

@@ -252,8 +252,7 @@ impl Reactor {
 
     /// Pauses or resumes a listener. False if the id names no listener.
     pub(super) fn set_paused(&mut self, id: Id, paused: bool) -> bool {
-        let source = self.sources.slot(id).map(|slot| &mut slot.source);
-        let Some(Source::Listener(listener)) = source else {
+        let Some(Source::Listener(listener)) = self.sources.source(id) else {
             return false;
         };
         let before = listener.admission.state;

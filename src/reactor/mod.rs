@@ -157,7 +157,7 @@ impl Reactor {
             events += 1;
             match event {
                 Polled::Ready(id, readiness) => {
-                    let known = self.sources.enqueue(id, readiness);
+                    let known = self.sources.add_event(id, readiness);
                     if self.common.observation.is_observed() {
                         self.notify_ready(id, readiness, known);
                     }

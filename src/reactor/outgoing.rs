@@ -39,12 +39,11 @@ pub(super) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn new(attempt: Attempt) -> Outgoing {
-        let (socket, marks) = (None, Readiness::default());
         Outgoing {
             attempt,
             limits: None,
-            socket,
-            marks,
+            socket: None,
+            marks: Readiness::default(),
             half_closed: false,
             closed: false,
         }
@@ -95,10 +94,8 @@ impl Outgoing {
     }
 
     fn timeout(&self, config: &Config) -> Duration {
-        self.attempt
-            .options
-            .timeout
-            .unwrap_or(config.connect_timeout)
+        let own = self.attempt.options.timeout;
+        own.unwrap_or(config.connect_timeout)
     }
 
     pub(super) fn deadline(&self, config: &Config) -> Tick {
@@ -125,8 +122,8 @@ impl Reactor {
         }
     }
 
-    /// The first turn: socket, bind if a local address is given, connect, and the poller. The others: whether the kernel has a
-    /// result. True once the connection is established.
+    /// The first turn: socket, bind if a local address is given, connect, and the poller. The others:
+    /// whether the kernel has a result. True once the connection is established.
     fn attempt_connect(&self, id: Id, outgoing: &mut Outgoing) -> Result<bool, End> {
         let (config, scope) = (&self.common.config, self.common.scope(id));
         let Some(socket) = &outgoing.socket else {

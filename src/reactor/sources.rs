@@ -227,6 +227,10 @@ impl Sources {
         (slot.serial == id.serial()).then_some(slot)
     }
 
+    pub(super) fn source(&mut self, id: Id) -> Option<&mut Source> {
+        self.slot(id).map(|slot| &mut slot.source)
+    }
+
     /// Takes a source out.
     pub(super) fn check_out(&mut self, id: Id) -> Option<Source> {
         self.slot(id).map(Slot::check_out)
@@ -295,7 +299,14 @@ impl Sources {
 /// The queue.
 impl Sources {
     /// Adds marks to a source and queues it. False if the id is stale.
+    #[inline(never)]
     pub(super) fn enqueue(&mut self, id: Id, marks: Readiness) -> bool {
+        self.add_event(id, marks)
+    }
+
+    /// [`enqueue`](Self::enqueue) in line, for the events of the poller, of which there are most.
+    #[inline(always)]
+    pub(super) fn add_event(&mut self, id: Id, marks: Readiness) -> bool {
         let Some(slot) = self.slot(id) else {
             return false;
         };
@@ -316,7 +327,7 @@ impl Sources {
 
     /// Takes a listener off the list of those that wait for a slot, and queues it if it waits still.
     pub(super) fn wake_listener(&mut self, id: Id) {
-        if let Some(Source::Listener(listener)) = self.slot(id).map(|slot| &mut slot.source) {
+        if let Some(Source::Listener(listener)) = self.source(id) {
             listener.admission.is_listed = false;
             if listener.admission.waits_for_slot() {
                 self.enqueue(id, Readiness::WOKEN);
@@ -352,8 +363,7 @@ impl LoopOps for Sources {
     }
 
     fn send(&mut self, id: Id, bytes: &[u8], common: &Common) -> usize {
-        let source = self.slot(id).map(|slot| &mut slot.source);
-        let Some(Source::Connection(found)) = source else {
+        let Some(Source::Connection(found)) = self.source(id) else {
             return 0;
         };
         let (backlog, scope) = (&mut found.backlog, common.scope(id));
@@ -371,7 +381,7 @@ impl LoopOps for Sources {
     }
 
     fn half_close(&mut self, id: Id) -> bool {
-        match self.slot(id).map(|slot| &mut slot.source) {
+        match self.source(id) {
             Some(Source::Connection(connection)) => connection.machine.half_close(),
             Some(Source::Outgoing(outgoing)) => outgoing.half_closed = true,
             _ => return false,
@@ -380,7 +390,7 @@ impl LoopOps for Sources {
     }
 
     fn close(&mut self, id: Id, now: Tick) -> bool {
-        if let Some(Source::Connection(found)) = self.slot(id).map(|slot| &mut slot.source) {
+        if let Some(Source::Connection(found)) = self.source(id) {
             found.machine.finish(&mut found.backlog, now);
             return self.enqueue(id, Readiness::default());
         }
@@ -388,7 +398,7 @@ impl LoopOps for Sources {
     }
 
     fn abort(&mut self, id: Id) -> bool {
-        match self.slot(id).map(|slot| &mut slot.source) {
+        match self.source(id) {
             Some(Source::Connection(found)) => {
                 found.machine.end(Reason::Aborted);
                 return self.enqueue(id, Readiness::default());
