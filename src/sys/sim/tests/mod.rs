@@ -8,8 +8,8 @@
 //!    byte, and then the writer gets one edge. While it is full, its events are not compared: the kernel
 //!    probes, and enlarges buffers (tcp(7), tcp_wmem), when it likes.
 //! 3. The order of events within one batch. epoll(7) promises none.
-//! 4. When the delayed acknowledgement of a FIN arrives (40 ms to 200 ms, RFC 1122, section 4.2.3.2).
-//!    Events are compared after it.
+//! 4. When a delayed acknowledgement arrives: that of a FIN, or of what a full connection held until it
+//!    was drained (40 ms to 200 ms, RFC 1122, section 4.2.3.2). Events are compared after it.
 //! 5. Which of several clients in a full accept queue's line gets a freed place: their SYNs are due at
 //!    the same time. The time moves only while at most one client waits.
 
