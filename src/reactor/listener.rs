@@ -323,6 +323,9 @@ mod tests {
                 || admission.deadline().is_some();
             assert!(!waits || comes_back, "{steps:?}");
             assert!(waits || !admission.wants_turn(), "{steps:?}");
+            // One that has its turn anyway is not woken by each connection that closes.
+            let has_both = admission.wants_turn() && admission.waits_for_slot();
+            assert!(!has_both, "{steps:?}");
             if steps.len() < 6 {
                 for step in [
                     None,

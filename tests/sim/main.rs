@@ -17,4 +17,5 @@ mod services;
 mod tls;
 #[path = "../common/layers.rs"]
 mod toys;
+mod turns;
 mod wild;
