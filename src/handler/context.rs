@@ -111,7 +111,8 @@ impl Context<'_> {
     /// # Errors
     /// If more than [`output_hard_max_bytes`](crate::Config::output_hard_max_bytes) would wait. The
     /// connection then ends with a reset, also if the handler ignores the error. `BrokenPipe` if the
-    /// output has ended ([`finish`](Context::finish), [`half_close`](Context::half_close)).
+    /// output has ended: by [`finish`](Context::finish), [`half_close`](Context::half_close) or
+    /// [`abort`](Context::abort), or because the kernel did not take what other code sent.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.has_ended() {
             return Err(io::ErrorKind::BrokenPipe.into());

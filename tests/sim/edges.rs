@@ -264,3 +264,22 @@ impl Handler for Panics {
         assert!(!self.in_close, "in on_close, on purpose");
     }
 }
+
+/// The kernel refuses what other code sends at once, and the connection's turn, which ends it, is still to
+/// come.
+#[test]
+fn nothing_can_be_written_after_a_send_of_other_code_failed() {
+    let sim = Sim::plain();
+    let (server, peer, ends) = client_of(&sim, (20, 10), nothing, nothing);
+    sim.run_for(SECOND);
+    let id = server.borrow().snapshot().connections[0].id;
+    peer.reset();
+    let mut reactor = server.borrow_mut();
+    assert_eq!(reactor.send(id, &[7; 4096]), 4096);
+    let written = reactor.with(id, |_: &mut Acting, cx| cx.write_all(b"x"));
+    let error = written.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+    drop(reactor);
+    sim.run_until(|| !ends.borrow().is_empty());
+    assert_eq!(*ends.borrow(), [(Reason::Reset, 0, 4096, 0)]);
+}

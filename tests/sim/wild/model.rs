@@ -61,6 +61,8 @@ pub struct Record {
     /// A quiet end was asked for, and not replaced. It was once.
     pub quiet: bool,
     pub was_quiet: bool,
+    /// Output left, or was to leave, outside a turn. No callback tells an error of that before the end.
+    pub may_have_failed: bool,
     /// When each timer is due.
     pub timers: BTreeMap<u64, Duration>,
     /// Input is not offered before this much is there.
@@ -130,6 +132,8 @@ impl Record {
         // A handler is told nothing of what another one wrote.
         self.undrained |= count > 0 && !self.changes;
         self.writes += u32::from(count > 0);
+        // Other code's large output leaves at once.
+        self.may_have_failed |= count >= 4096;
     }
 
     /// Input is offered: in order, and no less than what is wanted unless the peer has ended.
