@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Least time between two messages of the same kind.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the first connection that was too slow waits to be reported with others.
+/// How long the first connection of a kind waits to be reported with others.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The timer that reports the limit later, if an earlier message is too recent. No service has this
@@ -51,6 +51,33 @@ impl Source {
     }
 }
 
+/// Connections of a kind that the log counts: those that close together in one line.
+#[derive(Default)]
+struct Gathered {
+    /// Since the last line.
+    count: u64,
+    reported: Option<Instant>,
+}
+
+impl Gathered {
+    /// Counts one. Returns when the count is to be reported, if that is not known yet.
+    fn add(&mut self) -> Option<Duration> {
+        self.count += 1;
+        let passed = self.reported.map_or(MESSAGE_INTERVAL, |at| at.elapsed());
+        let wait = MESSAGE_INTERVAL.saturating_sub(passed);
+        (self.count == 1).then_some(wait.max(GATHER))
+    }
+
+    /// The count that is reported now, unless it is 0.
+    fn take(&mut self) -> Option<u64> {
+        let count = std::mem::take(&mut self.count);
+        (count > 0).then(|| {
+            self.reported = Some(Instant::now());
+            count
+        })
+    }
+}
+
 pub(super) struct Limits {
     handle: Handle,
     max_connections: usize,
@@ -64,11 +91,10 @@ pub(super) struct Limits {
     /// The limit of all connections is reached, and that is logged: since when.
     full: Option<Instant>,
     full_message: Option<Instant>,
-    source_message: Option<Instant>,
-    slow_message: Option<Instant>,
-    /// Connections closed since the last message about them.
-    turned_away: u64,
-    slow: u64,
+    /// Above the limit of their source; and the last of them.
+    turned_away: Gathered,
+    last_turned_away: Option<SocketAddr>,
+    slow: Gathered,
 }
 
 /// Sets the limits of this thread's reactor.
@@ -83,10 +109,9 @@ pub(super) fn set(reactor: &Reactor, max_connections: usize, options: &Serve) {
         clients: HashMap::new(),
         full: None,
         full_message: None,
-        source_message: None,
-        slow_message: None,
-        turned_away: 0,
-        slow: 0,
+        turned_away: Gathered::default(),
+        last_turned_away: None,
+        slow: Gathered::default(),
     }));
 }
 
@@ -105,7 +130,7 @@ pub(super) fn limited<H: Handler, R: Record>(
     record: R,
 ) -> impl FnMut(&mut Arrival<'_>) -> Option<Limited<H, R>> {
     move |arrival| {
-        if !with_limits(|limits| limits.enter_source(arrival.peer)) {
+        if !enter_source(&mut arrival.others, arrival.peer) {
             record.turned_away();
             return None;
         }
@@ -129,7 +154,7 @@ impl Limits {
         if let Some(max) = self.max_per_source {
             let count = self.sources.entry(Source::of(peer)).or_default();
             if *count >= max {
-                self.turn_away(peer, max);
+                self.last_turned_away = Some(peer);
                 return false;
             }
             *count += 1;
@@ -137,14 +162,13 @@ impl Limits {
         true
     }
 
-    fn turn_away(&mut self, peer: SocketAddr, max: usize) {
-        self.turned_away += 1;
-        if is_due(self.source_message) {
-            self.source_message = Some(Instant::now());
+    /// Reports the connections that were closed because their source has its share, if there are any.
+    pub(super) fn report_turned_away(&mut self) {
+        let (peer, max) = (self.last_turned_away, self.max_per_source);
+        if let (Some(count), Some(peer), Some(max)) = (self.turned_away.take(), peer, max) {
             log::warn!(
-                "{} has {max} connections open, the limit of one source: {} closed since the last message",
+                "{} has {max} connections open, the limit of one source: {count} closed since the last message",
                 peer.ip().to_canonical(),
-                std::mem::take(&mut self.turned_away)
             );
         }
     }
@@ -186,24 +210,12 @@ impl Limits {
         }
     }
 
-    /// Counts a connection that was too slow. Returns when those are to be reported, if that is not
-    /// known yet.
-    fn count_slow(&mut self) -> Option<Duration> {
-        self.slow += 1;
-        let passed = self.slow_message.map(|at| at.elapsed());
-        let wait = passed.map_or(Duration::ZERO, |passed| {
-            MESSAGE_INTERVAL.saturating_sub(passed)
-        });
-        (self.slow == 1).then_some(wait.max(GATHER))
-    }
-
     /// Reports the connections that were too slow since the last message, if there are any.
     pub(super) fn report_slow(&mut self) {
-        let slow = std::mem::take(&mut self.slow);
-        if let Some(MinRate { bytes, span }) = self.min_rate.filter(|_| slow > 0) {
-            self.slow_message = Some(Instant::now());
+        if let (Some(count), Some(rate)) = (self.slow.take(), self.min_rate) {
+            let MinRate { bytes, span } = rate;
             log::warn!(
-                "connections that moved fewer than {bytes} bytes in {span:?} and were reset since the last message: {slow}"
+                "connections that moved fewer than {bytes} bytes in {span:?} and were reset since the last message: {count}"
             );
         }
     }
@@ -241,13 +253,25 @@ fn is_due(last: Option<Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= MESSAGE_INTERVAL)
 }
 
+/// Counts a connection of a source. False if it is one too many, which is reported, together with others
+/// that come at about the same time.
+pub(super) fn enter_source(others: &mut Others<'_>, peer: SocketAddr) -> bool {
+    let enters = with_limits(|limits| limits.enter_source(peer));
+    if !enters {
+        if let Some(wait) = with_limits(|limits| limits.turned_away.add()) {
+            let _ = others.after(wait, |_| with_limits(Limits::report_turned_away));
+        }
+    }
+    enters
+}
+
 /// A connection has closed: if it was too slow, that is reported, together with those that close at
 /// about the same time.
 pub(super) fn note_slow(others: &mut Others<'_>, closed: &Closed) {
     if closed.reason != Reason::TooSlow {
         return;
     }
-    if let Some(wait) = with_limits(Limits::count_slow) {
+    if let Some(wait) = with_limits(|limits| limits.slow.add()) {
         // Without the timer, `serve` reports them at its end.
         let _ = others.after(wait, |_| with_limits(Limits::report_slow));
     }

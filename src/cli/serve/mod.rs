@@ -72,7 +72,10 @@ pub(crate) fn run(mut options: Serve) -> Result<(), Failure> {
     }
     observe::run(&mut reactor, &mut observers, &listening.ids, None)?;
     let totals = totals(&reactor);
-    limits::with_limits(|limits| limits.report_slow());
+    limits::with_limits(|limits| {
+        limits.report_turned_away();
+        limits.report_slow();
+    });
     // The last line, after what the observers say of connections that are cut off.
     drop(reactor);
     log::info!("stopped: {totals}");

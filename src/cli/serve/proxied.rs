@@ -2,7 +2,7 @@
 //! a connection of the client that the header names.
 
 use super::access::Record;
-use super::limits::{REPORT, note_slow, report_full, with_limits};
+use super::limits::{REPORT, enter_source, note_slow, report_full, with_limits};
 use super::proxy_header::{self, Header};
 use doorkeeper::{Arrival, Closed, Context, Handler, Others, TimerKey};
 use std::io::{self, ErrorKind};
@@ -122,7 +122,7 @@ impl<H: Handler, R: Record> Proxied<H, R> {
         };
         cx.cancel_timer(HEADER);
         with_limits(|limits| limits.set_client(cx.id(), client));
-        if !with_limits(|limits| limits.enter_source(client)) {
+        if !enter_source(&mut cx.others, client) {
             self.record.cut_off();
             cx.abort();
             return Ok(length);
