@@ -33,11 +33,11 @@ struct Filter {
     limit: Option<usize>,
 }
 
-/// An address, with or without a port.
+/// An address, with or without a port. An IPv4-mapped one (RFC 4291, section 2.5.5.2) is its IPv4 address.
 #[derive(Debug, PartialEq, Eq)]
-enum Peer {
-    Host(IpAddr),
-    Socket(SocketAddr),
+struct Peer {
+    host: IpAddr,
+    port: Option<u16>,
 }
 
 impl Filter {
@@ -62,10 +62,8 @@ impl Filter {
     fn has(&self, service: &str, view: &ConnectionView) -> bool {
         let is_peer = self.peer.as_ref().is_none_or(|wanted| {
             let (peer, _) = peer_and_proxy(view);
-            match *wanted {
-                Peer::Host(address) => peer.ip().to_canonical() == address.to_canonical(),
-                Peer::Socket(address) => peer == address,
-            }
+            let is_port = wanted.port.is_none_or(|port| port == peer.port());
+            is_port && wanted.host == peer.ip().to_canonical()
         });
         let is_service = self.service.as_ref().is_none_or(|name| name == service);
         is_peer && is_service && self.state.is_none_or(|state| state == view.state)
@@ -76,9 +74,16 @@ fn peer(value: &str) -> Result<Peer, String> {
     let bare = value
         .strip_prefix('[')
         .and_then(|value| value.strip_suffix(']'));
-    let host = bare.unwrap_or(value).parse().map(Peer::Host);
-    host.or_else(|_| value.parse().map(Peer::Socket))
-        .map_err(|_| format!("peer={value}: must be an address, as in 192.0.2.1 or [::1]:5000"))
+    let (host, port) = match bare.unwrap_or(value).parse::<IpAddr>() {
+        Ok(host) => (host, None),
+        Err(_) => {
+            let wrong = format!("peer={value}: must be an address, as in 192.0.2.1 or [::1]:5000");
+            let address: SocketAddr = value.parse().map_err(|_| wrong)?;
+            (address.ip(), Some(address.port()))
+        }
+    };
+    let host = host.to_canonical();
+    Ok(Peer { host, port })
 }
 
 fn state(value: &str) -> Result<ConnectionState, String> {
@@ -220,12 +225,16 @@ mod tests {
     #[test]
     fn a_filter_is_exact_or_refused() {
         let peer = |value| parse("peer", value).map(|filter| filter.peer);
-        let host = |address: &str| Ok(Some(Peer::Host(address.parse().unwrap())));
-        assert_eq!(peer("192.0.2.1"), host("192.0.2.1"));
-        assert_eq!(peer("::1"), host("::1"));
-        assert_eq!(peer("[::1]"), host("::1"));
-        let socket = Peer::Socket("[::1]:7".parse().unwrap());
-        assert_eq!(peer("[::1]:7"), Ok(Some(socket)));
+        let of = |host: &str, port| {
+            let host = host.parse().unwrap();
+            Ok(Some(Peer { host, port }))
+        };
+        assert_eq!(peer("192.0.2.1"), of("192.0.2.1", None));
+        assert_eq!(peer("::ffff:192.0.2.1"), of("192.0.2.1", None));
+        assert_eq!(peer("[::ffff:192.0.2.1]:7"), of("192.0.2.1", Some(7)));
+        assert_eq!(peer("::1"), of("::1", None));
+        assert_eq!(peer("[::1]"), of("::1", None));
+        assert_eq!(peer("[::1]:7"), of("::1", Some(7)));
         assert_eq!(
             parse("state", "half-closed").unwrap().state,
             Some(ConnectionState::HalfClosed)
