@@ -231,4 +231,20 @@ mod tests {
         assert_eq!(reason(ErrorKind::ConnectionAborted), Reason::Io);
         assert_eq!(reason(ErrorKind::ConnectionReset), Reason::Reset);
     }
+
+    #[test]
+    fn a_receipt_prints_what_moved() {
+        let end = End::from(Reason::Finished);
+        let id = Id::new(0, 0);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 7));
+        let mut closed = end.receipt(id, peer, Duration::from_millis(12));
+        (closed.received, closed.sent, closed.unsent) = (5, 6, 7);
+        let text = "5 bytes received, 6 sent, 7 unsent, 0 discarded, age 12 ms";
+        assert_eq!(closed.to_string(), text);
+        closed.undelivered = Some(0);
+        assert_eq!(closed.to_string(), text);
+        closed.undelivered = Some(8);
+        let text = "5 bytes received, 6 sent, 7 unsent, 8 undelivered, 0 discarded, age 12 ms";
+        assert_eq!(closed.to_string(), text);
+    }
 }

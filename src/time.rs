@@ -239,4 +239,15 @@ mod tests {
             assert!(model.values().all(|&at| at > Tick(2)));
         }
     }
+
+    #[test]
+    fn the_clock_counts_the_time_since_its_epoch() {
+        let mut clock = Clock::new();
+        let started = Instant::now();
+        clock.epoch = started.checked_sub(Duration::from_millis(2500)).unwrap();
+        let before = Tick(2_500_000_000);
+        assert!(before <= clock.now());
+        assert!(clock.now().since(before) <= started.elapsed());
+        assert_eq!(clock.instant(before), started);
+    }
 }

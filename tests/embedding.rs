@@ -452,6 +452,7 @@ fn a_stream_is_adopted_again_from_a_duplicate_and_a_closed_one_has_no_events() {
         reactor.abort(id);
         turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
     }
+    assert_eq!(reactor.stats().connected, 3);
     peer.write_all(b"more").unwrap();
     let mut seen = [0; 4];
     while own.peek(&mut seen).unwrap_or(0) < 4 {}

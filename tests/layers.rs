@@ -701,7 +701,7 @@ fn a_layer_is_found_by_its_type() {
         let code = move |cx: &mut Context<'_>, input: &[u8]| {
             let records = cx.with_layer(|layer: &mut Records| layer.records);
             let none = cx.with_layer(|_: &mut Failing| ());
-            told.send((records, none)).unwrap();
+            told.send((records, none, cx.socket().is_some())).unwrap();
             Ok(input.len())
         };
         let once = Once(Some(code), mpsc::channel().0);
@@ -709,7 +709,7 @@ fn a_layer_is_found_by_its_type() {
     });
     let mut speaker = Speaker::connect(address, STACKS[1]());
     speaker.send(&[1; 500]);
-    assert_eq!(records.recv(), Ok((Some(1), None)));
+    assert_eq!(records.recv(), Ok((Some(1), None, true)));
 }
 
 /// The receipt counts the handler's bytes, and the statistics those of the kernel.

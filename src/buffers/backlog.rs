@@ -110,3 +110,19 @@ impl LazyBacklog {
         timers.is_some_and(|timers| timers.remove(key))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_nothing_any_more_has_no_memory() {
+        let mut backlog = LazyBacklog::default();
+        backlog.set_timer(Tick(1), TimerKey(1));
+        backlog.shrink();
+        assert!(backlog.get().is_some());
+        assert!(backlog.remove_timer(TimerKey(1)));
+        backlog.shrink();
+        assert!(backlog.get().is_none());
+    }
+}

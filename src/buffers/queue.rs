@@ -154,4 +154,24 @@ mod tests {
         }
         walk(&mut Vec::new());
     }
+
+    #[test]
+    fn many_bytes_are_not_copied_into_an_empty_queue_and_follow_what_another_holds() {
+        for (held, count, is_moved) in [
+            ("", 128 * 1024 - 1, false),
+            ("", 128 * 1024, true),
+            ("ab", 128 * 1024, false),
+            ("ab", 2, false),
+        ] {
+            let mut queue = ByteQueue::default();
+            queue.push(held.as_bytes(), 10);
+            let mut bytes = vec![b'x'; count];
+            let place = bytes.as_ptr();
+            queue.append(&mut bytes, 1 << 20);
+            assert!(bytes.is_empty());
+            assert_eq!(queue.len(), held.len() + count);
+            assert_eq!(&queue.as_slice()[..held.len()], held.as_bytes());
+            assert_eq!(queue.as_slice().as_ptr() == place, is_moved);
+        }
+    }
 }

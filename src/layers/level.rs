@@ -295,3 +295,133 @@ fn too_much(what: &str, left: usize, most: usize) -> io::Error {
     let message = format!("{what} {most} bytes: {left}");
     io::Error::new(ErrorKind::InvalidData, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes as many bytes of a byte as it says, and takes one byte a call. It answers `ASK`, and never
+    /// takes `STAY`.
+    #[derive(Default)]
+    struct Toy {
+        taken: usize,
+    }
+
+    const STAY: u8 = 0;
+    const ASK: u8 = 255;
+
+    impl Layer for Toy {
+        fn read(
+            &mut self,
+            input: &[u8],
+            plain: &mut Vec<u8>,
+            wire: &mut Vec<u8>,
+        ) -> io::Result<usize> {
+            match input.first() {
+                None | Some(&STAY) => return Ok(0),
+                Some(&ASK) => wire.push(b'!'),
+                Some(&count) => plain.extend(std::iter::repeat_n(b'x', count.into())),
+            }
+            self.taken += 1;
+            Ok(1)
+        }
+
+        fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+            wire.extend(plain);
+            Ok(())
+        }
+    }
+
+    fn level(input: usize, wire: usize, before: usize) -> Level {
+        let limits = LevelLimits { input, wire };
+        Level::new(Box::new(Toy::default()), limits, Vec::new(), before, false)
+    }
+
+    /// Reads ten bytes at most; this is what the level below has.
+    fn read(level: &mut Level, below: &[u8]) -> io::Result<usize> {
+        level.read(&mut [0; 10], false, |buffer| {
+            assert!(!below.is_empty(), "the level below is read");
+            buffer[..below.len()].copy_from_slice(below);
+            Ok(below.len())
+        })
+    }
+
+    /// The error of the layer, after a read that gives no bytes.
+    fn error(level: &mut Level, below: &[u8]) -> Option<ErrorKind> {
+        read(level, below).unwrap_err();
+        level.take_error().map(|error| error.kind())
+    }
+
+    #[test]
+    fn plain_input_that_is_left_is_there_without_a_read_below() {
+        let mut level = level(100, 100, 0);
+        for (below, count, is_left) in [
+            (&[25][..], 10, true),
+            (&[], 10, true),
+            (&[], 5, false),
+            (&[10], 10, false),
+        ] {
+            assert_eq!(read(&mut level, below).unwrap(), count);
+            assert_eq!(level.has_plain(), is_left);
+        }
+    }
+
+    #[test]
+    fn a_layer_is_given_no_more_input_once_it_has_made_enough() {
+        let mut level = level(100, 100, 0);
+        for (below, count, taken, is_left) in
+            [(&[10, 1, 1, 1][..], 10, 1, true), (&[], 3, 4, false)]
+        {
+            assert_eq!(read(&mut level, below).unwrap(), count);
+            let toy = level.layer().downcast_mut::<Toy>().unwrap();
+            assert_eq!(toy.taken, taken);
+            assert_eq!(level.has_plain(), is_left);
+        }
+    }
+
+    #[test]
+    fn as_many_bytes_as_the_limit_are_left_or_answered_and_one_more_is_an_error() {
+        for byte in [STAY, ASK] {
+            let mut level = level(4, 4, 0);
+            assert_eq!(error(&mut level, &[byte; 4]), None);
+            let too_much = Some(ErrorKind::InvalidData);
+            assert_eq!(error(&mut level, &[byte]), too_much);
+        }
+        // The output of the handler does not count.
+        let mut level = level(10, 10, 0);
+        assert_eq!(error(&mut level, &[ASK; 5]), None);
+        level.write(&[b'x'; 5], |_| Ok(0)).unwrap_err();
+        assert_eq!(error(&mut level, &[ASK; 5]), None);
+        assert_eq!(error(&mut level, &[ASK]), Some(ErrorKind::InvalidData));
+    }
+
+    #[test]
+    fn what_was_written_before_the_layer_goes_before_what_the_layer_writes() {
+        let mut level = level(10, 10, 3);
+        assert_eq!(error(&mut level, &[ASK]), None);
+        assert!(!level.flush(|_| panic!("it overtakes")).unwrap());
+        for (bytes, goes) in [(b"abcde", b"abc"), (b"cdefg", b"c")] as [(&[u8], &[u8]); 2] {
+            let count = level.write(bytes, |below| {
+                assert_eq!(below, goes);
+                Ok(below.len().min(2))
+            });
+            assert_eq!(count.unwrap(), goes.len().min(2));
+        }
+        let flushed = level.flush(|below| {
+            assert_eq!(below, b"!");
+            Ok(1)
+        });
+        assert!(flushed.unwrap());
+    }
+
+    #[test]
+    fn only_an_error_that_passes_is_no_error_of_a_flush() {
+        let mut level = level(10, 10, 0);
+        assert_eq!(error(&mut level, &[ASK]), None);
+        for kind in [ErrorKind::WouldBlock, ErrorKind::Interrupted] {
+            assert!(!level.flush(|_| Err(kind.into())).unwrap());
+        }
+        let failed = level.flush(|_| Err(ErrorKind::BrokenPipe.into()));
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::BrokenPipe);
+    }
+}

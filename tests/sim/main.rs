@@ -2,8 +2,10 @@
 #![cfg(feature = "sim")]
 
 mod audit;
+mod callbacks;
 mod conversation;
 mod edges;
+mod events;
 mod examples;
 mod invariants;
 mod kernel;
@@ -14,6 +16,7 @@ mod running;
 mod scale;
 #[cfg(feature = "services")]
 mod services;
+mod through;
 mod tls;
 #[path = "../common/layers.rs"]
 mod toys;

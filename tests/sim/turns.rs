@@ -280,3 +280,35 @@ fn a_turn_reads_the_clock_before_it_sleeps_and_sleeps_only_if_nothing_is_to_be_d
     turn();
     assert_eq!(sim.now(), 20 * SECOND);
 }
+
+/// It closes once the connections that wait are accepted.
+#[test]
+fn a_listener_that_shuts_down_is_not_paused() {
+    let sim = Sim::plain();
+    let server = sim.reactor(Config::default()).unwrap();
+    let listening = server.borrow_mut().listen(address(), |_| Some(Echo));
+    let listener = listening.unwrap();
+    sim.run_now();
+    let peer = sim.connect(address());
+    peer.send(b"last");
+    sim.run_until(|| peer.is_connected());
+    server.borrow_mut().shutdown(HOUR);
+    server.borrow_mut().pause(listener);
+    sim.run_now();
+    assert_eq!(peer.received(), b"last");
+    assert!(server.borrow().local_addr(listener).is_err());
+}
+
+#[test]
+fn without_a_linger_time_nobody_asks_what_was_not_acknowledged() {
+    let sim = Sim::plain();
+    sim.set_buffers(10_000, 1000);
+    let mut config = Config::default();
+    config.linger_timeout = Duration::ZERO;
+    let (_server, peer, log) = obeying(&sim, config);
+    peer.stop_reading();
+    peer.send(b"a");
+    sim.run_until(|| log.end.get().is_some());
+    let end = (Reason::LingerTimeout, None);
+    assert_eq!((log.end.get(), sim.now()), (Some(end), Duration::ZERO));
+}
