@@ -101,6 +101,7 @@ fn a_short_read_of_what_a_layer_holds_is_not_the_last_of_the_socket() {
         let mut config = Config::default();
         config.input_max_bytes = 10;
         let (_server, peer, seen) = through(&sim, config, || Grows, nothing, nothing);
+        sim.run_now();
         peer.send(&first);
         if !arrives_at_once {
             sim.run_until(|| seen.received.get() == 10);
