@@ -52,4 +52,16 @@ mod tests {
         assert_eq!(find_overflows(text), Some(found));
         assert_eq!(find_overflows("IpExt: ListenDrops\nIpExt: 6\n"), None);
     }
+
+    /// Other programs may add to them meanwhile.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_counters_are_those_of_the_kernel() {
+        let text = || std::fs::read_to_string("/proc/net/netstat").unwrap();
+        let drops = |found: Option<Overflows>| found.unwrap().drops;
+        let before = drops(find_overflows(&text()));
+        let now = drops(super::overflows());
+        let after = drops(find_overflows(&text()));
+        assert!((before..=after).contains(&now), "{before} {now} {after}");
+    }
 }
