@@ -12,16 +12,18 @@ use std::time::Duration;
 /// A part of the reactor of its own, so that a turn can borrow it while the sources and the output
 /// buffer are borrowed mutably.
 pub(crate) struct Common {
-    /// The limits of the reactor; in the turn of a connection that has its own, these.
+    /// The limits in force: those of the reactor, except in the turn of a connection that has limits of
+    /// its own. For any other connection than that of this turn, ask [`limits`](Common::limits).
     pub(crate) config: Config,
     /// The most that a connection can have written in a turn so far, for the invariants.
     #[cfg(feature = "sim")]
     pub(crate) most_written: usize,
-    /// The clock can end a connection with these that has not finished.
+    /// With the limits in force, time alone can end a connection that has not finished.
     pub(crate) has_time_limit: bool,
-    /// The limits of the reactor.
-    reactor: Config,
-    /// By slot: what a connection has of its own, as far as any has.
+    /// The limits of the reactor, whatever is in force.
+    reactor_config: Config,
+    /// By slot: what a connection has of its own. Only as long as the highest slot of a connection that
+    /// had something needs; empty if none had.
     own: Vec<Own>,
     pub(crate) clock: Clock,
     /// The time of this turn.
@@ -29,6 +31,7 @@ pub(crate) struct Common {
     /// Shutting down: when `run` returns although connections are open.
     pub(crate) shutdown_until: Option<Tick>,
     pub(crate) observation: Observation,
+    /// Large buffers that are used again, for input that a handler wants as a whole.
     pub(crate) places: Places,
     /// Bytes read from all peers, and bytes that the kernel took for them. Cells, because a turn has
     /// only a shared reference.
@@ -48,7 +51,7 @@ pub(crate) struct Span {
 struct Own {
     /// Its limits, where they are not the reactor's.
     limits: Option<Rc<Config>>,
-    /// Its current span, if it has a `min_rate`.
+    /// Its current span. It means nothing without a `min_rate`.
     span: Cell<Span>,
 }
 
@@ -59,7 +62,7 @@ impl Common {
             #[cfg(feature = "sim")]
             most_written: config.most_written(),
             has_time_limit: config.has_time_limit(),
-            reactor: config.copy(),
+            reactor_config: config.copy(),
             config,
             own: Vec::new(),
             clock: Clock::new(),
@@ -71,28 +74,29 @@ impl Common {
         }
     }
 
-    /// The limits of a connection: its own, or those of the reactor.
+    /// The limits of a connection, its own or those of the reactor, whichever turn this is.
     pub(crate) fn limits(&self, id: Id) -> &Config {
         let own = self.own.get(id.slot());
         match own.and_then(|own| own.limits.as_deref()) {
             Some(limits) => limits,
-            None => &self.reactor,
+            None => &self.reactor_config,
         }
     }
 
-    /// The turn of a connection with limits of its own begins.
-    pub(crate) fn use_limits(&mut self, id: Id) {
+    /// Puts the limits of this connection in force, for its turn.
+    pub(crate) fn use_limits_of(&mut self, id: Id) {
         self.config = self.limits(id).copy();
         self.has_time_limit = self.config.has_time_limit();
     }
 
-    /// And it ends.
-    pub(crate) fn use_common_limits(&mut self) {
-        self.config = self.reactor.copy();
+    /// Puts those of the reactor in force again.
+    pub(crate) fn use_reactor_limits(&mut self) {
+        self.config = self.reactor_config.copy();
         self.has_time_limit = self.config.has_time_limit();
     }
 
-    /// A connection is established. True if it has limits of its own.
+    /// Keeps the limits of a connection that is established now, if it has its own, and begins its first
+    /// span. True if it has its own.
     pub(crate) fn begin_limits(&mut self, id: Id, own: Option<Rc<Config>>, since: Tick) -> bool {
         let has_own = own.is_some();
         #[cfg(feature = "sim")]
@@ -109,7 +113,8 @@ impl Common {
         has_own
     }
 
-    /// The connection has closed.
+    /// The connection has closed. Its span may stay: the next connection in the slot begins its own, if it has
+    /// a `min_rate`.
     pub(crate) fn forget_limits(&mut self, id: Id) {
         if let Some(own) = self.own.get_mut(id.slot()) {
             own.limits = None;

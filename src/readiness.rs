@@ -1,5 +1,5 @@
-//! What is known of a source between its turns, as a set of marks: which operations may succeed, and
-//! whether it is queued and has a deadline.
+//! What is known of a source between its turns, as a set of marks: which operations may succeed, what it is
+//! to be told, and whether it is queued, has a deadline, layers, or limits of its own.
 
 /// A set of marks.
 ///
@@ -35,7 +35,8 @@ impl Readiness {
     pub(crate) const LAYERED: Readiness = Readiness(512);
     /// Output waits until a layer has read more. Of a connection's own set only.
     pub(crate) const HANDSHAKE: Readiness = Readiness(1024);
-    /// The connection has limits of its own. Of the slot only, and as ARMED it stays.
+    /// The connection has limits of its own, which are not in force: in its turn the mark is away. Of the
+    /// slot only; `take` leaves it.
     pub(crate) const LIMITED: Readiness = Readiness(2048);
     /// The handler asked for an abort, and then failed. Of a connection's own set only.
     pub(crate) const ABORTED: Readiness = Readiness(4096);

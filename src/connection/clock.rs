@@ -1,4 +1,4 @@
-//! Limits in time: what ends a connection because of the clock, and by when it needs a turn.
+//! The limits in time: for which reason the clock ends a connection, and by when it needs a turn.
 
 use super::Machine;
 use crate::buffers::LazyBacklog;
@@ -35,7 +35,7 @@ impl Machine {
         (is_slow && common.has_passed(rate.span, span.since)).then_some(Reason::TooSlow)
     }
 
-    /// The least rate. One that lingers has its own timeout.
+    /// The least rate that applies now. None while lingering, which has a timeout of its own.
     fn rate(&self, config: &Config) -> Option<MinRate> {
         config.rate().filter(|_| !self.lingers())
     }
@@ -48,7 +48,8 @@ impl Machine {
         }
     }
 
-    /// Also when a layer is added, which begins to count again.
+    /// A span begins, with the bytes moved so far. Adding a layer needs this too: input that becomes the
+    /// layer's is taken off `received`, which must not fall below the start of the span.
     pub(crate) fn begin_span(&self, id: Id, common: &Common) {
         common.begin_span(id, self.received + self.sent);
     }

@@ -19,7 +19,7 @@ impl Machine {
         endpoint: &E,
         cx: &mut Context<'_>,
     ) -> io::Result<usize> {
-        // The marks of the slot (QUEUED, ARMED) are added too and mean nothing here.
+        // Marks that are the slot's, such as QUEUED and ARMED, are added too and mean nothing here.
         self.ready.insert(marks);
         if !marks.intersects(Readiness::READABLE)
             && self.overdue(cx.others.id, cx.others.common).is_some()

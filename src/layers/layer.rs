@@ -15,7 +15,7 @@ use std::io;
 /// use doorkeeper::Layer;
 /// use std::io;
 ///
-/// /// Hides nothing from anybody.
+/// /// An example, and no encryption.
 /// struct Xor(u8);
 ///
 /// impl Layer for Xor {
@@ -34,7 +34,9 @@ pub trait Layer: AsAny {
     /// Input from the wire. Appends what it says to `plain`, and what the layer itself answers to `wire`.
     /// Returns how many bytes of it, from the front, are consumed. The rest is offered again: at once after
     /// some were consumed, so one message a call is enough, and otherwise in front of new input; at most
-    /// [`input_max_bytes`](crate::Config::input_max_bytes) may be left.
+    /// [`input_max_bytes`](crate::Config::input_max_bytes) may be left. Of its answers, at most
+    /// [`output_hard_max_bytes`](crate::Config::output_hard_max_bytes) may wait for the socket. More of either
+    /// ends the connection as an error of the layer does.
     ///
     /// It is called once with what there is, perhaps nothing, when the layer is added: one side of a
     /// handshake begins here. A layer that can make much of few bytes, such as a decompressor, should
@@ -55,7 +57,8 @@ pub trait Layer: AsAny {
 
     /// The peer's FIN was read, and [`has_ended`](Layer::has_ended) is false. A layer that has an end of
     /// its own returns an error, because the input is cut short. It is not called if input is left, or
-    /// while the layer is not open: both are errors anyway.
+    /// while the layer is not open: both are errors anyway. Nor is it called after
+    /// [`finish`](crate::Context::finish), when input is thrown away.
     fn on_eof(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -65,8 +68,8 @@ pub trait Layer: AsAny {
         true
     }
 
-    /// True once the peer has ended its output by a message of this layer. It is read no more. The handler
-    /// is told once all layers have ended.
+    /// True once the peer has ended its output by a message of this layer. [`read`](Layer::read) is not
+    /// called any more. The handler is told once all layers have ended.
     fn has_ended(&self) -> bool {
         false
     }

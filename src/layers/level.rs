@@ -12,27 +12,30 @@ pub(crate) struct Level {
     limits: LevelLimits,
     /// What the layer did not consume.
     input: Vec<u8>,
-    /// What it made of the rest, of which the first `taken` bytes are taken.
+    /// The plain bytes that it made. The level above, or the machine, has read the first `taken` of them.
     plain: Vec<u8>,
     taken: usize,
-    /// What the level below did not take.
+    /// Bytes on the wire that the level below has not taken.
     wire: Vec<u8>,
-    /// So many plain bytes are in `wire`. They count as sent once all of `wire` is.
+    /// How many plain bytes of output are in `wire`. They count as sent once all of `wire` is.
     accepted: usize,
-    /// How long their wire form is.
+    /// How long their wire form was when the layer made it.
     accepted_wire: usize,
-    /// So many bytes of the output were written before the layer was added, and bypass it.
+    /// How many bytes of unsent output were written before the layer was added. They bypass it.
     before: usize,
-    /// The layer was offered what was there when it was added.
+    /// The layer was offered the input that was there when it was added.
     has_begun: bool,
-    /// It may make more of `input`, because it stopped only at much plain input.
+    /// It was not offered all of `input`, because it had made enough: it may make more without a read below.
     is_full: bool,
     is_lowest: bool,
-    /// The level below has ended. This one has.
+    /// The input of the level below has ended: for the lowest, the FIN was read.
     below_ended: bool,
+    /// The input of this level has ended.
     ended: bool,
+    /// `Layer::end` was called.
     end_written: bool,
-    /// What a method of the layer returned, in the place of which a caller sees another error.
+    /// The error that a method of the layer returned. The caller gets `Other` in its place, so that the
+    /// machine does not take it for an error of the socket.
     error: Option<io::Error>,
 }
 
@@ -82,8 +85,8 @@ impl Level {
         (*self.layer).as_any()
     }
 
-    /// True once this layer and those below it have ended. The end of an upper layer alone is none: the
-    /// ends of the others are still to come, and what comes to a socket that is closed resets it.
+    /// True once the input of this layer and of those below it has ended. If the connection closed at the end
+    /// of an upper layer alone, the ends of the others would come to a closed socket, and reset it.
     fn is_over(&self) -> bool {
         self.ended && (self.below_ended || self.is_lowest)
     }
@@ -114,15 +117,15 @@ impl Level {
     }
 
     /// Reads plain bytes, after at most one read below. `Interrupted` if that gave none: the next turn
-    /// tries again. `forgiving`: the input is thrown away, so an end that is cut short is an end.
+    /// tries again. `discards`: the handler finished, so input that ends within a message is no error.
     pub(super) fn read(
         &mut self,
         buffer: &mut [u8],
-        forgiving: bool,
+        discards: bool,
         below: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         if self.taken == self.plain.len() {
-            self.fill(buffer, forgiving, below)?;
+            self.fill(buffer, discards, below)?;
         }
         let plain = &self.plain[self.taken..];
         if plain.is_empty() {
@@ -144,7 +147,7 @@ impl Level {
     fn fill(
         &mut self,
         buffer: &mut [u8],
-        forgiving: bool,
+        discards: bool,
         below: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<()> {
         if !self.has_begun || self.is_full {
@@ -167,8 +170,8 @@ impl Level {
         }
         (self.below_ended, self.ended) = (true, true);
         let open = self.layer.is_open();
-        let result = match open && (forgiving || self.input.is_empty()) {
-            true if forgiving => Ok(()),
+        let result = match open && (discards || self.input.is_empty()) {
+            true if discards => Ok(()),
             true => self.layer.on_eof(),
             false => Err(cut_short(open)),
         };
@@ -219,7 +222,7 @@ impl Level {
         Ok(())
     }
 
-    /// Takes output. What it returns is in the hands of the kernel.
+    /// Takes output. Returns how many of its bytes the kernel has, in their wire form.
     pub(super) fn write(
         &mut self,
         bytes: &[u8],

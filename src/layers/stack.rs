@@ -23,8 +23,8 @@ pub(crate) struct Layers {
     /// The last read of the socket took all there was.
     drained: Cell<bool>,
     /// The handler finished, and input is thrown away.
-    forgiving: Cell<bool>,
-    /// A turn writes to the socket once.
+    discards: Cell<bool>,
+    /// This turn has written to the socket. It does so once.
     wrote: Cell<bool>,
     /// What this turn read from the socket, and what it wrote.
     pub(crate) received: Cell<u64>,
@@ -34,8 +34,8 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Puts a level over those that are there. `writable`: a write to the socket may take bytes, which is
-    /// asked for the first.
+    /// Puts a level over those that are there. `writable`: a write to the socket may take bytes. Only the
+    /// first level needs that: from then on the layers know it themselves.
     pub(crate) fn push(&mut self, mut level: Level, writable: bool) {
         if self.levels.is_empty() {
             level.set_lowest();
@@ -45,10 +45,10 @@ impl Layers {
     }
 
     /// Before a turn. `readable`: there may be input that came after the last read.
-    pub(crate) fn begin(&self, readable: bool, writable: bool, forgiving: bool) {
+    pub(crate) fn begin(&self, readable: bool, writable: bool, discards: bool) {
         self.drained.set(self.drained.get() && !readable);
         self.writable.set(self.writable.get() || writable);
-        self.forgiving.set(forgiving);
+        self.discards.set(discards);
         self.wrote.set(false);
         self.received.set(0);
         self.sent.set(0);
@@ -161,9 +161,9 @@ impl<E: Endpoint> Stack<'_, E> {
 
 impl<E: Endpoint> Endpoint for Stack<'_, E> {
     fn read(&self, buffer: &mut [u8], scope: CallScope<'_>) -> io::Result<usize> {
-        let forgiving = self.layers.forgiving.get();
+        let discards = self.layers.discards.get();
         let read = self.uppermost(|level, below| {
-            level.read(&mut *buffer, forgiving, |buffer| below.read(buffer, scope))
+            level.read(&mut *buffer, discards, |buffer| below.read(buffer, scope))
         });
         read.unwrap_or_else(|| self.read_socket(buffer, scope))
     }

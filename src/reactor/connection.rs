@@ -19,7 +19,7 @@ impl Reactor {
     /// of its slot for the turn, so that its callbacks can reach every other source without reference
     /// counts.
     pub(super) fn drive_source(&mut self, id: Id) {
-        // It closed after it was queued. The serial in the id does not match that of the slot any more.
+        // None if it closed after it was queued: the serial of the slot has moved on.
         let Some(slot) = self.sources.slot(id) else {
             return;
         };
@@ -66,7 +66,8 @@ impl Reactor {
         }
     }
 
-    /// The turn of a connection with limits of its own, or with layers.
+    /// The turn of a connection with limits of its own, or with layers, or with both: the first puts the
+    /// limits in force and goes through `drive_source` again.
     #[cold]
     #[inline(never)]
     fn drive_special(&mut self, id: Id) {
@@ -76,7 +77,7 @@ impl Reactor {
         self.drive_layered(id);
     }
 
-    /// The limits of a connection that is established now.
+    /// Keeps the limits of a connection that is established now. The mark says that it has its own.
     pub(super) fn begin_limits(&mut self, id: Id, own: Option<Rc<Config>>) {
         let has_own = self.common.begin_limits(id, own, self.common.now);
         if let Some(slot) = self.sources.slot(id).filter(|_| has_own) {
@@ -84,18 +85,20 @@ impl Reactor {
         }
     }
 
+    /// True if a connection has limits of its own that are not in force yet.
     fn has_own_limits(&mut self, id: Id) -> bool {
         let slot = self.sources.slot(id);
         slot.is_some_and(|slot| slot.pending.intersects(Readiness::LIMITED))
     }
 
-    /// Runs a turn with the limits of its connection in the place of the reactor's.
+    /// Runs a turn with the limits of its connection in the place of the reactor's. Meanwhile the slot is
+    /// without its mark, because `turn` begins where the mark led here.
     fn with_own_limits(&mut self, id: Id, turn: &mut dyn FnMut(&mut Reactor)) {
         if let Some(slot) = self.sources.slot(id) {
             slot.pending.remove(Readiness::LIMITED);
         }
-        self.common.use_limits(id);
-        // One read takes no more than the length of the buffer.
+        self.common.use_limits_of(id);
+        // Without held input, one read takes as much as its buffer is long.
         let own = self.common.config.input_max_bytes;
         let is_shorter = own < self.input.len();
         if is_shorter {
@@ -108,7 +111,8 @@ impl Reactor {
         if is_shorter {
             std::mem::swap(&mut self.input, &mut self.short_input);
         }
-        self.common.use_common_limits();
+        self.common.use_reactor_limits();
+        // If the connection closed, its id is stale, and no slot is marked.
         if let Some(slot) = self.sources.slot(id) {
             slot.pending.insert(Readiness::LIMITED);
         }
@@ -183,7 +187,8 @@ impl Reactor {
         }
     }
 
-    /// A host may have been elsewhere for any time. Within a turn there is one time.
+    /// Reads the clock outside a turn, because a host may have been elsewhere for any time. All code of a
+    /// turn sees one time.
     pub(super) fn note_time(&mut self) {
         if !self.lent {
             self.common.now = self.common.clock.now();

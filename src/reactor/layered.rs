@@ -16,11 +16,11 @@ use std::io::{self, ErrorKind};
 /// The layers of a connection, as its backlog has them.
 pub(super) struct Layering {
     layers: Layers,
-    /// Those that are added after the turn. The mark says that it takes all output, also what was written
-    /// before.
+    /// Layers that are added after the turn. True beside one that takes all output, also what was written
+    /// before it.
     new: Vec<(Box<dyn Layer>, bool)>,
-    /// A pointer that is made where a program adds a layer, so that one without layers is without the code
-    /// for them.
+    /// [`Reactor::turn_over_layers`]. Only code that adds a layer names it, so a program that adds none is
+    /// linked without it.
     run: fn(&mut Reactor, Id, Option<Readiness>, Source),
 }
 
@@ -68,9 +68,9 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// `is_first`: the connection has sent nothing, and what other code has written by its id is held, and
-    /// goes through the layer.
-    pub(crate) fn add_boxed_layer(&mut self, layer: Box<dyn Layer>, is_first: bool) {
+    /// `takes_all`: the connection has sent nothing yet, so what other code wrote by its id is still held. It
+    /// goes through the layer too.
+    pub(crate) fn add_boxed_layer(&mut self, layer: Box<dyn Layer>, takes_all: bool) {
         let layers = &mut self.backlog.get_or_insert().layers;
         layers.get_or_insert_with(|| {
             Box::new(Layering {
@@ -80,7 +80,7 @@ impl Context<'_> {
             })
         });
         if let Some(layering) = Layering::of(layers) {
-            layering.new.push((layer, is_first));
+            layering.new.push((layer, takes_all));
         }
     }
 
@@ -122,17 +122,17 @@ pub(super) fn put_back(found: &mut Connection, mut taken: Option<Box<dyn Any>>) 
     added.is_some()
 }
 
-/// Puts the new layers over those that a connection has. True if there are any.
+/// Puts the new layers over those that a connection has. True if there are new ones.
 fn add_new(found: &mut Connection, layering: &mut Layering, config: &Config) -> bool {
     let limits = LevelLimits {
         input: config.input_max_bytes,
         wire: config.output_hard_max_bytes.max(config.output_max_bytes),
     };
     let added = !layering.new.is_empty();
-    for (layer, is_first) in layering.new.drain(..) {
+    for (layer, takes_all) in layering.new.drain(..) {
         let writable = found.machine.is_writable();
         let (input, before, ended) = found.machine.add_layer(&mut found.backlog);
-        let before = if is_first { 0 } else { before };
+        let before = if takes_all { 0 } else { before };
         let level = Level::new(layer, limits, input, before, ended);
         layering.layers.push(level, writable);
     }
@@ -148,8 +148,8 @@ impl Reactor {
         }
     }
 
-    /// The same, of a connection that is out of its slot. Without marks it has no turn, and only gets its
-    /// first layers.
+    /// The same, of a connection that is out of its slot. Without marks it has no turn, and only gets the
+    /// layers that were added.
     #[inline(never)]
     pub(super) fn run_layered(&mut self, id: Id, marks: Option<Readiness>, source: Source) {
         let run = match &source {
@@ -165,6 +165,7 @@ impl Reactor {
         }
     }
 
+    /// The turn, unless there are no marks, and after it the layers that were added.
     fn turn_over_layers(&mut self, id: Id, marks: Option<Readiness>, mut source: Source) {
         let Source::Connection(found) = &mut source else {
             return;
@@ -198,8 +199,8 @@ impl Reactor {
         }
     }
 
-    /// The turn of any connection, over the layers in the place of the socket, and then one write of what
-    /// the layers wrote by themselves.
+    /// The turn of the machine, over the layers in the place of the socket. Then what the layers wrote by
+    /// themselves is sent, if the turn has not used its one write.
     fn run_over_layers(
         &mut self,
         id: Id,
@@ -231,7 +232,7 @@ impl Reactor {
         }
         let failed = layers.failed.take();
         if failed.is_some() {
-            // What the layer has to say of it, such as an alert.
+            // What the layer wrote before its error, such as an alert.
             let _ = stack.flush(common.scope(id));
         }
         // The statistics count what the kernel moved, here and for others.

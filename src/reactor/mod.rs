@@ -69,7 +69,8 @@ pub struct Reactor {
     deadlines: Deadlines,
     /// Input is read into this buffer, one for all connections.
     input: Box<[u8]>,
-    /// The one for connections with limits of their own that read less at once.
+    /// It takes the place of `input` in the turn of a connection whose own `input_max_bytes` is less. It is
+    /// allocated again if that of the last such turn was another.
     short_input: Box<[u8]>,
     /// Callbacks of a turn write into this buffer, one for all connections. Empty between turns.
     output: Vec<u8>,
@@ -149,8 +150,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Phase 2: add the marks of each event to its source, and queue its id. A stale id marks nothing,
-    /// so no event can reach a new source in a reused slot.
+    /// Phase 2: add the marks of each event to its source, and queue its id. A stale id marks nothing: its
+    /// serial is not that of the slot. So no event can reach a new source in a reused slot.
     fn enqueue_events(&mut self) {
         let mut events = 0;
         for event in self.poller.events() {
