@@ -1,8 +1,9 @@
-//! Places for large input, kept for the next message.
+//! Large buffers (places) for input, kept for the next message.
 
 use std::cell::Cell;
 
-/// A smaller place is not kept, because it costs little to allocate, nor is a larger one.
+/// The lengths of the places that are kept. A smaller one costs little to allocate, and a larger one is too
+/// much memory to keep.
 const KEPT: std::ops::RangeInclusive<usize> = 128 * 1024..=2 << 20;
 /// How many places are kept: 8 MiB of memory at most.
 const KEPT_PLACES: usize = 4;

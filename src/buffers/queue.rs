@@ -12,7 +12,7 @@ pub(crate) struct ByteQueue {
     /// The bytes before this index are consumed. To move the rest forward each time would copy every
     /// byte many times.
     start: usize,
-    /// The bytes from this index on are a place for more.
+    /// The bytes from this index on are free for more.
     end: usize,
 }
 
@@ -46,7 +46,7 @@ impl ByteQueue {
         taken
     }
 
-    /// Sees to a place for `total` bytes together, so that they are not moved as they arrive.
+    /// Makes the buffer long enough for `total` bytes, so that they are not moved as they arrive.
     pub(crate) fn make_place(&mut self, total: usize, places: &Places) {
         if self.bytes.len() - self.start < total {
             let (mut bytes, end) = (places.take(total), self.len());
@@ -59,7 +59,7 @@ impl ByteQueue {
         }
     }
 
-    /// Takes what `read` puts into the place, `count` bytes at most.
+    /// Adds what `read` puts behind the bytes, at most `count`. The buffer must be long enough.
     pub(crate) fn read_with(
         &mut self,
         count: usize,
@@ -70,7 +70,7 @@ impl ByteQueue {
         result
     }
 
-    /// Consumes all bytes. The place is kept for others.
+    /// Consumes all bytes. The buffer is kept for others, if it is large.
     pub(crate) fn clear(&mut self, places: &Places) {
         places.give(std::mem::take(self).bytes);
     }

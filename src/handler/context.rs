@@ -75,13 +75,13 @@ impl Context<'_> {
 
     /// Asks that input is offered only once `total` unconsumed bytes are there, or the peer has ended. It
     /// counts from the first byte that the current [`on_data`](crate::Handler::on_data) does not consume,
-    /// or from the first of [`unread`](Context::unread). A long message is read into one place, so it
-    /// is neither offered again and again nor moved as it grows. It is forgotten when input is offered.
-    /// The reactor keeps up to four places of 128 KiB to 2 MiB for the next long messages.
+    /// or from the first of [`unread`](Context::unread). A long message is read into one buffer, so it
+    /// is neither offered again and again nor moved as it grows. The request ends when input is offered.
+    /// The reactor keeps up to four buffers of 128 KiB to 2 MiB for the next long messages.
     ///
     /// # Errors
-    /// `InvalidInput` if `total` is more than [`input_max_bytes`](crate::Config::input_max_bytes): so
-    /// many never arrive.
+    /// `InvalidInput` if `total` is more than [`input_max_bytes`](crate::Config::input_max_bytes): that
+    /// many bytes are never held.
     pub fn want(&mut self, total: usize) -> io::Result<()> {
         if total > self.others.common.config.input_max_bytes {
             return Err(io::ErrorKind::InvalidInput.into());

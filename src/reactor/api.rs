@@ -259,8 +259,8 @@ impl Reactor {
     /// then. `None` if the handler is of another type, if the code panicked, or if the id names no
     /// connection. A handler that a service returned in a box is of the type in the box.
     ///
-    /// While an outgoing connection is not established, its context has no room, and ends, timers and
-    /// input that are asked for have no effect; [`close`](Reactor::close) ends it.
+    /// While an outgoing connection is not established, its context has no room, and to ask it for an end, a
+    /// timer or input ([`want`](crate::Context::want)) has no effect; [`close`](Reactor::close) ends it.
     pub fn with<H: Handler, R>(
         &mut self,
         id: Id,

@@ -1,5 +1,5 @@
-//! Many runs of one test: every combination of choices, or choices at random. A failure is made as
-//! short as it gets, and told.
+//! Many runs of one test: with every combination of choices, or with choices at random. A failure is
+//! shortened as far as possible, and printed.
 
 use super::quiet;
 use super::run::Sim;
@@ -20,7 +20,7 @@ const SHRINK_RUNS: usize = 2000;
 pub struct Explored {
     /// How many runs there were.
     pub runs: usize,
-    /// Whether these were all there are.
+    /// True if these were all possible runs.
     pub all: bool,
 }
 
@@ -56,7 +56,7 @@ fn everything() -> Asked {
 /// need no more than two, at any place, and depth first alone would spend the runs on the last choices of
 /// the first one.
 ///
-/// A run has at most two signals, two events without a cause, two for closed sockets, and two errors of
+/// A run has at most two signals, two events without a cause, two events for closed sockets, and two errors of
 /// accept(2) if the test asks for these ([`Sim::set_rate`]). [`Sim::set_most`] changes these numbers. A later
 /// part makes the runs of the earlier ones again; they are not counted.
 ///
@@ -65,7 +65,7 @@ fn everything() -> Asked {
 ///
 /// # Panics
 /// If a run fails. The failure is repeated with fewer and smaller deviations while it still fails, and
-/// then told: the choices, the story of the run, the panic, and the line to run exactly it again.
+/// then printed: the choices, the story of the run, the panic, and the line that runs exactly this run again.
 #[track_caller]
 pub fn explore(limit: usize, test: impl Fn(&Sim)) -> Explored {
     explore_asked(explored(), limit, &ROUNDS, test)

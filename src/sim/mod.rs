@@ -32,7 +32,8 @@
 //!
 //! The network does what a network may: it splits bytes anywhere, lets reads and writes be short,
 //! reports events that have no cause, and lets any side move first. Which of these happens follows from
-//! the seed. The same seed is the same run.
+//! the seed. The same seed is the same run. [`seeds`] runs a test with many seeds, [`explore`] with every
+//! combination of these choices. [`conversation`] checks a handler against a peer that is written in a line.
 
 mod conversation;
 mod explore;

@@ -32,7 +32,7 @@ enum After {
 /// The state of a peer, which its handle and the simulation share.
 pub(super) struct State {
     world: SharedWorld,
-    /// Its place in the list of peers.
+    /// Its index in the list of peers.
     index: usize,
     socket: Option<Socket>,
     address: SocketAddr,

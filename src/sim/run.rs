@@ -115,14 +115,14 @@ impl Sim {
 
 /// The network's limits and faults.
 impl Sim {
-    /// How often a choice differs from the plainest: from 0, never, to 255, nearly always. For
-    /// [`explore`](super::explore) it says whether.
+    /// How often a choice differs from the plainest at random: from 0, never, to 255, nearly always. In
+    /// [`explore`](super::explore), 0 means never, and any other rate means that it can.
     pub fn set_rate(&self, choice: Choice, rate: u8) {
         self.world.borrow_mut().chooser.set_rate(choice, rate);
     }
 
-    /// How often at most a choice differs from the plainest in a run. There is no limit unless
-    /// [`explore`](super::explore) says so.
+    /// The most times that a choice differs from the plainest in one run. There is no such limit except
+    /// those that [`explore`](super::explore) names.
     pub fn set_most(&self, choice: Choice, most: usize) {
         self.world.borrow_mut().chooser.set_most(choice, most);
     }

@@ -24,15 +24,19 @@ struct Through {
     parts: Parts,
     /// The peer sends at most this many bytes on the wire.
     most: usize,
+    /// How many it has sent.
     sent: usize,
-    /// Bytes of the wire that were given to the layer, and those of them that it did not consume.
+    /// The layer was called once.
     has_begun: bool,
+    /// How many bytes from the wire were given to the layer, and those of them that it did not consume.
     seen: usize,
     input: Vec<u8>,
+    /// The plain bytes that the layer made.
     received: Vec<u8>,
-    /// What it says when the layer is open, and whether that is all.
+    /// Plain bytes that it says when the layer is open, and whether its output ends after them.
     unsaid: Vec<u8>,
     ends: bool,
+    /// The layer has written its end.
     has_ended: bool,
 }
 
@@ -121,7 +125,7 @@ impl Speaker {
         through.sent > sent
     }
 
-    /// As long as something is left to happen.
+    /// Calls `run`, and passes on what arrived and what is to be said, until nothing is left to send.
     pub(super) fn run(&mut self, sim: &Sim, run: impl Fn(&Sim)) {
         self.pump(sim);
         run(sim);

@@ -141,7 +141,7 @@ impl Poller {
         self.register(stream.as_mut(), input() | Interest::WRITABLE, scope)
     }
 
-    /// Registers a foreign source. It is the kernel's, so it has no place in a simulation.
+    /// Registers a foreign source. It is the kernel's, so a simulation cannot have it.
     pub(crate) fn add(
         &self,
         source: &mut impl EventSource,

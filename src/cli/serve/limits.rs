@@ -15,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Least time between two messages of the same kind.
+/// The least time between two messages of the same kind.
 const MESSAGE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long the first connection of a kind waits to be reported with others.
@@ -78,6 +78,7 @@ impl Gathered {
     }
 }
 
+/// The limits, the connections that they count, and what the log said of them.
 pub(super) struct Limits {
     handle: Handle,
     max_connections: usize,
@@ -90,10 +91,13 @@ pub(super) struct Limits {
     clients: HashMap<Id, SocketAddr>,
     /// The limit of all connections is reached, and that is logged: since when.
     full: Option<Instant>,
+    /// When that was last logged.
     full_message: Option<Instant>,
-    /// Above the limit of their source; and the last of them.
+    /// Connections that were closed because they were above the limit of their source.
     turned_away: Gathered,
+    /// The peer of the last of them.
     last_turned_away: Option<SocketAddr>,
+    /// Connections that moved fewer bytes than --min-rate.
     slow: Gathered,
 }
 
