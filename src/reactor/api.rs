@@ -27,6 +27,10 @@ use std::time::{Duration, Instant};
 /// that grows by copying would hold the loop up, and leave holes in the heap.
 const RESERVED_SLOTS: usize = 16_384;
 
+/// The slots that are reserved for sources that are not accepted: without one for the listener, the
+/// last connection of `max_connections` would make the tables twice as large.
+const OTHER_SLOTS: usize = 64;
+
 /// The most bytes that are reserved for the output of a turn at the start.
 const RESERVED_BYTES: usize = 1024 * 1024;
 
@@ -45,7 +49,7 @@ impl Reactor {
     }
 
     pub(super) fn with_poller(config: Config, poller: Poller) -> io::Result<Reactor> {
-        let slots = config.max_connections.min(RESERVED_SLOTS);
+        let slots = (config.max_connections + OTHER_SLOTS).min(RESERVED_SLOTS);
         let mut input = Vec::new();
         let length = config.input_max_bytes.min(config.turn_budget_bytes);
         input.try_reserve_exact(length)?;

@@ -1,5 +1,7 @@
 //! What only a long run would reach.
 
+mod weight;
+
 use super::Sim;
 use crate::{Arrival, Closed, Config, Context, Handler, Id, Others};
 use std::cell::RefCell;

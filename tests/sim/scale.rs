@@ -1,6 +1,6 @@
 //! Many connections in one reactor. What it does for each is counted and must not grow with their
-//! number; the processor time is printed. With a million:
-//! `DOORKEEPER_SCALE=1000000 cargo test --profile sim --features sim --test sim scale -- --nocapture`
+//! number; the processor time is printed. With a million, and with src/sim/tests/weight.rs, which counts the
+//! bytes, into a table and a chart: `./benches/run --scale`
 
 use crate::running::Echo;
 use doorkeeper::sim::Sim;
@@ -114,6 +114,16 @@ fn now(start: Instant) -> u128 {
     first.unwrap_or_else(|| start.elapsed().as_nanos())
 }
 
+/// What is timed, in this order.
+const NAMES: [&str; 6] = [
+    "connect",
+    "accept",
+    "busy",
+    "all_busy",
+    "idle_timeout",
+    "close",
+];
+
 /// Nanoseconds for each of so many.
 #[derive(Default)]
 struct Times(Vec<u128>);
@@ -160,15 +170,14 @@ fn run(count: usize) -> Times {
 #[test]
 fn what_a_connection_takes_does_not_grow_with_their_number() {
     let most = std::env::var("DOORKEEPER_SCALE").map_or(10_000, |text| text.parse().unwrap());
-    println!(
-        "| connections | connect | accept | message, {BUSY} busy | message, all busy | idle timeout | close |"
-    );
-    println!("|--:|--:|--:|--:|--:|--:|--:|");
     let mut count = 1000;
     while count <= most {
         let Times(times) = run(count);
-        let cells: Vec<String> = times.iter().map(|time| format!("{time} ns")).collect();
-        println!("| {count} | {} |", cells.join(" | "));
+        let times = NAMES.iter().zip(times);
+        let times: String = times
+            .map(|(name, time)| format!(",\"{name}\":{time}"))
+            .collect();
+        println!("scale {{\"connections\":{count}{times}}}");
         count *= 10;
     }
 }

@@ -14,39 +14,48 @@ const MOST: f64 = 2.0;
 /// The yardstick with another setting: only the tables have it.
 const LEFT_OUT: &str = "epoll-64";
 
-struct Picture {
-    file: &'static str,
-    title: &'static str,
-    panels: Vec<Panel>,
+pub struct Picture {
+    pub file: &'static str,
+    pub title: &'static str,
+    /// In the place of what is said of rounds.
+    pub note: Option<&'static str>,
+    pub panels: Vec<Panel>,
 }
 
-struct Panel {
-    title: String,
-    yardstick: Option<(&'static str, f64)>,
+pub struct Panel {
+    pub title: String,
+    pub yardstick: Option<(&'static str, f64)>,
     /// The value of the longest bar.
-    most: f64,
-    digits: usize,
-    rows: Vec<Row>,
+    pub most: f64,
+    pub digits: usize,
+    pub rows: Vec<Row>,
 }
 
-struct Row {
-    name: &'static str,
+pub struct Row {
+    pub name: &'static str,
     /// `None` if it was not measured.
-    value: Option<f64>,
-    middle_half: Option<(f64, f64)>,
-    is_troubled: bool,
+    pub value: Option<f64>,
+    pub middle_half: Option<(f64, f64)>,
+    pub is_troubled: bool,
+}
+
+impl Row {
+    /// A bar without more.
+    pub fn new(name: &'static str, value: Option<f64>) -> Row {
+        Row {
+            name,
+            value,
+            middle_half: None,
+            is_troubled: false,
+        }
+    }
 }
 
 /// Writes the pictures into a folder, and returns the lines of Markdown that show them.
 pub fn draw(results: &Value, folder: &Path) -> Result<String> {
     let mut links = String::new();
     for picture in pictures(&Samples::of(results)) {
-        std::fs::write(folder.join(picture.file), picture.svg())?;
-        let _ = writeln!(
-            links,
-            "![{}](performance/{})\n",
-            picture.title, picture.file
-        );
+        links += &picture.put(folder)?;
     }
     Ok(links)
 }
@@ -92,6 +101,7 @@ fn pictures(samples: &Samples<'_>) -> Vec<Picture> {
     let pictures = pictures.into_iter().map(|(file, title, panels)| Picture {
         file,
         title,
+        note: None,
         panels,
     });
     pictures
@@ -229,6 +239,12 @@ text { fill: #9198a1 } .page { fill: #0d1117 } .title, .panel, .own { fill: #f0f
 }";
 
 impl Picture {
+    /// Writes it into a folder, and returns the line of Markdown that shows it.
+    pub fn put(&self, folder: &Path) -> Result<String> {
+        std::fs::write(folder.join(self.file), self.svg())?;
+        Ok(format!("![{}](performance/{})\n\n", self.title, self.file))
+    }
+
     fn svg(&self) -> String {
         let rows = |panels: &[Panel]| {
             panels
@@ -264,6 +280,9 @@ impl Picture {
 
     /// Explains the signs that the picture has.
     fn note(&self) -> String {
+        if let Some(note) = self.note {
+            return note.to_string();
+        }
         let rows = || {
             self.panels
                 .iter()
@@ -372,15 +391,6 @@ mod tests {
     use super::*;
     use crate::samples::tests::results;
 
-    fn row(name: &'static str, value: Option<f64>) -> Row {
-        Row {
-            name,
-            value,
-            middle_half: None,
-            is_troubled: false,
-        }
-    }
-
     fn drawn(rows: Vec<Row>) -> String {
         let panel = Panel {
             title: "64 B × 1".into(),
@@ -392,6 +402,7 @@ mod tests {
         Picture {
             file: "cpu.svg",
             title: "CPU",
+            note: None,
             panels: vec![panel],
         }
         .svg()
@@ -412,7 +423,10 @@ mod tests {
 
     #[test]
     fn bars_are_as_long_as_their_values() {
-        let picture = drawn(vec![row("mio", Some(1.0)), row("tokio", Some(1.5))]);
+        let picture = drawn(vec![
+            Row::new("mio", Some(1.0)),
+            Row::new("tokio", Some(1.5)),
+        ]);
         assert_eq!(width(of(&picture, "mio")), BARS_WIDTH / 2.0);
         assert_eq!(width(of(&picture, "tokio")), BARS_WIDTH * 0.75);
         assert!(
@@ -425,7 +439,7 @@ mod tests {
     fn no_label_stands_across_the_line() {
         let line = BARS_LEFT + BARS_WIDTH / 2.0;
         for value in [0.2, 0.6, 0.9, 1.0, 1.2] {
-            let picture = drawn(vec![row("mio", Some(value))]);
+            let picture = drawn(vec![Row::new("mio", Some(value))]);
             let (_, label) = of(&picture, "mio")
                 .split_once("class=\"value\" x=\"")
                 .unwrap();
@@ -439,7 +453,7 @@ mod tests {
 
     #[test]
     fn a_bar_of_zero_can_be_seen() {
-        let picture = drawn(vec![row("mio", Some(0.0))]);
+        let picture = drawn(vec![Row::new("mio", Some(0.0))]);
         assert!(
             width(of(&picture, "mio")) > 0.0 && picture.contains(">0.00<"),
             "{picture}"
@@ -448,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_missing_value_has_no_bar() {
-        let picture = drawn(vec![row("mio", None)]);
+        let picture = drawn(vec![Row::new("mio", None)]);
         assert!(
             !picture.contains("class=\"bar") && picture.contains(">–<"),
             "{picture}"
@@ -457,12 +471,12 @@ mod tests {
 
     #[test]
     fn a_cut_is_shown_and_explained() {
-        let whole = drawn(vec![row("mio", Some(2.0))]);
+        let whole = drawn(vec![Row::new("mio", Some(2.0))]);
         assert!(
             !whole.contains("class=\"cut\"") && !whole.contains("break"),
             "{whole}"
         );
-        let cut = drawn(vec![row("mio", Some(9.25))]);
+        let cut = drawn(vec![Row::new("mio", Some(9.25))]);
         assert_eq!(width(of(&cut, "mio")), BARS_WIDTH);
         assert!(
             cut.contains("class=\"cut\"") && cut.contains("break") && cut.contains(">9.25<"),
@@ -472,7 +486,10 @@ mod tests {
 
     #[test]
     fn one_colour_is_strong() {
-        let picture = drawn(vec![row("mio", Some(1.0)), row("doorkeeper", Some(1.0))]);
+        let picture = drawn(vec![
+            Row::new("mio", Some(1.0)),
+            Row::new("doorkeeper", Some(1.0)),
+        ]);
         assert!(
             of(&picture, "doorkeeper").contains("bar own") && !of(&picture, "mio").contains("own"),
             "{picture}"
@@ -482,7 +499,11 @@ mod tests {
     #[test]
     fn the_best_comes_first_and_the_missing_last() {
         let names = |more: bool| {
-            let mut rows = vec![row("a", None), row("b", Some(2.0)), row("c", Some(1.0))];
+            let mut rows = vec![
+                Row::new("a", None),
+                Row::new("b", Some(2.0)),
+                Row::new("c", Some(1.0)),
+            ];
             sort(&mut rows, more);
             rows.iter().map(|row| row.name).collect::<String>()
         };

@@ -8,6 +8,7 @@ mod page;
 mod peers;
 mod process;
 mod samples;
+mod scale;
 mod statistics;
 mod suites;
 mod tables;
@@ -45,6 +46,9 @@ fn run(options: Option<Options>) -> Result<()> {
         print!("{}", options::HELP);
         return Ok(());
     };
+    if options.scale {
+        return scale::run(&options);
+    }
     let folder = root().join("docs/performance");
     let file = folder.join("results.json");
     let stored =
@@ -67,7 +71,11 @@ fn run(options: Option<Options>) -> Result<()> {
             std::fs::write(&file, format!("{}\n", serde_json::to_string(&results)?))?;
         }
         let charts = charts::draw(&results, &folder)?;
-        page::put(&root().join("docs/performance.md"), &(charts + &tables))?;
+        page::put(
+            &root().join("docs/performance.md"),
+            "measured",
+            &(charts + &tables),
+        )?;
     }
     if options.again {
         Ok(())

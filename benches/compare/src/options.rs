@@ -29,6 +29,9 @@ Options:
                      run with --only, --servers, --no-weights or --rounds 0
                      measures a part, and implies --keep unless --replace is
                      given
+  --scale            in the place of all this: 1,000 to 1,000,000 connections in
+                     the simulation, into docs/performance/scale.json, the page
+                     and a chart; it goes with --again and --keep
   -h, --help         this text
 
 With --rounds 0, only the closer rounds are run.
@@ -52,6 +55,7 @@ pub struct Options {
     pub replace: bool,
     pub again: bool,
     pub keep: bool,
+    pub scale: bool,
 }
 
 impl Options {
@@ -82,6 +86,9 @@ impl Options {
     }
 
     fn check(&self) -> Result<()> {
+        if self.scale && (self.is_part() || self.replace) {
+            return Err("--scale is another measurement: it goes with --again and --keep".into());
+        }
         let whole = self.servers.is_empty() && self.rounds > 0;
         if self.again && (self.is_part() || self.replace) {
             return Err("--again measures nothing: it goes with --keep alone".into());
@@ -110,6 +117,7 @@ pub fn parse(mut parser: Parser) -> Result<Option<Options>> {
         replace: false,
         again: false,
         keep: false,
+        scale: false,
     };
     while let Some(arg) = parser.next()? {
         match arg {
@@ -140,6 +148,7 @@ pub fn parse(mut parser: Parser) -> Result<Option<Options>> {
             Arg::Long("replace") => options.replace = true,
             Arg::Long("again") => options.again = true,
             Arg::Long("keep") => options.keep = true,
+            Arg::Long("scale") => options.scale = true,
             Arg::Short('h') | Arg::Long("help") => return Ok(None),
             other => return Err(other.unexpected().into()),
         }
@@ -195,6 +204,7 @@ mod tests {
         for words in [
             "--again --only echo",
             "--again --replace",
+            "--scale --only echo",
             "--replace",
             "--replace --only relay --servers nginx",
             "--replace --only relay --rounds 0",

@@ -7,22 +7,23 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-const BEGIN: &str = "<!-- measured: begin -->\n";
-const END: &str = "<!-- measured: end -->";
-
-/// Puts the tables into their place in a page.
-pub fn put(page: &Path, tables: &str) -> Result<()> {
+/// Puts tables into their place in a page, which has this name.
+pub fn put(page: &Path, name: &str, tables: &str) -> Result<()> {
     let text = std::fs::read_to_string(page)?;
-    Ok(std::fs::write(page, with_tables(&text, tables)?)?)
+    Ok(std::fs::write(page, with_tables(&text, name, tables)?)?)
 }
 
-fn with_tables(text: &str, tables: &str) -> Result<String> {
+fn with_tables(text: &str, name: &str, tables: &str) -> Result<String> {
+    let (begin, end) = (
+        format!("<!-- {name}: begin -->\n"),
+        format!("<!-- {name}: end -->"),
+    );
     let begin = text
-        .find(BEGIN)
+        .find(&begin)
         .ok_or("the page has no place for the tables")?
-        + BEGIN.len();
+        + begin.len();
     let end = text[begin..]
-        .find(END)
+        .find(&end)
         .ok_or("the place for the tables has no end")?
         + begin;
     Ok(format!("{}\n{tables}\n{}", &text[..begin], &text[end..]))
@@ -86,11 +87,12 @@ mod tests {
 
     #[test]
     fn the_tables_have_one_place() {
-        let page = format!("before\n{BEGIN}old\n{END}\nafter\n");
-        let new = with_tables(&page, "new\n").unwrap();
-        assert_eq!(new, format!("before\n{BEGIN}\nnew\n\n{END}\nafter\n"));
-        assert!(with_tables("no place", "new").is_err());
-        assert!(with_tables(&format!("{END}{BEGIN}"), "new").is_err());
+        let (begin, end) = ("<!-- these: begin -->\n", "<!-- these: end -->");
+        let page = format!("before\n{begin}old\n{end}\nafter\n");
+        let new = with_tables(&page, "these", "new\n").unwrap();
+        assert_eq!(new, format!("before\n{begin}\nnew\n\n{end}\nafter\n"));
+        assert!(with_tables(&page, "those", "new").is_err());
+        assert!(with_tables(&format!("{end}{begin}"), "these", "new").is_err());
     }
 
     #[test]

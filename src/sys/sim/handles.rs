@@ -1,5 +1,6 @@
 //! What a process holds: its sockets, and its poller's events.
 
+use super::apart::apart;
 use super::chooser::Choice;
 use super::errno::Errno;
 use super::ready::Event;
@@ -48,7 +49,7 @@ impl Process {
     }
 
     pub(crate) fn socket(&self) -> io::Result<Socket> {
-        let id = self.world.borrow_mut().socket_call(self.number)?;
+        let id = apart(|| self.world.borrow_mut().socket_call(self.number))?;
         Ok(Socket {
             world: Rc::clone(&self.world),
             id,
@@ -60,6 +61,10 @@ impl Process {
     /// # Errors
     /// If it would sleep for ever: nothing is in flight, and no time limit is set.
     pub(crate) fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
+        apart(|| self.fetch(limit))
+    }
+
+    fn fetch(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let mut world = self.world.borrow_mut();
         self.events.clear();
         let calls = &mut world.processes[self.number].calls;
@@ -148,14 +153,14 @@ pub(crate) struct Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        self.world.borrow_mut().close(self.id);
+        apart(|| self.world.borrow_mut().close(self.id));
     }
 }
 
 /// Runs a call on the socket's world.
 macro_rules! call {
     ($self:ident, $name:ident $(, $argument:expr)*) => {
-        $self.world.borrow_mut().$name($self.id $(, $argument)*).map_err(io::Error::from)
+        apart(|| $self.world.borrow_mut().$name($self.id $(, $argument)*)).map_err(io::Error::from)
     };
 }
 
@@ -227,7 +232,7 @@ impl Socket {
     }
 
     fn count(&self, kind: CallKind, moved: Option<usize>) {
-        self.world.borrow_mut().count(self.id, kind, moved);
+        apart(|| self.world.borrow_mut().count(self.id, kind, moved));
     }
 
     /// A peer holds it from now on, and is to hear of each change.

@@ -13,6 +13,7 @@
 //! The rules are those of Linux 6.18, in the words of the kernel's functions where they are named. The
 //! tests of this folder run the same calls on the kernel and here, and compare every result.
 
+mod apart;
 mod calls;
 mod chooser;
 mod environment;
