@@ -1,9 +1,10 @@
 //! The machine without sockets: every sequence of what a peer and a kernel can do, up to four steps, with every handler and
-//! every size of buffers below, over a memory socket that tells of each edge once.
+//! every size of buffers below, over a memory socket that tells of each edge once; and up to three steps through a layer.
 
 use super::*;
 use crate::common::Common;
 use crate::handler::Others;
+use crate::layers::{Layer, Layers, Level, LevelLimits};
 use crate::time::TimerKey;
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -187,6 +188,36 @@ impl Endpoint for RefCell<Memory> {
         );
         Ok(())
     }
+}
+
+/// A layer that changes every length: a byte is two on the wire, of which the first alone says nothing, and its output has an end.
+struct Wide;
+
+const END: u8 = 0xee;
+
+impl Layer for Wide {
+    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
+        let [byte, inverse, ..] = *input else {
+            return Ok(0);
+        };
+        assert_eq!(inverse, !byte, "bytes in are those of the peer, in order");
+        plain.push(byte);
+        Ok(2)
+    }
+
+    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.extend(widened(plain));
+        Ok(())
+    }
+
+    fn end(&mut self, wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.push(END);
+        Ok(())
+    }
+}
+
+fn widened(plain: &[u8]) -> Vec<u8> {
+    plain.iter().flat_map(|&byte| [byte, !byte]).collect()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -430,6 +461,10 @@ struct Rig {
     end: Option<Reason>,
     /// Other code closed it.
     closed: bool,
+    /// `Wide`, between the machine and the socket.
+    layers: Option<Layers>,
+    /// Bytes that the peer sent on the wire.
+    arrived: usize,
 }
 
 impl Rig {
@@ -465,7 +500,45 @@ impl Rig {
             common: Common::new(config),
             end: None,
             closed: false,
+            layers: None,
+            arrived: 0,
         }
+    }
+
+    /// The same through a layer, which it has from the beginning.
+    fn layered(mut self) -> Rig {
+        let config = &self.common.config;
+        let limits = LevelLimits {
+            input: config.input_max_bytes,
+            wire: config.output_max_bytes,
+        };
+        let (input, before, ended) = self.machine.add_layer(&mut self.backlog);
+        let level = Level::new(Box::new(Wide), limits, input, before, ended);
+        let mut layers = Layers::default();
+        layers.push(level, true);
+        self.layers = Some(layers);
+        // Its presence is all that the machine is told.
+        self.backlog.get_or_insert().layers = Some(Box::new(()));
+        // It begins with a read, because a layer may be added at any time, and reads once more after one
+        // that gave no whole byte.
+        self.memory.borrow_mut().scattered = true;
+        self
+    }
+
+    /// What this side has to put on the wire, if all of it leaves.
+    fn wire(&self) -> Vec<u8> {
+        let mut wire = self.probe.written.clone();
+        if self.layers.is_some() {
+            wire = widened(&wire);
+            wire.push(END);
+        }
+        wire
+    }
+
+    /// The layer has bytes that the socket may take.
+    fn layer_waits(&self) -> bool {
+        let layers = self.layers.as_ref();
+        layers.is_some_and(|layers| layers.is_writable() && layers.has_wire())
     }
 
     /// Lets a step happen, and the connection have every turn that it then has coming.
@@ -483,6 +556,7 @@ impl Rig {
         while self.end.is_none()
             && (due
                 || self.pending != Readiness::default()
+                || self.layer_waits()
                 || self.machine.wants_turn(&self.backlog, &self.common.config))
         {
             due = false;
@@ -557,9 +631,21 @@ impl Rig {
     }
 
     fn arrive(&mut self, count: usize) -> Readiness {
-        let next = self.probe.sent_by_peer.len() as u8;
-        let bytes = next..next + count as u8;
-        self.probe.sent_by_peer.extend(bytes.clone());
+        let range = self.arrived..self.arrived + count;
+        self.arrived = range.end;
+        let (all, wire): (Vec<u8>, Vec<u8>) = match &self.layers {
+            None => {
+                let all: Vec<u8> = (0..range.end).map(|at| at as u8).collect();
+                (all.clone(), all)
+            }
+            // The peer sends halves of bytes too.
+            Some(_) => {
+                let all: Vec<u8> = (0..range.end.div_ceil(2)).map(|at| at as u8).collect();
+                (all[..range.end / 2].to_vec(), widened(&all))
+            }
+        };
+        self.probe.sent_by_peer = all;
+        let bytes = wire[range].iter().copied();
         let pieces = &mut self.memory.borrow_mut().pieces;
         match pieces.back_mut() {
             Some(piece) => piece.extend(bytes),
@@ -581,20 +667,12 @@ impl Rig {
         let marks = self.pending.take();
         let (offers, ready) = (self.probe.offers, self.machine.ready);
         let offerable = marks.union(ready).intersects(Readiness::WOKEN);
-        let (id, common, memory) = (Id::new(0, 0), &self.common, &self.memory);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
-        let (output, mut ops) = (&mut self.output, ());
-        let mut cx = Context {
-            others: Others::new(id, common, output, &mut ops),
-            peer: &peer,
-            socket: None,
-            backlog: &mut self.backlog,
-        };
-        let (probe, buffer) = (&mut self.probe, &mut self.buffer[..]);
         let was_open = !self.machine.discards();
-        let result = self.machine.run(marks, buffer, memory, probe, &mut cx);
+        let received = self.machine.received;
+        let result = self.run(marks);
         // It finished by itself, because nothing was under way.
-        if was_open && self.machine.discards() && self.probe.style == Style::Pairs {
+        let by_itself = matches!(self.probe.style, Style::Pairs | Style::Quiet);
+        if was_open && self.machine.discards() && by_itself {
             let discarded = self.backlog.get().map_or(0, |held| held.discarded);
             let (left, offers) = (self.probe.left_at_eof, self.probe.offers);
             assert!(
@@ -627,7 +705,7 @@ impl Rig {
         let is_bounded = self.backlog.output().len() <= self.common.config.output_max_bytes;
         assert!(is_bounded || self.probe.style == Style::Flood);
         assert!(self.backlog.input().len() <= self.common.config.input_max_bytes);
-        let new = self.memory.borrow().reads > reads;
+        let new = self.machine.received > received;
         // The end is a reason to offer what is less than is wanted.
         let ends = wanted > 0 && self.machine.input != Input::Open;
         assert!(
@@ -642,7 +720,11 @@ impl Rig {
         );
         let rests = !self.machine.wants_turn(&self.backlog, &self.common.config)
             && self.machine.ready.intersects(Readiness::WRITABLE);
-        assert!(rests || !matches!(result, Ok(true)), "left lying");
+        let layered = self.layers.is_some();
+        assert!(
+            rests || layered || !matches!(result, Ok(true)),
+            "left lying"
+        );
         if let Err(end) = result {
             self.end = Some(end.reason);
             self.check_receipt(end, unsent);
@@ -660,11 +742,42 @@ impl Rig {
                 }
             }
         }
-        assert_eq!(
-            self.memory.borrow().wire,
-            self.probe.written[..self.memory.borrow().wire.len()],
+        assert!(
+            self.wire().starts_with(&self.memory.borrow().wire),
             "bytes out are those written, in order"
         );
+    }
+
+    /// One turn of the machine, over the layer if there is one, as the reactor makes it.
+    fn run(&mut self, mut marks: Readiness) -> Result<bool, End> {
+        let present = self.backlog.take_layers();
+        let (id, common, memory) = (Id::new(0, 0), &self.common, &self.memory);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1)).into();
+        let (output, mut ops) = (&mut self.output, ());
+        let mut cx = Context {
+            others: Others::new(id, common, output, &mut ops),
+            peer: &peer,
+            socket: None,
+            backlog: &mut self.backlog,
+        };
+        let (machine, probe, buffer) = (&mut self.machine, &mut self.probe, &mut self.buffer[..]);
+        let Some(layers) = &self.layers else {
+            return machine.run(marks, buffer, memory, probe, &mut cx);
+        };
+        let writable = marks.intersects(Readiness::WRITABLE);
+        let readable = marks.intersects(Readiness::INPUT);
+        layers.begin(readable, writable, machine.discards());
+        machine.set_writable(layers.is_writable(), layers.are_open());
+        marks.remove(Readiness::WRITABLE);
+        let stack = layers.over(memory);
+        let result = machine.run(marks, buffer, &stack, probe, &mut cx);
+        let result = result.and_then(|rests| {
+            stack.flush(common.scope(id))?;
+            Ok(rests)
+        });
+        machine.set_writable(layers.is_writable(), layers.are_open());
+        self.backlog.get_or_insert().layers = present;
+        layers.failed.take().map_or(result, Err)
     }
 
     fn check_receipt(&mut self, end: End, unsent: usize) {
@@ -672,15 +785,20 @@ impl Rig {
         let closed = self
             .machine
             .receipt(end, who, self.common.now, &self.backlog, unsent);
-        assert_eq!(closed.sent as usize, self.memory.borrow().wire.len());
+        let (wire, reads) = (self.memory.borrow().wire.len(), self.memory.borrow().reads);
+        match self.layers {
+            None => assert_eq!((closed.sent, closed.received), (wire as u64, reads as u64)),
+            Some(_) => {
+                assert!(2 * closed.sent <= wire as u64 && 2 * closed.received <= reads as u64)
+            }
+        }
         assert_eq!(
             (closed.sent + closed.unsent) as usize,
             self.probe.written.len()
         );
-        assert_eq!(closed.received as usize, self.memory.borrow().reads);
         assert_eq!(
             closed.discarded as usize,
-            self.memory.borrow().reads - self.probe.consumed
+            closed.received as usize - self.probe.consumed
         );
     }
 
@@ -690,7 +808,8 @@ impl Rig {
             return;
         }
         let (output, input) = (self.backlog.output().len(), self.backlog.input().len());
-        if output > 0 {
+        let has_wire = self.layers.as_ref().is_some_and(Layers::has_wire);
+        if output > 0 || has_wire {
             assert!(
                 self.memory.borrow().room() == 0
                     && self.memory.borrow().awaited
@@ -752,7 +871,7 @@ impl Rig {
             Reason::Finished => {
                 assert_eq!(
                     self.memory.borrow().wire,
-                    self.probe.written,
+                    self.wire(),
                     "the answer is whole"
                 );
                 assert!(
@@ -765,7 +884,11 @@ impl Rig {
                 assert!(heard_out, "closed before all was consumed");
             }
             Reason::Reset => assert!(self.memory.borrow().reset),
-            Reason::HandlerError => assert_eq!(style, Style::Failing),
+            // A layer is not content with half of a byte before the end.
+            Reason::HandlerError => {
+                let half = self.layers.is_some() && self.arrived % 2 == 1;
+                assert!(style == Style::Failing || half);
+            }
             other => panic!("{other}"),
         }
         if style == Style::Quiet && end == Reason::Finished && !self.closed {
@@ -780,8 +903,7 @@ impl Rig {
         let alone = !self.closed && !self.probe.is_sent_to;
         if style == Style::Echo && end == Reason::Finished && alone {
             assert_eq!(
-                self.memory.borrow().wire,
-                self.probe.sent_by_peer,
+                self.probe.written, self.probe.sent_by_peer,
                 "the echo is whole"
             );
         }
@@ -816,32 +938,45 @@ fn sizes() -> Vec<Config> {
 /// outside.
 #[test]
 fn every_short_conversation_keeps_every_byte_and_never_lies_still() {
-    for (steps, length, interrupting) in [
-        (&STEPS[..FEWER], LENGTH, false),
-        (&STEPS[..FEWER], LENGTH - 1, true),
-        (&STEPS, LENGTH - 1, false),
-        (&STEPS, LENGTH - 2, true),
-    ] {
-        for config in sizes() {
-            // A pair must fit, or it can never be answered.
-            for style in STYLES
-                .into_iter()
-                .filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2)
-            {
-                for number in 0..steps.len().pow(length) {
-                    let steps: Vec<Step> = (0..length)
-                        .map(|at| steps[number / steps.len().pow(at) % steps.len()])
-                        .collect();
-                    converse(style, &steps, &config, interrupting);
-                }
+    every_conversation(&STEPS[..FEWER], LENGTH, false, |rig| rig);
+    every_conversation(&STEPS[..FEWER], LENGTH - 1, true, |rig| rig);
+    every_conversation(&STEPS, LENGTH - 1, false, |rig| rig);
+    every_conversation(&STEPS, LENGTH - 2, true, |rig| rig);
+}
+
+/// The same through a layer that changes every length: three steps, and two with interruptions.
+#[test]
+fn every_shorter_conversation_does_so_through_a_layer() {
+    every_conversation(&STEPS, LENGTH - 1, false, Rig::layered);
+    every_conversation(&STEPS, LENGTH - 2, true, Rig::layered);
+}
+
+fn every_conversation(steps: &[Step], length: u32, interrupting: bool, with: fn(Rig) -> Rig) {
+    for config in sizes() {
+        // A pair must fit, or it can never be answered.
+        for style in STYLES
+            .into_iter()
+            .filter(|&style| style != Style::Pairs || config.output_max_bytes >= 2)
+        {
+            for number in 0..steps.len().pow(length) {
+                let steps: Vec<Step> = (0..length)
+                    .map(|at| steps[number / steps.len().pow(at) % steps.len()])
+                    .collect();
+                converse(with, style, &steps, &config, interrupting);
             }
         }
     }
 }
 
-fn converse(style: Style, steps: &[Step], config: &Config, interrupting: bool) {
+fn converse(
+    with: fn(Rig) -> Rig,
+    style: Style,
+    steps: &[Step],
+    config: &Config,
+    interrupting: bool,
+) {
     let told = catch_unwind(|| {
-        let mut rig = Rig::new(style, config.clone());
+        let mut rig = with(Rig::new(style, config.clone()));
         rig.memory.borrow_mut().interrupting = interrupting;
         rig.turn();
         steps.iter().for_each(|&step| rig.step(step));
