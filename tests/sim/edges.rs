@@ -180,6 +180,24 @@ fn posts_are_counted_and_a_second_stop_does_not_undo_the_first() {
     assert!(server.is_done());
 }
 
+/// A turn runs some of the posts. Nothing but those that are left brings the next turn.
+#[test]
+fn posts_beyond_those_of_a_turn_and_a_stop_reach_a_loop_at_rest() {
+    let sim = Sim::plain();
+    let mut config = Config::default();
+    config.posts_per_turn = 2;
+    let server = echo_server(&sim, config);
+    sim.run_to_rest();
+    let handle = server.borrow().handle();
+    for _ in 0..5 {
+        handle.post(|_| {}).unwrap();
+    }
+    sim.run_to_rest();
+    assert_eq!(server.borrow().stats().posts, 5);
+    handle.stop().unwrap();
+    sim.run_until(|| server.borrow().is_done());
+}
+
 #[test]
 fn a_reactor_that_is_dropped_takes_no_new_source() {
     struct Reconnects(Rc<Cell<Option<bool>>>);

@@ -8,6 +8,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use std::io;
 use std::sync::{Arc, LazyLock};
 
+mod stops;
+
 #[allow(dead_code, reason = "its main is not called")]
 #[path = "../../../examples/tls.rs"]
 mod example;
