@@ -38,9 +38,9 @@ pub enum Reason {
     Aborted,
     /// Other code called `close` or `abort` before this outgoing connection was established.
     Closed,
-    /// A callback returned an error; [`Closed::error`] holds it.
+    /// A callback or a method of a [`Layer`](crate::Layer) returned an error; [`Closed::error`] holds it.
     HandlerError,
-    /// A callback panicked.
+    /// A callback or a method of a layer panicked.
     Panic,
     /// The reactor was dropped.
     ReactorDropped,

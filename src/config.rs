@@ -271,7 +271,7 @@ impl Config {
 pub struct MinRate {
     /// The number of bytes.
     pub bytes: u64,
-    /// The length of a span.
+    /// The length of a span. 0 is refused, also with 0 bytes.
     pub span: Duration,
 }
 

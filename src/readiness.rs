@@ -33,7 +33,7 @@ impl Readiness {
     pub(crate) const CALLED: Readiness = Readiness(256);
     /// The connection has layers, which are in its backlog. Of the slot only, and as ARMED it stays.
     pub(crate) const LAYERED: Readiness = Readiness(512);
-    /// Output waits until a layer has read more. Of a connection's own set only.
+    /// A layer takes no output before it has read more. Of a connection's own set only.
     pub(crate) const HANDSHAKE: Readiness = Readiness(1024);
     /// The connection has limits of its own, which are not in force: in its turn the mark is away. Of the
     /// slot only; `take` leaves it.

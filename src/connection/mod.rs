@@ -43,9 +43,9 @@
 //! ```
 //!
 //! The end that is drawn is [`Reason::Finished`]. Every pair can also end by a reset or another socket
-//! error, an idle timeout, an error or a panic of a callback, and `abort`. In 12 the linger
-//! timeout takes the place of the idle timeout. 10 and 12 also end at the linger limit, and, with
-//! `close_when_sent`, once all is sent and nothing is unread.
+//! error, an idle timeout, `max_lifetime`, `min_rate`, an error or a panic of a callback or of a layer, and
+//! `abort`. In 12 the linger timeout takes the place of the idle timeout and of `min_rate`. 10 and 12 also end
+//! at the linger limit, and, with `close_when_sent`, once all is sent and nothing is unread.
 //!
 //! # Why input is discarded until the peer ends
 //! Linux resets a connection that is closed with unread input (RFC 1122, section 4.2.2.13; RFC 2525,
@@ -89,8 +89,8 @@ pub(crate) trait Endpoint: LocalAddr {
     }
     /// Sends the FIN. `WouldBlock` if something must leave before it: it is called again in a later turn.
     fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()>;
-    /// True if the output must end with [`shutdown_write`](Endpoint::shutdown_write), because a close says
-    /// less.
+    /// True if the output must end with [`shutdown_write`](Endpoint::shutdown_write), because a layer has an
+    /// end of its own, and a close sends only a FIN.
     fn has_end(&self) -> bool {
         false
     }
@@ -98,7 +98,7 @@ pub(crate) trait Endpoint: LocalAddr {
     fn has_more(&self) -> bool {
         false
     }
-    /// True if something moved in this turn that no result tells of.
+    /// True if bytes moved in this turn that may not show in a result, such as those of a handshake.
     fn has_moved(&self) -> bool {
         false
     }

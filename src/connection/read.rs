@@ -112,8 +112,8 @@ impl Machine {
         let stuck = input > 0 && output >= config.output_max_bytes;
         let choked = output > config.output_max_bytes;
         // A handshake is input that output waits for.
-        let waits = self.ready.intersects(Readiness::HANDSHAKE);
-        if (stuck || choked) && !waits && !self.discards() {
+        let is_handshake = self.ready.intersects(Readiness::HANDSHAKE);
+        if (stuck || choked) && !is_handshake && !self.discards() {
             0
         } else {
             config.input_max_bytes - input
