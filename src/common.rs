@@ -133,6 +133,13 @@ impl Common {
         }
     }
 
+    /// The part of the input buffer that the turn's limits allow: without held input, one read fills it.
+    #[inline]
+    pub(crate) fn input_of_turn<'b>(&self, input: &'b mut [u8]) -> &'b mut [u8] {
+        let most = self.config.input_max_bytes.min(input.len());
+        &mut input[..most]
+    }
+
     /// What a system call for this id needs in order to be observed.
     pub(crate) fn scope(&self, id: Id) -> CallScope<'_> {
         CallScope {

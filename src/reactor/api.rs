@@ -60,7 +60,6 @@ impl Reactor {
             sources: Sources::new(slots),
             deadlines: Deadlines::with_capacity(slots),
             input: input.into_boxed_slice(),
-            short_input: Box::default(),
             output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
             stats: Stats::default(),
             troubles: Troubles::default(),

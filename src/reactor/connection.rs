@@ -44,7 +44,8 @@ impl Reactor {
             backlog,
         };
         let (machine, handler) = (&mut connection.machine, &mut *connection.handler);
-        let result = machine.run(marks, &mut self.input, socket, handler, &mut cx);
+        let input = common.input_of_turn(&mut self.input);
+        let result = machine.run(marks, input, socket, handler, &mut cx);
         let armed = marks.intersects(Readiness::ARMED);
         let result = match result {
             // The common case: only an event brings the next turn. There is nothing to schedule if a
@@ -98,19 +99,7 @@ impl Reactor {
             slot.pending.remove(Readiness::LIMITED);
         }
         self.common.use_limits_of(id);
-        // Without held input, one read takes as much as its buffer is long.
-        let own = self.common.config.input_max_bytes;
-        let is_shorter = own < self.input.len();
-        if is_shorter {
-            if self.short_input.len() != own {
-                self.short_input = vec![0; own].into_boxed_slice();
-            }
-            std::mem::swap(&mut self.input, &mut self.short_input);
-        }
         turn(self);
-        if is_shorter {
-            std::mem::swap(&mut self.input, &mut self.short_input);
-        }
         self.common.use_reactor_limits();
         // If the connection closed, its id is stale, and no slot is marked.
         if let Some(slot) = self.sources.slot(id) {

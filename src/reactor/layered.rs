@@ -224,7 +224,8 @@ impl Reactor {
             socket: Some(&stack),
             backlog: &mut found.backlog,
         };
-        let result = machine.run(marks, &mut self.input, &stack, &mut *found.handler, &mut cx);
+        let input = common.input_of_turn(&mut self.input);
+        let result = machine.run(marks, input, &stack, &mut *found.handler, &mut cx);
         let result = result.and_then(|_| stack.flush(common.scope(id)).map_err(End::from));
         machine.set_writable(layers.is_writable(), layers.are_open());
         if layers.is_writable() && layers.has_wire() {

@@ -69,9 +69,6 @@ pub struct Reactor {
     deadlines: Deadlines,
     /// Input is read into this buffer, one for all connections.
     input: Box<[u8]>,
-    /// It takes the place of `input` in the turn of a connection whose own `input_max_bytes` is less. It is
-    /// allocated again if that of the last such turn was another.
-    short_input: Box<[u8]>,
     /// Callbacks of a turn write into this buffer, one for all connections. Empty between turns.
     output: Vec<u8>,
     stats: Stats,
