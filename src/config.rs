@@ -224,7 +224,9 @@ impl Config {
     /// before its own turn, and one after it.
     #[cfg(feature = "sim")]
     pub(crate) fn most_written(&self) -> usize {
-        self.output_hard_max_bytes.max(self.output_max_bytes) + 2 * self.output_max_bytes
+        let waits = self.output_hard_max_bytes.max(self.output_max_bytes);
+        // Each may be as much as `isize::MAX`.
+        waits.saturating_add(2 * self.output_max_bytes)
     }
 
     /// A clone, out of line, because the code for it is long.

@@ -38,7 +38,7 @@ impl Readiness {
     /// The connection has limits of its own, which are not in force: in its turn the mark is away. Of the
     /// slot only; `take` leaves it.
     pub(crate) const LIMITED: Readiness = Readiness(2048);
-    /// The handler asked for an abort, and then failed. Of a connection's own set only.
+    /// An abort was asked for, by the handler or by other code. Of a connection's own set only.
     pub(crate) const ABORTED: Readiness = Readiness(4096);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);

@@ -314,7 +314,7 @@ impl Machine {
         let value =
             result.and_then(|value| value.map_err(|error| End::new(Reason::HandlerError, error)));
         // An abort that was asked for resets, whatever the callback did then.
-        if value.is_err() && cx.others.intent == Intent::Abort {
+        if cx.others.intent == Intent::Abort {
             self.ready.insert(Readiness::ABORTED);
         }
         let value = value?;

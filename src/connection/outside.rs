@@ -33,6 +33,9 @@ impl Machine {
     /// Ends the connection in its next turn. Until then it takes no more output. An earlier reason stays.
     pub(crate) fn end(&mut self, reason: Reason) {
         self.half_close();
+        if reason == Reason::Aborted {
+            self.ready.insert(Readiness::ABORTED);
+        }
         if !matches!(self.pending, Pending::End(_)) {
             self.pending = Pending::End(reason);
         }

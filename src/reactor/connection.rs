@@ -246,10 +246,7 @@ impl Reactor {
         let closed = machine.receipt(end, who, now, backlog, unsent);
         // After a FIN the peer would take a part of an answer for the whole. A reset tells it that the
         // rest is missing.
-        let is_abrupt = matches!(
-            closed.reason,
-            Reason::Aborted | Reason::LifetimeOver | Reason::TooSlow
-        );
+        let is_abrupt = matches!(closed.reason, Reason::LifetimeOver | Reason::TooSlow);
         if is_abrupt || closed.unsent > 0 || machine.was_aborted() {
             socket.reset_on_close();
         }

@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use super::sources::{Connection, Source};
-use crate::closed::End;
+use crate::closed::{End, Reason};
 use crate::config::Config;
 use crate::guard::discard;
 use crate::handler::{Context, Others};
@@ -242,6 +242,11 @@ impl Reactor {
         common.received.set(common.received.get() - counted + moved);
         let (counted, moved) = (all_sent - sent, layers.sent.get());
         common.sent.set(common.sent.get() - counted + moved);
+        // The machine saw an error of the socket in its place. Another end was asked for, and counts.
+        if result.as_ref().is_err_and(|end| end.reason != Reason::Io) {
+            discard(failed);
+            return result;
+        }
         failed.map_or(result, Err)
     }
 

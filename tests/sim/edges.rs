@@ -2,7 +2,7 @@
 
 use crate::running::{Echo, address, echo_server};
 use doorkeeper::sim::{Ending, Peer, Sim};
-use doorkeeper::{Closed, Config, Context, Handler, Others, Reactor, Reason, TimerKey};
+use doorkeeper::{Closed, Config, Context, Handler, Id, Layer, Others, Reactor, Reason, TimerKey};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
 use std::rc::Rc;
@@ -300,4 +300,101 @@ fn nothing_can_be_written_after_a_send_of_other_code_failed() {
     drop(reactor);
     sim.run_until(|| !ends.borrow().is_empty());
     assert_eq!(*ends.borrow(), [(Reason::Reset, 0, 4096, 0)]);
+}
+
+/// Takes input as it is, and fails at a `!`.
+struct Brittle;
+
+impl Layer for Brittle {
+    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
+        if input.contains(&b'!') {
+            return Err(io::Error::other("on purpose"));
+        }
+        plain.extend(input);
+        Ok(input.len())
+    }
+    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.extend(plain);
+        Ok(())
+    }
+}
+
+/// Between an abort that other code asks for and the turn that makes it, something else can end the
+/// connection.
+#[test]
+fn an_abort_of_other_code_resets_whatever_ends_the_connection_then() {
+    let abort = |reactor: &mut Reactor, id| assert!(reactor.abort(id));
+    type Case = (fn(&mut Reactor, Id), bool, Option<Reason>);
+    let nothing_else: fn(&mut Reactor, Id) = |_, _| {};
+    let panics: fn(&mut Reactor, Id) = |reactor, id| {
+        let lent = reactor.with(id, |_: &mut Acting, _| panic!("on purpose"));
+        assert_eq!(lent, None::<()>);
+    };
+    let cases: [Case; 4] = [
+        (nothing_else, false, Some(Reason::Aborted)),
+        (panics, false, Some(Reason::Panic)),
+        (nothing_else, true, Some(Reason::Aborted)),
+        // The reactor is dropped.
+        (nothing_else, false, None),
+    ];
+    for (number, (then, layer_fails, reason)) in cases.into_iter().enumerate() {
+        let sim = Sim::plain();
+        sim.allow_panics();
+        let open: Act = |cx| cx.add_layer(Brittle).unwrap();
+        let open = if layer_fails { open } else { nothing };
+        let (server, peer, ends) = client_of(&sim, (20, 10), open, nothing);
+        sim.run_for(SECOND);
+        let mut reactor = server.borrow_mut();
+        let id = reactor.snapshot().connections[0].id;
+        peer.send(if layer_fails { b"!" } else { b"" });
+        abort(&mut reactor, id);
+        then(&mut reactor, id);
+        drop(reactor);
+        if reason.is_none() {
+            drop(server);
+        }
+        sim.run_until(|| peer.ending().is_some());
+        assert_eq!(peer.ending(), RESET, "case {number}");
+        let reason = reason.unwrap_or(Reason::ReactorDropped);
+        assert_eq!(ends.borrow()[0].0, reason, "case {number}");
+    }
+}
+
+/// A handler is woken and aborts in the turn in which its layer fails.
+#[test]
+fn an_abort_counts_more_than_a_layer_that_fails_in_the_same_turn() {
+    struct Aborts(Ends);
+    impl Handler for Aborts {
+        fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            cx.add_layer(Brittle)
+        }
+        fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+            Ok(input.len())
+        }
+        fn on_wake(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+            cx.abort();
+            Ok(())
+        }
+        fn on_close(&mut self, _: &mut Others<'_>, closed: &Closed) {
+            self.0.borrow_mut().push((closed.reason, 0, 0, 0));
+        }
+    }
+    for (wakes, reason, ending) in [
+        (true, Reason::Aborted, RESET),
+        (false, Reason::HandlerError, Some(Ending::Fin)),
+    ] {
+        let (sim, ends) = (Sim::plain(), Ends::default());
+        let (server, all) = (sim.reactor(Config::default()).unwrap(), Rc::clone(&ends));
+        let listening = server
+            .borrow_mut()
+            .listen(address(), move |_| Some(Aborts(Rc::clone(&all))));
+        listening.unwrap();
+        let peer = sim.connect(address());
+        sim.run_for(SECOND);
+        let id = server.borrow().snapshot().connections[0].id;
+        peer.send(b"!");
+        assert!(!wakes || server.borrow_mut().wake(id));
+        sim.run_until(|| peer.ending().is_some());
+        assert_eq!((ends.borrow()[0].0, peer.ending()), (reason, ending));
+    }
 }

@@ -613,3 +613,91 @@ fn limits_of_output_may_be_higher_than_those_of_the_reactor() {
     assert_eq!(peers[0].received().len(), 40_000);
     assert_eq!(peers[1].received().len(), 0);
 }
+
+/// None of these ends anything, or needs a turn.
+#[test]
+fn the_largest_limits_are_none() {
+    let sim = Sim::plain();
+    let own = limits(|own| {
+        own.output_hard_max_bytes = Some(isize::MAX as usize);
+        own.output_max_bytes = Some(isize::MAX as usize);
+        own.input_max_bytes = Some(isize::MAX as usize);
+        own.idle_timeout = Some(Duration::MAX);
+        own.linger_timeout = Some(Duration::MAX);
+        own.linger_max_bytes = Some(u64::MAX);
+        own.max_lifetime = Some(Duration::MAX);
+        let (bytes, span) = (u64::MAX, Duration::MAX);
+        own.min_rate = Some(MinRate { bytes, span });
+    });
+    let (server, _) = serve(&sim, Config::default(), own, || Much(10));
+    let [peer, _] = both(&sim);
+    peer.send(b"?");
+    sim.run_for(seconds(1_000_000));
+    peer.send(b"?");
+    sim.run_for(seconds(1_000_000));
+    assert_eq!((peer.received().len(), peer.ending()), (20, None));
+    let turns = server.borrow().stats().turns;
+    assert!(turns < 20, "{turns} turns");
+    assert!(server.borrow().next_deadline().is_some());
+}
+
+/// The next connection in the same slot begins with a span of its own, and with no bytes.
+#[test]
+fn a_span_does_not_stay_in_a_slot() {
+    let sim = Sim::plain();
+    let mut config = Config::default();
+    let (bytes, span) = (100, seconds(1));
+    config.min_rate = Some(MinRate { bytes, span });
+    let own = limits(|own| own.min_rate = Some(MinRate { bytes: 10, span }));
+    let (_server, _) = serve(&sim, config, own, || Echo);
+    let mut begin = Duration::ZERO;
+    for (to, sent, lasts) in [
+        (other_address(), 500, 2),
+        (other_address(), 49, 1),
+        (address(), 49, 2),
+        (other_address(), 49, 1),
+    ] {
+        let peer = sim.connect(to);
+        peer.send(&vec![b'x'; sent]);
+        sim.run_until(|| peer.ending().is_some());
+        begin += seconds(lasts);
+        assert_eq!(peer.ended_at(), Some(begin));
+    }
+}
+
+/// The shortest span ends an idle connection, and costs no turns before.
+#[test]
+fn a_span_of_a_nanosecond_ends_an_idle_connection() {
+    let sim = Sim::plain();
+    let span = Duration::from_nanos(1);
+    let own = limits(|own| own.min_rate = Some(MinRate { bytes: 1, span }));
+    let (server, _) = serve(&sim, Config::default(), own, || Echo);
+    let [peer, _] = both(&sim);
+    sim.run_for(seconds(1));
+    assert!(peer.ended_at().unwrap() < Duration::from_millis(1));
+    assert_eq!(closed(&server, Reason::TooSlow), 1);
+    let turns = server.borrow().stats().turns;
+    assert!(turns < 20, "{turns} turns");
+}
+
+/// A connection that waits in the accept queue has the limits of when it is accepted, and keeps them.
+#[test]
+fn limits_are_those_of_the_moment_at_which_a_connection_is_accepted() {
+    let sim = Sim::plain();
+    let own = limits(|own| own.output_max_bytes = Some(9));
+    let (server, [limited, _]) = serve(&sim, Config::default(), own, || Bounds);
+    let before = sim.connect(address());
+    sim.run_to_rest();
+    assert!(server.borrow_mut().pause(limited));
+    let waits = sim.connect(address());
+    sim.run_to_rest();
+    let other = limits(|own| own.output_max_bytes = Some(11));
+    server.borrow_mut().set_limits(limited, &other).unwrap();
+    assert!(server.borrow_mut().resume(limited));
+    for (peer, room) in [(&before, 9), (&waits, 11)] {
+        peer.send(b"?");
+        sim.run_to_rest();
+        let text = String::from_utf8(peer.received()).unwrap();
+        assert!(text.ends_with(&format!(" ({room}, {room})")), "{text}");
+    }
+}
