@@ -281,7 +281,8 @@ pub struct MinRate {
 /// those of the reactor's [`Config`], which says what each means. `None`, the default of each, is the
 /// reactor's.
 ///
-/// If any connection has some, they cost 24 bytes for each slot of the reactor. A turn of such a connection
+/// If any connection has some, they cost 24 bytes for each slot of the reactor, and about 220 bytes for each
+/// listener and each outgoing connection that has some. A turn of a connection with limits of its own
 /// copies all limits twice (208 bytes on 64-bit systems). A turn of every other connection costs the same as
 /// without them.
 ///

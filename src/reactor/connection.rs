@@ -53,7 +53,7 @@ impl Reactor {
             Ok(true) if armed || !common.has_time_limit => Ok(()),
             Ok(_) => match self.schedule_next(id, armed, connection) {
                 Ok(()) if connection.backlog.has_layers() => {
-                    return self.run_layered(id, None, source);
+                    return self.layered_turn(id, None, source);
                 }
                 scheduled => scheduled,
             },
@@ -220,7 +220,7 @@ impl Reactor {
         };
         let is_outgoing = matches!(source, Source::Outgoing(_));
         match adds_layers {
-            true => self.run_layered(id, None, source),
+            true => self.layered_turn(id, None, source),
             false => self.sources.check_in(id, source),
         }
         if is_outgoing && !lent {

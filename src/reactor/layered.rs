@@ -19,7 +19,7 @@ pub(super) struct Layering {
     /// Layers that are added after the turn. True beside one that takes all output, also what was written
     /// before it.
     new: Vec<(Box<dyn Layer>, bool)>,
-    /// [`Reactor::turn_over_layers`]. Only code that adds a layer names it, so a program that adds none is
+    /// [`Reactor::do_layered_turn`]. Only code that adds a layer names it, so a program that adds none is
     /// linked without it.
     run: fn(&mut Reactor, Id, Option<Readiness>, Source),
 }
@@ -76,7 +76,7 @@ impl Context<'_> {
             Box::new(Layering {
                 layers: Layers::default(),
                 new: Vec::new(),
-                run: Reactor::turn_over_layers,
+                run: Reactor::do_layered_turn,
             })
         });
         if let Some(layering) = Layering::of(layers) {
@@ -144,14 +144,14 @@ impl Reactor {
     pub(super) fn drive_layered(&mut self, id: Id) {
         if let Some(slot) = self.sources.slot(id) {
             let (marks, source) = (slot.pending.take(), slot.check_out());
-            self.run_layered(id, Some(marks), source);
+            self.layered_turn(id, Some(marks), source);
         }
     }
 
     /// The same, of a connection that is out of its slot. Without marks it has no turn, and only gets the
     /// layers that were added.
     #[inline(never)]
-    pub(super) fn run_layered(&mut self, id: Id, marks: Option<Readiness>, source: Source) {
+    pub(super) fn layered_turn(&mut self, id: Id, marks: Option<Readiness>, source: Source) {
         let run = match &source {
             Source::Connection(found) => found.backlog.get().and_then(|held| {
                 let layering = held.layers.as_ref()?.downcast_ref::<Layering>()?;
@@ -166,14 +166,14 @@ impl Reactor {
     }
 
     /// The turn, unless there are no marks, and after it the layers that were added.
-    fn turn_over_layers(&mut self, id: Id, marks: Option<Readiness>, mut source: Source) {
+    fn do_layered_turn(&mut self, id: Id, marks: Option<Readiness>, mut source: Source) {
         let Source::Connection(found) = &mut source else {
             return;
         };
         let mut taken = found.backlog.take_layers();
         let result = match (marks, Layering::of(&mut taken)) {
             (Some(marks), Some(layering)) => {
-                let result = self.run_over_layers(id, marks, found, &layering.layers);
+                let result = self.run_machine(id, marks, found, &layering.layers);
                 result.and_then(|()| {
                     let armed = marks.intersects(Readiness::ARMED);
                     self.schedule_next(id, armed, found)
@@ -201,7 +201,7 @@ impl Reactor {
 
     /// The turn of the machine, over the layers in the place of the socket. Then what the layers wrote by
     /// themselves is sent, if the turn has not used its one write.
-    fn run_over_layers(
+    fn run_machine(
         &mut self,
         id: Id,
         mut marks: Readiness,
