@@ -201,14 +201,16 @@ impl Wild {
         });
     }
 
-    /// A quiet end shows only now, because no callback tells it.
+    /// A quiet end, and the failure of what other code sent, show only now, because no callback tells them.
     fn note_quiet_end(&self, cx: &mut Context<'_>) {
         let ended = cx.write_all(b"").is_err();
         self.record(|record| {
             let may_have_ended = record.ended || record.was_quiet || record.may_have_failed;
             assert!(may_have_ended || !ended, "no end was asked for");
-            if ended && record.quiet {
-                record.finish();
+            match ended {
+                true if record.quiet => record.finish(),
+                true => record.half_close(),
+                false => {}
             }
         });
     }
