@@ -61,7 +61,7 @@ pub struct Record {
     /// A quiet end was asked for, and not replaced. It was once.
     pub quiet: bool,
     pub was_quiet: bool,
-    /// Output left, or was to leave, outside a turn. No callback tells an error of that before the end.
+    /// Other code sent much since the last callback. If that failed, the end is the next one.
     pub may_have_failed: bool,
     /// When each timer is due.
     pub timers: BTreeMap<u64, Duration>,
@@ -116,6 +116,7 @@ impl Record {
 
     /// A callback, or lent code, is over. `unread` bytes of input are left.
     pub fn returned(&mut self, unread: usize) {
+        self.may_have_failed = false;
         if std::mem::take(&mut self.changes) {
             self.wanted = 0;
             self.timers.clear();
