@@ -117,8 +117,8 @@ pub struct Closed {
     pub peer: SocketAddr,
     /// Why the connection ended.
     pub reason: Reason,
-    /// The error behind the reason, if there is one: the system's, the handler's (for
-    /// [`Reason::HandlerError`]), or one that says what timed out.
+    /// The error behind the reason, if there is one: the system's, the handler's or a
+    /// layer's (for [`Reason::HandlerError`]), or one that says what timed out.
     pub error: Option<io::Error>,
     /// Bytes read from the peer, discarded ones included.
     pub received: u64,

@@ -125,7 +125,7 @@ fn one_source_has_no_more_than_its_share_and_gets_it_back() {
     }
     let line = log.until("the limit of one source");
     assert!(
-        line.contains("WARN") && line.contains("127.0.0.2 has 3 connections open"),
+        line.contains("WARN") && line.contains("127.0.0.2 had 3 connections open"),
         "{line}"
     );
     // Those that come together are in one line; those after it are told at the end.

@@ -35,8 +35,8 @@ pub trait Layer: AsAny {
     /// Returns how many bytes of it, from the front, are consumed. The rest is offered again: at once after
     /// some were consumed, so one message a call is enough, and otherwise in front of new input; at most
     /// [`input_max_bytes`](crate::Config::input_max_bytes) may be left. Of its answers, at most
-    /// [`output_hard_max_bytes`](crate::Config::output_hard_max_bytes) may wait for the socket. More of either
-    /// ends the connection as an error of the layer does.
+    /// [`output_hard_max_bytes`](crate::Config::output_hard_max_bytes) may wait for the socket, or
+    /// `output_max_bytes` if that is more. More of either ends the connection as an error of the layer does.
     ///
     /// It is called once with what there is, perhaps nothing, when the layer is added: one side of a
     /// handshake begins here. A layer that can make much of few bytes, such as a decompressor, should

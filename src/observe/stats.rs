@@ -26,7 +26,7 @@ pub struct Stats {
     pub events: u64,
     /// Posted closures that were run ([`Handle::post`](crate::Handle::post)).
     pub posts: u64,
-    /// Panics caught in handlers, services, posted closures and watched sources.
+    /// Panics caught in handlers, layers, services, timers, posted closures and watched sources.
     pub panics: u64,
     pub(crate) closed: [u64; Reason::ALL.len()],
 }

@@ -242,9 +242,15 @@ impl Reactor {
         common.received.set(common.received.get() - counted + moved);
         let (counted, moved) = (all_sent - sent, layers.sent.get());
         common.sent.set(common.sent.get() - counted + moved);
-        // The machine saw an error of the socket in its place. Another end was asked for, and counts.
+        // In its place the machine saw an error of the socket (`Io`). Any other end is not the layer's, such
+        // as an abort that was asked for, and counts.
         if result.as_ref().is_err_and(|end| end.reason != Reason::Io) {
-            discard(failed);
+            let panicked = failed
+                .as_ref()
+                .is_some_and(|end| end.reason == Reason::Panic);
+            if panicked | !discard(failed) {
+                self.count_panic("a layer");
+            }
             return result;
         }
         failed.map_or(result, Err)

@@ -302,7 +302,7 @@ fn nothing_can_be_written_after_a_send_of_other_code_failed() {
     assert_eq!(*ends.borrow(), [(Reason::Reset, 0, 4096, 0)]);
 }
 
-/// Takes input as it is, and fails at a `!`.
+/// Takes input as it is, fails at a `!` and panics at a `?`.
 struct Brittle;
 
 impl Layer for Brittle {
@@ -310,6 +310,7 @@ impl Layer for Brittle {
         if input.contains(&b'!') {
             return Err(io::Error::other("on purpose"));
         }
+        assert!(!input.contains(&b'?'), "on purpose");
         plain.extend(input);
         Ok(input.len())
     }
@@ -324,36 +325,41 @@ impl Layer for Brittle {
 #[test]
 fn an_abort_of_other_code_resets_whatever_ends_the_connection_then() {
     let abort = |reactor: &mut Reactor, id| assert!(reactor.abort(id));
-    type Case = (fn(&mut Reactor, Id), bool, Option<Reason>);
+    type Case = (fn(&mut Reactor, Id), &'static [u8], Option<Reason>, u64);
     let nothing_else: fn(&mut Reactor, Id) = |_, _| {};
     let panics: fn(&mut Reactor, Id) = |reactor, id| {
         let lent = reactor.with(id, |_: &mut Acting, _| panic!("on purpose"));
         assert_eq!(lent, None::<()>);
     };
-    let cases: [Case; 4] = [
-        (nothing_else, false, Some(Reason::Aborted)),
-        (panics, false, Some(Reason::Panic)),
-        (nothing_else, true, Some(Reason::Aborted)),
+    // What the layer is given, the reason, and the number of panics.
+    let cases: [Case; 5] = [
+        (nothing_else, b"", Some(Reason::Aborted), 0),
+        (panics, b"", Some(Reason::Panic), 1),
+        (nothing_else, b"!", Some(Reason::Aborted), 0),
+        (nothing_else, b"?", Some(Reason::Aborted), 1),
         // The reactor is dropped.
-        (nothing_else, false, None),
+        (nothing_else, b"", None, 0),
     ];
-    for (number, (then, layer_fails, reason)) in cases.into_iter().enumerate() {
+    for (number, (then, input, reason, panics)) in cases.into_iter().enumerate() {
         let sim = Sim::plain();
         sim.allow_panics();
         let open: Act = |cx| cx.add_layer(Brittle).unwrap();
-        let open = if layer_fails { open } else { nothing };
+        let open = if input.is_empty() { nothing } else { open };
         let (server, peer, ends) = client_of(&sim, (20, 10), open, nothing);
         sim.run_for(SECOND);
         let mut reactor = server.borrow_mut();
         let id = reactor.snapshot().connections[0].id;
-        peer.send(if layer_fails { b"!" } else { b"" });
+        peer.send(input);
         abort(&mut reactor, id);
         then(&mut reactor, id);
         drop(reactor);
         if reason.is_none() {
             drop(server);
+            sim.run_until(|| peer.ending().is_some());
+        } else {
+            sim.run_until(|| peer.ending().is_some());
+            assert_eq!(server.borrow().stats().panics, panics, "case {number}");
         }
-        sim.run_until(|| peer.ending().is_some());
         assert_eq!(peer.ending(), RESET, "case {number}");
         let reason = reason.unwrap_or(Reason::ReactorDropped);
         assert_eq!(ends.borrow()[0].0, reason, "case {number}");

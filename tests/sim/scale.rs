@@ -5,11 +5,12 @@
 use crate::running::Echo;
 use doorkeeper::sim::Sim;
 use doorkeeper::{Arrival, Config, Context, Handler, Id, ListenOptions, Reactor, Reason};
+use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Clients of one address: it has fewer ports than that.
 const PER_ADDRESS: usize = 20_000;
@@ -106,12 +107,11 @@ impl Many {
     }
 }
 
-/// Processor time of this thread (proc_pid_schedstat(5)), which other programs on the machine change
-/// little; elsewhere than on Linux the time that passes.
-fn now(start: Instant) -> u128 {
-    let times = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let first = times.split(' ').next().and_then(|time| time.parse().ok());
-    first.unwrap_or_else(|| start.elapsed().as_nanos())
+/// Processor time of this thread, in nanoseconds (clock_gettime(2)): other programs on the machine change it
+/// little.
+fn now() -> i128 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
 
 /// What is timed, in this order.
@@ -124,16 +124,15 @@ const NAMES: [&str; 6] = [
     "close",
 ];
 
-/// Nanoseconds for each of so many.
+/// Nanoseconds for each connection or message.
 #[derive(Default)]
-struct Times(Vec<u128>);
+struct Times(Vec<i128>);
 
 impl Times {
     fn take<T>(&mut self, count: usize, work: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let before = now(start);
+        let before = now();
         let result = work();
-        self.0.push((now(start) - before) / count as u128);
+        self.0.push((now() - before) / count as i128);
         result
     }
 }

@@ -17,7 +17,7 @@ const LEFT_OUT: &str = "epoll-64";
 pub struct Picture {
     pub file: &'static str,
     pub title: &'static str,
-    /// In the place of what is said of rounds.
+    /// Replaces the note about rounds.
     pub note: Option<&'static str>,
     pub panels: Vec<Panel>,
 }
@@ -40,7 +40,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A bar without more.
+    /// A bar with only a value.
     pub fn new(name: &'static str, value: Option<f64>) -> Row {
         Row {
             name,

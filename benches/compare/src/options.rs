@@ -24,18 +24,20 @@ Options:
                      place of the old ones in docs/performance/results.json,
                      and write the page anew
   --again            measure nothing: write the tables and charts anew, from
-                     docs/performance/results.json
+                     docs/performance/results.json, or with --scale from
+                     scale.json
   --keep             leave docs/performance.md as it is; print the tables. A
                      run with --only, --servers, --no-weights or --rounds 0
                      measures a part, and implies --keep unless --replace is
                      given
-  --scale            in the place of all this: 1,000 to 1,000,000 connections in
-                     the simulation, into docs/performance/scale.json, the page
-                     and a chart; it goes with --again and --keep
+  --scale            instead of the comparison: 1,000 to 1,000,000 connections
+                     in the simulation, into docs/performance/scale.json, the
+                     page and a chart; takes two minutes. Only --again and
+                     --keep have an effect with it
   -h, --help         this text
 
 With --rounds 0, only the closer rounds are run.
-It needs taskset, cc, valgrind and strace, and for some of the servers Debian's
+The comparison needs taskset, cc, valgrind and strace, and for some of the servers Debian's
 libevent-dev, libuv1-dev, haproxy, nginx, libnginx-mod-stream, redis-server,
 redis-tools and apache2-utils. A server that cannot be built or started is named
 as missing.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Puts tables into their place in a page, which has this name.
+/// Replaces the text between the marks `name` in a page.
 pub fn put(page: &Path, name: &str, tables: &str) -> Result<()> {
     let text = std::fs::read_to_string(page)?;
     Ok(std::fs::write(page, with_tables(&text, name, tables)?)?)

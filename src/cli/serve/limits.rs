@@ -171,7 +171,7 @@ impl Limits {
         let (peer, max) = (self.last_turned_away, self.max_per_source);
         if let (Some(count), Some(peer), Some(max)) = (self.turned_away.take(), peer, max) {
             log::warn!(
-                "{} has {max} connections open, the limit of one source: {count} closed since the last message",
+                "{} had {max} connections open, the limit of one source: {count} closed since the last message",
                 peer.ip().to_canonical(),
             );
         }
@@ -342,7 +342,19 @@ impl<H: Handler, R: Record> Handler for Limited<H, R> {
 
 #[cfg(test)]
 mod tests {
-    use super::Source;
+    use super::{GATHER, Gathered, MESSAGE_INTERVAL, Source};
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn those_that_close_together_are_in_one_line_and_lines_are_five_seconds_apart() {
+        let mut gathered = Gathered::default();
+        assert_eq!([gathered.add(), gathered.add()], [Some(GATHER), None]);
+        assert_eq!([gathered.take(), gathered.take()], [Some(2), None]);
+        // As if no time passed since then.
+        gathered.reported = Some(Instant::now() + Duration::from_secs(3600));
+        assert_eq!(gathered.add(), Some(MESSAGE_INTERVAL));
+        assert_eq!(gathered.take(), Some(1));
+    }
 
     #[test]
     fn a_source_is_an_ipv4_address_or_an_ipv6_network() {
