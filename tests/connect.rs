@@ -112,10 +112,7 @@ fn failure(address: SocketAddr, options: &ConnectOptions) -> (Reason, Receipt) {
     let id = reactor
         .connect_with(address, options, diary.caller(b"never"))
         .unwrap();
-    assert_eq!(
-        (reactor.stats().open, reactor.send(id, b"too early")),
-        (1, 0)
-    );
+    assert_eq!((reactor.stats().open, reactor.send(id, b"early")), (1, 5));
     turn_until_all_closed(&mut reactor);
     let heard = diary.take();
     let [Heard::Closed(reason)] = heard[..] else {
@@ -124,7 +121,9 @@ fn failure(address: SocketAddr, options: &ConnectOptions) -> (Reason, Receipt) {
     let stats = reactor.stats();
     assert_eq!((stats.closed(reason), stats.connected), (1, 0));
     assert!(!reactor.wake(id), "the id is not stale");
-    (reason, diary.receipt())
+    let receipt = diary.receipt();
+    assert_eq!(receipt.figures(), (reason, 0, 0, 5, 0));
+    (reason, receipt)
 }
 
 #[test]
@@ -612,6 +611,124 @@ fn a_half_closed_connection_gets_all_its_input_and_then_closes() {
     assert_eq!(*heard.borrow(), answer);
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
     assert_eq!(reactor.stats().closed(Reason::Finished), 1);
+}
+
+#[test]
+fn what_is_sent_before_a_connection_is_established_leaves_first() {
+    let ((listener, address), mut reactor) = (blocking_listener(), reactor());
+    let diary = Diary::default();
+    let options = set(|options: &mut ConnectOptions| options.limits.output_max_bytes = Some(10));
+    let caller = diary.caller(b"!");
+    let id = reactor.connect_with(address, &options, caller).unwrap();
+    assert_eq!((reactor.room(id), reactor.send(id, b"early ")), (10, 6));
+    // The attempt begins. The next turn tells that the connection is established.
+    reactor.turn(Some(Duration::ZERO)).unwrap();
+    assert_eq!((reactor.stats().connected, reactor.room(id)), (0, 4));
+    assert_eq!(reactor.send(id, b"bir"), 3);
+    let view = &reactor.snapshot().connections[0];
+    assert_eq!((view.pending_out, view.sent), (9, 0));
+    turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 10);
+    let mut stream = listener.accept().unwrap().0;
+    assert_eq!(read_exactly(&mut stream, 10), b"early bir!");
+    assert_eq!(diary.take(), [Heard::Open(address)]);
+}
+
+#[test]
+fn a_connection_is_ended_in_good_order_before_it_is_established() {
+    let (listener, address) = blocking_listener();
+    for closes in [false, true] {
+        let (mut reactor, diary) = (reactor(), Diary::default());
+        let id = reactor.connect(address, diary.caller(b"")).unwrap();
+        assert_eq!(reactor.send(id, b"the last words"), 14);
+        let ended = match closes {
+            true => reactor.close(id),
+            false => reactor.half_close(id),
+        };
+        assert!(ended);
+        assert_eq!((reactor.room(id), reactor.send(id, b"late")), (0, 0));
+        turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 14);
+        let mut stream = listener.accept().unwrap().0;
+        assert_eq!(read_all(&mut stream).unwrap(), b"the last words");
+        stream.write_all(b"bye").unwrap();
+        drop(stream);
+        turn_until_all_closed(&mut reactor);
+        let (heard, discarded) = match closes {
+            true => (vec![], 3),
+            false => (vec![Heard::Data(b"bye".into()), Heard::Eof], 0),
+        };
+        let end = Heard::Closed(Reason::Finished);
+        let all = [vec![Heard::Open(address)], heard, vec![end]].concat();
+        assert_eq!(diary.take(), all);
+        let figures = (Reason::Finished, 3, 14, 0, discarded);
+        assert_eq!(diary.receipt().figures(), figures);
+    }
+}
+
+/// The kernel has established it, and the reactor does not know yet.
+#[test]
+fn an_attempt_that_is_aborted_resets_a_connection_that_lost_output() {
+    for length in [0, 5] {
+        let ((listener, address), mut reactor) = (blocking_listener(), reactor());
+        let diary = Diary::default();
+        let id = reactor.connect(address, diary.caller(b"")).unwrap();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let mut stream = listener.accept().unwrap().0;
+        assert_eq!(reactor.send(id, &b"early"[..length]), length);
+        assert!(reactor.abort(id));
+        turn_until_all_closed(&mut reactor);
+        let figures = (Reason::Closed, 0, 0, length as u64, 0);
+        assert_eq!(diary.receipt().figures(), figures);
+        let end = stream.read(&mut [0]).map_err(|error| error.kind());
+        let expected = match length {
+            0 => Ok(0),
+            _ => Err(ErrorKind::ConnectionReset),
+        };
+        assert_eq!(end, expected);
+    }
+}
+
+/// The segments that the kernel has sent in this network namespace.
+#[cfg(target_os = "linux")]
+fn segments_sent() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/net/snmp").unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let mut fields = names.split(' ').zip(values.split(' '));
+    let found = fields.find(|(name, _)| *name == "OutSegs").unwrap();
+    found.1.parse().unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn output_that_waits_leaves_with_the_last_packet_of_the_handshake() {
+    if !have("unshare") || !have("ip") {
+        return;
+    }
+    let setup = "ip link set lo up && exec \"$0\" \"$@\"";
+    if !alone(
+        "output_that_waits_leaves_with_the_last_packet_of_the_handshake",
+        &["unshare", "--map-root-user", "--net", "sh", "-ec", setup],
+    ) {
+        return;
+    }
+    let segments = [false, true].map(|waits| {
+        let ((listener, address), mut reactor) = (blocking_listener(), reactor());
+        let id = reactor
+            .connect(address, Diary::default().caller(b""))
+            .unwrap();
+        let before = segments_sent();
+        if waits {
+            assert_eq!(reactor.send(id, b"early"), 5);
+        }
+        turn_until(&mut reactor, |reactor| reactor.stats().connected == 1);
+        reactor.send(id, &b"later"[usize::from(waits) * 5..]);
+        turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 5);
+        let sent = segments_sent() - before;
+        assert_eq!(read_exactly(&mut listener.accept().unwrap().0, 5).len(), 5);
+        sent
+    });
+    // SYN, SYN-ACK, ACK, data, and its ACK if that is not delayed.
+    assert_eq!(segments[0], segments[1] + 1, "{segments:?}");
 }
 
 #[test]

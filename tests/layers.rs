@@ -674,12 +674,13 @@ fn an_outgoing_connection_has_layers_and_with_reaches_the_handler_before_it_is_e
         let reached = running.ask(move |reactor| {
             let handler = wrapped(stack, Client(told, Vec::new()));
             let id = reactor.connect(address, handler).unwrap();
+            assert_eq!(reactor.send(id, b"early "), 6);
             reactor.with(id, |client: &mut Client, _| client.1.extend(b"before "))
         });
         assert_eq!(reached, Some(()));
         let (heard, end) = ends.recv().unwrap();
-        assert_eq!(heard, b"before request");
-        assert_eq!(end.figures(), (Reason::Finished, 7, 7, 0, 0));
+        assert_eq!(heard, b"before early request");
+        assert_eq!(end.figures(), (Reason::Finished, 13, 13, 0, 0));
     }
 }
 

@@ -179,6 +179,11 @@ impl Machine {
         }
     }
 
+    /// An outgoing connection is established: from now on its times count.
+    pub(crate) fn establish(&mut self, now: Tick) {
+        (self.opened, self.active) = (now, now);
+    }
+
     /// The handler finished.
     pub(crate) fn discards(&self) -> bool {
         matches!(self.input, Input::Discarding | Input::Discarded)
@@ -497,10 +502,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         };
         let may_end = cx.backlog.output().is_empty() && !cx.backlog.has_layers();
         if machine.output == Output::Ending && may_end {
-            // If the handler finished and the peer is done, the close that follows sends the FIN.
-            let must_end =
-                !peer_done || machine.input == Input::Reported || self.endpoint.has_end();
-            let ended = match must_end {
+            // If the peer is done, the close that follows sends the FIN.
+            let ended = match !peer_done || self.endpoint.has_end() {
                 true => self.endpoint.shutdown_write(cx.scope()),
                 false => Ok(()),
             };

@@ -68,14 +68,15 @@ impl<E: Endpoint> Turn<'_, '_, E> {
 const SEND_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
 impl Machine {
-    /// Takes output from outside a turn, and returns how much. The next turn sends it, so that small
+    /// Takes output from outside a turn, and returns how much. A connection that is not established has
+    /// no endpoint yet. The next turn sends it, so that small
     /// messages leave together. A large one leaves at once if nothing is held in front of it; at most
     /// one before the next turn, so that a loop of sends ends.
     pub(crate) fn push<E: Endpoint>(
         &mut self,
         bytes: &[u8],
         backlog: &mut LazyBacklog,
-        endpoint: &E,
+        endpoint: Option<&E>,
         scope: CallScope<'_>,
         common: &Common,
         output_max: usize,
@@ -85,7 +86,8 @@ impl Machine {
         let is_free = self.pending == Pending::Nothing && backlog.output().is_empty();
         // What layers make of it is sent in the turn.
         let is_free = is_free && !backlog.has_layers();
-        if taken >= SEND_AT_ONCE && is_free && self.ready.intersects(Readiness::WRITABLE) {
+        let is_free = is_free && self.ready.intersects(Readiness::WRITABLE);
+        if let Some(endpoint) = endpoint.filter(|_| taken >= SEND_AT_ONCE && is_free) {
             let result = endpoint.write(rest, scope);
             rest = &rest[self.sent_at_once(result, taken, backlog, common)..];
         }

@@ -620,7 +620,7 @@ impl Rig {
         let taken = machine.push(
             bytes,
             backlog,
-            &self.memory,
+            Some(&self.memory),
             scope,
             &self.common,
             output_max,

@@ -130,7 +130,12 @@ impl Others<'_> {
     }
 
     /// Writes as much to a connection as it has room for, and returns how much. 0 if the id names
-    /// nothing open, or a connection whose output has ended or that is not established yet.
+    /// nothing open, or a connection whose output has ended.
+    ///
+    /// What is sent to an outgoing connection that is not established waits, and leaves once it is. If it
+    /// never is, its receipt counts these bytes as unsent. If some wait when the attempt begins, which is
+    /// in the next turn, Linux sends them with the ACK that completes the handshake, and not after it
+    /// (TCP_QUICKACK, [tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
     ///
     /// Small messages to one id leave together, in its next turn. A message of 4096 bytes or more is
     /// given to the kernel at once if nothing waits in front of it, at most one before the next turn; an
@@ -159,8 +164,9 @@ impl Others<'_> {
     }
 
     /// Closes in good order. A connection sends what was written to it, as after
-    /// [`Context::finish`](crate::Context::finish). An outgoing connection that is not established, a
-    /// listener, a watched source or a timer ends with this turn. The kernel resets the connections in
+    /// [`Context::finish`](crate::Context::finish). An outgoing connection that is not established does so
+    /// too, once it is; if nothing was sent to it, it ends with this turn. So does a listener, a watched
+    /// source or a timer. The kernel resets the connections in
     /// the accept queue of a closed listener. False if the id names nothing open.
     pub fn close(&mut self, id: Id) -> bool {
         if id == self.id {

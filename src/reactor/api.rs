@@ -149,9 +149,10 @@ impl Reactor {
     /// The handler's `on_open` is called once the connection is established. That is when the
     /// handshake is complete and the connection is in the server's accept queue; the server need not
     /// have accepted it. Data can be sent from then on. (With TCP_DEFER_ACCEPT, Linux only, the server
-    /// queues it later.) Until then `send` to the id takes 0 bytes. If only `on_close` is called,
-    /// connecting failed, at once or later, and its [`Reason`](crate::Reason) says why: refused, timed
-    /// out, unreachable, reset, no local port left, or out of descriptors.
+    /// queues it later.) What is [sent](crate::Others::send) to the id before waits until then, and
+    /// leaves before what `on_open` writes. If only `on_close` is called, connecting failed, at once or
+    /// later, and its [`Reason`](crate::Reason) says why: refused, timed out, unreachable, reset, no local
+    /// port left, or out of descriptors.
     ///
     /// It takes an address, not a name. Resolve names before you call this: name lookup blocks.
     ///
@@ -262,8 +263,9 @@ impl Reactor {
     /// then. `None` if the handler is of another type, if the code panicked, or if the id names no
     /// connection. A handler that a service returned in a box is of the type in the box.
     ///
-    /// While an outgoing connection is not established, its context has no room, and to ask it for an end, a
-    /// timer or input ([`want`](crate::Context::want)) has no effect; [`close`](Reactor::close) ends it.
+    /// While an outgoing connection is not established, its context has no room ([`send`](Reactor::send)
+    /// has), and to ask it for an end, a timer or input ([`want`](crate::Context::want)) has no effect;
+    /// [`abort`](Reactor::abort) ends it.
     pub fn with<H: Handler, R>(
         &mut self,
         id: Id,

@@ -21,9 +21,14 @@ use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// An outgoing connection that is not established: a handler, and perhaps a socket, but no machine.
+/// An outgoing connection that is not established: a handler, what other code asked of it, and perhaps
+/// a socket.
 pub(super) struct Outgoing {
     attempt: Attempt,
+    /// Moves nothing yet, but takes output and its end.
+    pub(super) machine: Machine,
+    /// The output that leaves once the connection is established.
+    pub(super) backlog: LazyBacklog,
     /// The limits of the connection, where they are not the reactor's. Known from the first turn on.
     limits: Option<Rc<Config>>,
     /// It is created in the first turn.
@@ -31,8 +36,6 @@ pub(super) struct Outgoing {
     /// The marks of all turns so far. The connection gets them once it is established, because input
     /// may have arrived already and no event reports it again.
     pub(super) marks: Readiness,
-    /// The output was half-closed before the connection was established.
-    pub(super) half_closed: bool,
     /// It was closed, or lent code panicked: phase 5 ends it. Its handler hears nothing else.
     pub(super) closed: bool,
 }
@@ -40,11 +43,12 @@ pub(super) struct Outgoing {
 impl Outgoing {
     pub(super) fn new(attempt: Attempt) -> Outgoing {
         Outgoing {
+            machine: Machine::new(attempt.since, true),
+            backlog: LazyBacklog::default(),
             attempt,
             limits: None,
             socket: None,
             marks: Readiness::default(),
-            half_closed: false,
             closed: false,
         }
     }
@@ -90,7 +94,16 @@ impl Outgoing {
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
-        ConnectionView::connecting(id, self.attempt.address, now.since(self.attempt.since))
+        let since = now.since(self.attempt.since);
+        let mut view = ConnectionView::connecting(id, self.attempt.address, since);
+        view.pending_out = self.backlog.output().len();
+        view
+    }
+
+    /// How much output may wait.
+    pub(super) fn output_max(&self, default: usize) -> usize {
+        let own = self.attempt.options.limits.output_max_bytes;
+        own.unwrap_or(default)
     }
 
     fn timeout(&self, config: &Config) -> Duration {
@@ -129,8 +142,10 @@ impl Reactor {
         let Some(socket) = &outgoing.socket else {
             let attempt = &outgoing.attempt;
             outgoing.limits = config.with(&attempt.options.limits)?;
+            let sends = !outgoing.backlog.output().is_empty();
+            let options = &attempt.options;
             let mut socket =
-                TcpStream::connect(&self.poller, attempt.address, &attempt.options, scope)?;
+                TcpStream::connect(&self.poller, attempt.address, options, sends, scope)?;
             self.poller.add_connecting(&mut socket, scope)?;
             outgoing.socket = Some(socket);
             return Ok(false);
@@ -158,11 +173,10 @@ impl Reactor {
         self.deadlines.disarm(id.slot());
         self.stats.connected += 1;
         log::debug!("connection {id} to {}", attempt.address);
-        let mut machine = Machine::new(self.common.now, true);
-        if outgoing.half_closed {
-            machine.half_close();
-        }
-        let connection = Connection::new(machine, attempt.address, attempt.handler, socket);
+        let mut machine = outgoing.machine;
+        machine.establish(self.common.now);
+        let mut connection = Connection::new(machine, attempt.address, attempt.handler, socket);
+        connection.backlog = outgoing.backlog;
         if let Some(slot) = self.sources.slot(id) {
             slot.check_in(Source::Connection(connection));
             slot.pending.insert(outgoing.marks);
@@ -171,10 +185,17 @@ impl Reactor {
         self.drive_source(id);
     }
 
-    /// Ends an attempt. It moved nothing, so there is no output that a reset must report.
+    /// Ends an attempt.
     pub(super) fn close_outgoing(&mut self, id: Id, outgoing: Outgoing, end: End) {
         let (attempt, socket) = (outgoing.attempt, outgoing.socket);
-        let closed = end.receipt(id, attempt.address, self.common.now.since(attempt.since));
+        let (who, now) = ((id, attempt.address), self.common.now);
+        let closed = outgoing
+            .machine
+            .receipt(end, who, now, &outgoing.backlog, 0);
+        // The kernel may have established it meanwhile, and a FIN alone would hide what is missing.
+        if let Some(socket) = socket.as_ref().filter(|_| closed.unsent > 0) {
+            socket.reset_on_close();
+        }
         self.finish_close(attempt.handler, closed);
         if let Some(socket) = socket {
             socket.close(&self.poller, self.common.scope(id));

@@ -355,21 +355,34 @@ impl Sources {
 
 impl LoopOps for Sources {
     fn room(&self, id: Id, common: &Common) -> usize {
-        let Some(Source::Connection(found)) = self.get(id) else {
-            return 0;
-        };
-        let output_max = common.limits(id).output_max_bytes;
-        found.machine.room(&found.backlog, output_max)
+        let most = common.limits(id).output_max_bytes;
+        match self.get(id) {
+            Some(Source::Connection(found)) => found.machine.room(&found.backlog, most),
+            Some(Source::Outgoing(found)) => {
+                let most = found.output_max(most);
+                found.machine.room(&found.backlog, most)
+            }
+            _ => 0,
+        }
     }
 
     fn send(&mut self, id: Id, bytes: &[u8], common: &Common) -> usize {
-        let Some(Source::Connection(found)) = self.source(id) else {
-            return 0;
+        let most = common.limits(id).output_max_bytes;
+        let (machine, backlog, socket, most) = match self.source(id) {
+            Some(Source::Connection(Connection {
+                machine,
+                backlog,
+                socket,
+                ..
+            })) => (machine, backlog, Some(&*socket), most),
+            Some(Source::Outgoing(found)) => {
+                let most = found.output_max(most);
+                let found = &mut **found;
+                (&mut found.machine, &mut found.backlog, None, most)
+            }
+            _ => return 0,
         };
-        let (backlog, scope) = (&mut found.backlog, common.scope(id));
-        let (machine, socket) = (&mut found.machine, &found.socket);
-        let output_max = common.limits(id).output_max_bytes;
-        let taken = machine.push(bytes, backlog, socket, scope, common, output_max);
+        let taken = machine.push(bytes, backlog, socket, common.scope(id), common, most);
         if taken > 0 {
             self.enqueue(id, Readiness::default());
         }
@@ -383,18 +396,22 @@ impl LoopOps for Sources {
     fn half_close(&mut self, id: Id) -> bool {
         match self.source(id) {
             Some(Source::Connection(connection)) => connection.machine.half_close(),
-            Some(Source::Outgoing(outgoing)) => outgoing.half_closed = true,
+            Some(Source::Outgoing(outgoing)) => outgoing.machine.half_close(),
             _ => return false,
         }
         self.enqueue(id, Readiness::default())
     }
 
     fn close(&mut self, id: Id, now: Tick) -> bool {
-        if let Some(Source::Connection(found)) = self.source(id) {
-            found.machine.finish(&mut found.backlog, now);
-            return self.enqueue(id, Readiness::default());
-        }
-        self.abort(id)
+        let (machine, backlog) = match self.source(id) {
+            Some(Source::Connection(found)) => (&mut found.machine, &mut found.backlog),
+            Some(Source::Outgoing(found)) if !found.backlog.output().is_empty() => {
+                (&mut found.machine, &mut found.backlog)
+            }
+            _ => return self.abort(id),
+        };
+        machine.finish(backlog, now);
+        self.enqueue(id, Readiness::default())
     }
 
     fn abort(&mut self, id: Id) -> bool {

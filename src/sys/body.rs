@@ -1,17 +1,18 @@
 //! What the sockets and the waker are made of: the kernel's. With the feature `sim`, `either.rs` is
 //! compiled instead of this file.
 
+use super::options::kernel_socket;
 use super::sock_diag;
 use crate::observe::AcceptQueue;
 use mio::{Registry, Token};
-use socket2::{Domain, Protocol, SockRef, Type};
+use socket2::SockRef;
 use std::io;
 use std::net::SocketAddr;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-pub(super) use super::options::set_options;
+pub(super) use super::options::{delay_ack, set_options};
 pub(crate) use mio::Waker;
 pub(super) use mio::net::{TcpListener as Listener, TcpStream as Stream};
 pub(super) use socket2::Socket;
@@ -28,8 +29,7 @@ pub(super) fn waker(_: &Network, registry: &Registry, token: Token) -> io::Resul
 
 /// socket(2).
 pub(super) fn socket(_: &Network, address: SocketAddr) -> io::Result<Socket> {
-    let domain = Domain::for_address(address);
-    Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+    kernel_socket(address)
 }
 
 pub(super) fn into_listener(socket: Socket) -> Listener {

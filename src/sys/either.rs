@@ -1,13 +1,14 @@
 //! What the sockets and the waker are made of: the kernel's, or a simulation's. It stands in for
 //! `body.rs` with the feature `sim`, and has the same names.
 
+use super::options::kernel_socket;
 use super::sim::{self, Process};
 use super::{EventSource, Interest, sock_diag};
 use crate::config::SocketOptions;
 use crate::connection::invariants::Truth;
 use crate::observe::AcceptQueue;
 use mio::{Registry, Token};
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use socket2::{SockAddr, SockRef};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 #[cfg(unix)]
@@ -54,17 +55,11 @@ pub(super) fn socket(network: &Network, address: SocketAddr) -> io::Result<Socke
     if let Some(process) = network {
         return Ok(Socket::Sim(process.socket()?));
     }
-    let domain = Domain::for_address(address);
-    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-    Ok(Socket::Kernel(socket))
+    Ok(Socket::Kernel(kernel_socket(address)?))
 }
 
 /// Options without an effect in the simulation.
 impl Socket {
-    pub(super) fn set_nonblocking(&self, on: bool) -> io::Result<()> {
-        self.kernel(|socket| socket.set_nonblocking(on))
-    }
-
     pub(super) fn set_only_v6(&self, on: bool) -> io::Result<()> {
         self.kernel(|socket| socket.set_only_v6(on))
     }
@@ -78,6 +73,12 @@ impl Socket {
 }
 
 /// Without an effect in the simulation, too.
+pub(super) fn delay_ack(socket: &Socket) {
+    if let Socket::Kernel(socket) = socket {
+        super::options::delay_ack(socket);
+    }
+}
+
 pub(super) fn set_options(socket: &Socket, options: SocketOptions) -> io::Result<()> {
     match socket {
         Socket::Kernel(socket) => super::options::set_options(socket, options),

@@ -1,9 +1,22 @@
-//! The options of a connection's socket.
+//! A new socket of the kernel, and its options.
 
 use crate::config::{Keepalive, SocketOptions};
-use socket2::{Socket, TcpKeepalive};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
+
+/// A TCP socket of the kernel. On Linux SOCK_NONBLOCK makes it nonblocking in the same call.
+pub(super) fn kernel_socket(address: SocketAddr) -> io::Result<Socket> {
+    let kind = Type::STREAM;
+    #[cfg(target_os = "linux")]
+    let kind = kind.nonblocking();
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
+    #[cfg(not(target_os = "linux"))]
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
 
 /// Sets what was asked for on a new socket, before listen(2) or connect(2).
 pub(super) fn set_options(socket: &Socket, options: SocketOptions) -> io::Result<()> {
@@ -24,6 +37,17 @@ pub(super) fn set_options(socket: &Socket, options: SocketOptions) -> io::Result
     }
     Ok(())
 }
+
+/// The ACK that completes the handshake waits for the first output and leaves with it: one packet less
+/// (TCP_QUICKACK, tcp(7)). Without output the kernel would send it 200 ms later. If the kernel refuses, only
+/// that packet is not saved.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn delay_ack(socket: &Socket) {
+    let _ = socket.set_tcp_quickack(false);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn delay_ack(_: &Socket) {}
 
 fn parameters(keepalive: Keepalive) -> TcpKeepalive {
     let (idle, interval) = keepalive.seconds();

@@ -22,7 +22,5 @@ pub(super) fn new_socket(
 ) -> io::Result<Socket> {
     let result = body::socket(network, address);
     scope.notify(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
-    let socket = result?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
+    result
 }

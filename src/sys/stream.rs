@@ -27,17 +27,21 @@ impl TcpStream {
     }
 
     /// socket → [bind →] connect. The attempt has begun when this returns; write readiness reports its
-    /// result.
+    /// result. `sends`: output waits to be sent at once then.
     pub(crate) fn connect(
         poller: &Poller,
         address: SocketAddr,
         options: &ConnectOptions,
+        sends: bool,
         scope: CallScope<'_>,
     ) -> io::Result<TcpStream> {
         let socket = new_socket(&poller.network, address, scope)?;
         body::set_options(&socket, options.into())?;
         if let Some(local) = options.local {
             scope.report(|| Call::Bind { address: local }, bind_local(&socket, local))?;
+        }
+        if sends {
+            body::delay_ack(&socket);
         }
         let connected = socket.connect(&address.into());
         match scope.report(|| Call::Connect { address }, connected) {

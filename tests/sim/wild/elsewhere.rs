@@ -63,6 +63,8 @@ impl Wild {
         let to = SocketAddr::new(address().ip(), port);
         let own = own_limits(&self.sim);
         let (options, bounds) = options(own);
+        let own = bounds.as_ref().map(|own| own.output);
+        let output_max = own.unwrap_or(self.shared.borrow().bounds.output);
         let handler = Wild::new(&self.sim, &self.shared, bounds);
         let number = handler.number;
         let connecting = others.connect_with(to, &options, handler);
@@ -72,8 +74,11 @@ impl Wild {
         }
         let id = connecting?;
         know(&self.shared, number, id);
-        // Nothing is taken before it is established.
-        assert_eq!((others.send(id, b"early"), others.room(id)), (0, 0));
+        // What is sent before it is established waits.
+        assert_eq!(others.room(id), output_max);
+        if self.sim.choose(2) == 1 {
+            self.send(others, id);
+        }
         Ok(())
     }
 

@@ -152,7 +152,7 @@ impl Side {
             local: bound.then(|| SocketAddr::from((self.ip, 0))),
             ..ConnectOptions::default()
         };
-        let connected = TcpStream::connect(&self.poller, to, &options, self.scope());
+        let connected = TcpStream::connect(&self.poller, to, &options, false, self.scope());
         match connected {
             Ok(socket) => self.add(socket, None),
             Err(error) => shown(&Err::<(), _>(error)),
