@@ -32,8 +32,8 @@ Options:
                      given
   --scale            instead of the comparison: 1,000 to 1,000,000 connections
                      in the simulation, into docs/performance/scale.json, the
-                     page and a chart; takes two minutes. Only --again and
-                     --keep have an effect with it
+                     page and a chart; takes two minutes. It goes with --again
+                     and --keep alone
   -h, --help         this text
 
 With --rounds 0, only the closer rounds are run.
@@ -44,6 +44,9 @@ as missing.
 Exit status: 0 done; 1 it could not be done, or a run failed, or, with CI in the
 environment, a server is missing.
 ";
+
+/// The rounds, the closer rounds, and the seconds of a run.
+const USUAL: (usize, usize, u32) = (7, 14, 1);
 
 /// How many rounds are run of what, and what is written.
 #[derive(Debug)]
@@ -88,11 +91,12 @@ impl Options {
     }
 
     fn check(&self) -> Result<()> {
-        if self.scale && (self.is_part() || self.replace) {
+        let is_usual = (self.rounds, self.closer, self.seconds) == USUAL;
+        if self.scale && (self.is_part() || self.replace || !is_usual) {
             return Err("--scale is another measurement: it goes with --again and --keep".into());
         }
         let whole = self.servers.is_empty() && self.rounds > 0;
-        if self.again && (self.is_part() || self.replace) {
+        if self.again && (self.is_part() || self.replace || !is_usual) {
             return Err("--again measures nothing: it goes with --keep alone".into());
         }
         if self.replace && (self.only.is_empty() || !whole) {
@@ -109,10 +113,11 @@ impl Options {
 
 /// `None` if help is asked for.
 pub fn parse(mut parser: Parser) -> Result<Option<Options>> {
+    let (rounds, closer, seconds) = USUAL;
     let mut options = Options {
-        rounds: 7,
-        closer: 14,
-        seconds: 1,
+        rounds,
+        closer,
+        seconds,
         only: vec![],
         servers: vec![],
         weights: true,
@@ -207,6 +212,9 @@ mod tests {
             "--again --only echo",
             "--again --replace",
             "--scale --only echo",
+            "--scale --seconds 2",
+            "--again --rounds 3",
+            "--again --closer 3",
             "--replace",
             "--replace --only relay --servers nginx",
             "--replace --only relay --rounds 0",
@@ -218,6 +226,16 @@ mod tests {
             "--loud",
         ] {
             assert!(parsed(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn the_scale_can_be_drawn_again_and_only_printed() {
+        for words in ["--scale", "--scale --again", "--scale --again --keep"] {
+            let options = parsed(words).unwrap();
+            assert!(options.scale, "{words}");
+            assert_eq!(options.again, words.contains("again"), "{words}");
+            assert_eq!(options.keep, words.contains("keep"), "{words}");
         }
     }
 

@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(20);
 const OUTPUT_MAX: usize = 3000;
 
 /// What the handler does when its connection is open, while the handshake is under way.
@@ -79,7 +80,7 @@ impl Talker {
         sim.set_buffers(case.buffers, case.buffers);
         let mut config = Config::default();
         config.output_max_bytes = OUTPUT_MAX;
-        config.linger_timeout = LIMIT;
+        config.linger_timeout = LINGER;
         match case.has_lifetime {
             true => config.max_lifetime = Some(LIMIT),
             false => config.idle_timeout = Some(LIMIT),
@@ -144,18 +145,17 @@ impl Talker {
         // Its own handshake may be over although the peer has not read the last of it.
         let lingers = view.state == ConnectionState::Finishing && view.pending_out == 0;
         let turns = self.reactor.borrow().stats().turns;
+        let (expected, at) = match case.has_lifetime {
+            _ if lingers => (Reason::LingerTimeout, LINGER),
+            true => (Reason::LifetimeOver, LIMIT),
+            false => (Reason::IdleTimeout, LIMIT),
+        };
         self.sim.run_until(|| !self.closed.borrow().is_empty());
-        assert_eq!(self.sim.now(), LIMIT, "{words}");
+        assert_eq!(self.sim.now(), at, "{words}: {view:?}");
         self.sim.run_to_rest();
         let turns = self.reactor.borrow().stats().turns - turns;
         assert!(turns <= 4, "{words}: {turns} turns");
-        let expected = match case.has_lifetime {
-            true => Reason::LifetimeOver,
-            false => Reason::IdleTimeout,
-        };
-        let closed = self.closed.borrow().clone();
-        let lingered = lingers && closed == [Reason::LingerTimeout];
-        assert!(closed == [expected] || lingered, "{words}: {closed:?}");
+        assert_eq!(*self.closed.borrow(), [expected], "{words}");
         assert_eq!(self.reactor.borrow().stats().open, 0, "{words}");
     }
 }
