@@ -6,14 +6,14 @@
 use super::{Call, Callback, Event, Observer};
 use crate::guard::{discard, guard};
 use crate::id::Id;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// The observer, if there is one, and the limit on the time of a callback.
 pub(crate) struct Observation {
-    observer: RefCell<Option<Box<dyn Observer>>>,
+    observer: Cell<Option<Box<dyn Observer>>>,
     observed: Cell<bool>,
     /// Callbacks are timed.
     timed: Cell<bool>,
@@ -34,7 +34,7 @@ pub(crate) struct Returned {
 impl Observation {
     pub(crate) fn new(shown_bytes: usize, stall: Option<Duration>) -> Observation {
         Observation {
-            observer: RefCell::new(None),
+            observer: Cell::new(None),
             observed: Cell::new(false),
             timed: Cell::new(stall.is_some()),
             shown_bytes,
@@ -44,7 +44,7 @@ impl Observation {
 
     pub(crate) fn set_observer(&self, observer: Box<dyn Observer>) {
         self.remove_observer();
-        self.observer.replace(Some(observer));
+        self.observer.set(Some(observer));
         self.observed.set(true);
         self.timed.set(true);
     }
@@ -71,13 +71,15 @@ impl Observation {
 
     /// A panic removes the observer, because an observer must not disturb what it observes.
     fn deliver(&self, event: &Event<'_>) {
-        let mut slot = self.observer.borrow_mut();
-        let Some(observer) = slot.as_mut() else {
-            return;
-        };
-        if guard(|| observer.event(event)).is_none() {
+        let mut observer = self.observer.take();
+        let told = guard(|| {
+            if let Some(observer) = &mut observer {
+                observer.event(event);
+            }
+        });
+        self.observer.set(observer);
+        if told.is_none() {
             log::error!("the observer panicked and is removed");
-            drop(slot);
             self.remove_observer();
         }
     }
@@ -152,30 +154,17 @@ pub(crate) struct CallScope<'a> {
 }
 
 impl CallScope<'_> {
-    #[inline]
-    pub(crate) fn notify<'e>(
-        &self,
-        call: impl FnOnce() -> Call<'e>,
-        result: impl FnOnce() -> Result<usize, &'e io::Error>,
-    ) {
-        self.observation.notify(|| Event::Call {
-            id: self.id,
-            call: call(),
-            result: result(),
-        });
+    /// Reports a call. Out of line, because the calls for a message test first whether there is an observer.
+    #[inline(never)]
+    pub(crate) fn notify(&self, call: Call<'_>, result: Result<usize, &io::Error>) {
+        let id = self.id;
+        self.observation
+            .notify(move || Event::Call { id, call, result });
     }
 
     /// Reports a call that moves no bytes, and passes its result on.
-    pub(crate) fn report(
-        &self,
-        call: impl FnOnce() -> Call<'static>,
-        result: io::Result<()>,
-    ) -> io::Result<()> {
-        self.observation.notify(|| Event::Call {
-            id: self.id,
-            call: call(),
-            result: result.as_ref().map(|()| 0),
-        });
+    pub(crate) fn report(&self, call: Call<'static>, result: io::Result<()>) -> io::Result<()> {
+        self.notify(call, result.as_ref().map(|()| 0));
         result
     }
 }

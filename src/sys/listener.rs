@@ -2,7 +2,7 @@
 
 use super::body;
 use super::poller::Poller;
-use super::socket::{Origin, new_socket};
+use super::socket::{Origin, new_socket, sock_addr};
 use super::stream::TcpStream;
 use crate::config::ListenOptions;
 use crate::id::Id;
@@ -37,9 +37,9 @@ impl TcpListener {
             socket.set_only_v6(options.ipv6_only)?;
         }
         body::set_options(&socket, options.into())?;
-        scope.report(|| Call::Bind { address }, socket.bind(&address.into()))?;
+        scope.report(Call::Bind { address }, socket.bind(&sock_addr(address)))?;
         let backlog = options.backlog;
-        scope.report(|| Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
+        scope.report(Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
         if let Some(limit) = poller.backlog_limit().filter(|&limit| limit < backlog) {
             log::warn!(
                 "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
@@ -81,14 +81,14 @@ impl TcpListener {
             .accept()
             .map(|(stream, peer)| (TcpStream::made_here(stream), peer));
         let accepted = result.as_ref().ok().map(|&(_, peer)| (peer, next));
-        scope.notify(|| Call::Accept { accepted }, || result.as_ref().map(|_| 0));
+        scope.notify(Call::Accept { accepted }, result.as_ref().map(|_| 0));
         result
     }
 
     /// listen(2) again, which changes the backlog of a socket that listens already.
     pub(crate) fn set_backlog(&self, backlog: u32, scope: CallScope<'_>) -> io::Result<()> {
         let result = body::listen(&self.socket, clamp(backlog));
-        scope.report(|| Call::Listen { backlog }, result)
+        scope.report(Call::Listen { backlog }, result)
     }
 
     #[cfg(unix)]
@@ -121,7 +121,7 @@ impl TcpListener {
     pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
         poller.remove_adopted(&mut self.socket, self.origin, scope);
         drop(self);
-        scope.notify(|| Call::Close, || Ok(0));
+        scope.notify(Call::Close, Ok(0));
     }
 }
 

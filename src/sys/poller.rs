@@ -164,7 +164,7 @@ impl Poller {
         let registry = self.poll.registry();
         let registered = registry.register(source, scope.id.token(), interest);
         let reported = reported(interest);
-        scope.report(move || Call::Register { reported }, registered)
+        scope.report(Call::Register { reported }, registered)
     }
 
     /// close(2) of the last descriptor of a socket ends its registration (epoll(7), question 6), so
@@ -188,7 +188,7 @@ impl Poller {
         source: &mut impl EventSource,
         scope: CallScope<'_>,
     ) -> io::Result<()> {
-        scope.report(|| Call::Deregister, self.poll.registry().deregister(source))
+        scope.report(Call::Deregister, self.poll.registry().deregister(source))
     }
 
     /// Asks for write readiness too. No edge is lost between the send that failed and this call:
@@ -202,7 +202,7 @@ impl Poller {
         let (registry, interest) = (self.poll.registry(), input() | Interest::WRITABLE);
         let registered = registry.reregister(stream.as_mut(), scope.id.token(), interest);
         let reported = reported(interest);
-        scope.report(move || Call::Reregister { reported }, registered)
+        scope.report(Call::Reregister { reported }, registered)
     }
 }
 

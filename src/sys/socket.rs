@@ -2,6 +2,7 @@
 
 use super::body::{self, Network, Socket};
 use crate::observe::{Call, CallScope};
+use socket2::SockAddr;
 use std::io;
 use std::net::SocketAddr;
 
@@ -21,6 +22,12 @@ pub(super) fn new_socket(
     scope: CallScope<'_>,
 ) -> io::Result<Socket> {
     let result = body::socket(network, address);
-    scope.notify(|| Call::Socket { address }, || result.as_ref().map(|_| 0));
+    scope.notify(Call::Socket { address }, result.as_ref().map(|_| 0));
     result
+}
+
+/// Out of line, because the code for it is long.
+#[inline(never)]
+pub(super) fn sock_addr(address: SocketAddr) -> SockAddr {
+    address.into()
 }

@@ -2,7 +2,7 @@
 
 use super::body;
 use super::poller::Poller;
-use super::socket::{Origin, new_socket};
+use super::socket::{Origin, new_socket, sock_addr};
 use crate::config::ConnectOptions;
 use crate::connection::Endpoint;
 use crate::errno::is_in_progress;
@@ -38,13 +38,13 @@ impl TcpStream {
         let socket = new_socket(&poller.network, address, scope)?;
         body::set_options(&socket, options.into())?;
         if let Some(local) = options.local {
-            scope.report(|| Call::Bind { address: local }, bind_local(&socket, local))?;
+            scope.report(Call::Bind { address: local }, bind_local(&socket, local))?;
         }
         if sends {
             body::delay_ack(&socket);
         }
-        let connected = socket.connect(&address.into());
-        match scope.report(|| Call::Connect { address }, connected) {
+        let connected = socket.connect(&sock_addr(address));
+        match scope.report(Call::Connect { address }, connected) {
             Err(error) if is_in_progress(&error) => {}
             result => result?,
         }
@@ -93,11 +93,11 @@ impl TcpStream {
         let result = (&self.socket).read(buffer);
         let bytes = scope.observation.shown(&buffer[..count(&result)]);
         scope.notify(
-            || Call::Read {
+            Call::Read {
                 length: buffer.len(),
                 bytes,
             },
-            || result.as_ref().copied(),
+            result.as_ref().copied(),
         );
         result
     }
@@ -107,11 +107,11 @@ impl TcpStream {
         let result = (&self.socket).write(bytes);
         let shown = scope.observation.shown(&bytes[..count(&result)]);
         scope.notify(
-            || Call::Write {
+            Call::Write {
                 length: bytes.len(),
                 bytes: shown,
             },
-            || result.as_ref().copied(),
+            result.as_ref().copied(),
         );
         result
     }
@@ -132,7 +132,7 @@ impl TcpStream {
     pub(crate) fn close(mut self, poller: &Poller, scope: CallScope<'_>) {
         poller.remove_adopted(&mut self.socket, self.origin, scope);
         drop(self);
-        scope.notify(|| Call::Close, || Ok(0));
+        scope.notify(Call::Close, Ok(0));
     }
 }
 
@@ -178,7 +178,7 @@ impl Endpoint for TcpStream {
     fn take_error(&self, scope: CallScope<'_>) -> io::Result<()> {
         let result = self.socket.take_error();
         let result = result.and_then(|error| error.map_or(Ok(()), Err));
-        scope.report(|| Call::SocketError, result)
+        scope.report(Call::SocketError, result)
     }
 
     /// Not known on a system other than Linux, or if the kernel does not answer: out of descriptors, or
@@ -189,7 +189,7 @@ impl Endpoint for TcpStream {
 
     /// Ends this side's output with a FIN (shutdown(2)).
     fn shutdown_write(&self, scope: CallScope<'_>) -> io::Result<()> {
-        scope.report(|| Call::Shutdown, self.socket.shutdown(Shutdown::Write))
+        scope.report(Call::Shutdown, self.socket.shutdown(Shutdown::Write))
     }
 
     /// The caller may keep a duplicate of an adopted socket, and then a close sends nothing.
@@ -209,7 +209,7 @@ fn bind_local(socket: &body::Socket, local: SocketAddr) -> io::Result<()> {
         socket.set_reuse_address(true)?;
     }
     socket
-        .bind(&local.into())
+        .bind(&sock_addr(local))
         .map_err(|error| match error.kind() {
             // For bind this means that no interface has the address, for connect that no port is left.
             ErrorKind::AddrNotAvailable => io::Error::new(
