@@ -59,7 +59,7 @@ pub(super) fn listen(listener: &Listener, backlog: i32) -> io::Result<()> {
 }
 
 pub(super) fn accept_queue(listener: &Listener) -> Option<AcceptQueue> {
-    sock_diag::accept_queue(SockRef::from(listener))
+    sock_diag::accept_queue(SockRef::from(listener), listener.local_addr().ok())
 }
 
 pub(super) fn accept_queues<'a>(
@@ -69,7 +69,8 @@ pub(super) fn accept_queues<'a>(
 }
 
 pub(super) fn undelivered(stream: &Stream) -> Option<u32> {
-    sock_diag::undelivered(SockRef::from(stream))
+    let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
+    sock_diag::undelivered(SockRef::from(stream), local, peer)
 }
 
 /// SO_LINGER with a time of zero (socket(7)).

@@ -345,7 +345,9 @@ pub(super) fn listen(listener: &Listener, backlog: i32) -> io::Result<()> {
 
 pub(super) fn accept_queue(listener: &Listener) -> Option<AcceptQueue> {
     match listener {
-        Listener::Kernel(listener) => sock_diag::accept_queue(SockRef::from(listener)),
+        Listener::Kernel(listener) => {
+            sock_diag::accept_queue(SockRef::from(listener), listener.local_addr().ok())
+        }
         Listener::Sim(socket) => Some(socket.accept_queue()),
     }
 }
@@ -369,7 +371,10 @@ pub(super) fn accept_queues<'a>(
 
 pub(super) fn undelivered(stream: &Stream) -> Option<u32> {
     match stream {
-        Stream::Kernel(stream) => sock_diag::undelivered(SockRef::from(stream)),
+        Stream::Kernel(stream) => {
+            let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
+            sock_diag::undelivered(SockRef::from(stream), local, peer)
+        }
         Stream::Sim(socket) => Some(socket.undelivered()),
     }
 }

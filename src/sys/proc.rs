@@ -8,10 +8,12 @@ use std::io::Read;
 pub(super) fn backlog_limit() -> Option<u32> {
     let mut text = [0; 16];
     let mut file = File::open("/proc/sys/net/core/somaxconn").ok()?;
-    // One read returns the whole of such a file (proc(5)).
+    // One read returns the whole of such a file (proc(5)): digits, of a number that fits an int.
     let count = file.read(&mut text).ok()?;
-    let digits = text[..count].trim_ascii_end();
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let digits = text[..count]
+        .iter()
+        .map_while(|&byte| char::from(byte).to_digit(10));
+    digits.reduce(|number, digit| number * 10 + digit)
 }
 
 /// The counters of /proc/net/netstat (proc_pid_net(5)) for this network namespace.

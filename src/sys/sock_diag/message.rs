@@ -157,11 +157,10 @@ pub(super) fn listeners(address: SocketAddr) -> Request {
     request
 }
 
-/// Asks for the one socket with these two addresses and this cookie. The kernel finds it in its hash
-/// table.
-pub(super) fn connection(local: SocketAddr, peer: SocketAddr, cookie: u64) -> Request {
+/// Asks for the one socket with these two addresses. The kernel finds it in its hash table.
+pub(super) fn connection(local: SocketAddr, peer: SocketAddr) -> Request {
     let mut request = request(NLM_F_REQUEST, local);
-    put(&mut request, HEADER + 4, &u32::MAX.to_ne_bytes());
+    const INET_DIAG_NOCOOKIE: [u8; 8] = [0xff; 8];
     for (address, port_at, ip_at) in [(local, 8, 12), (peer, 10, 28)] {
         put(
             &mut request,
@@ -177,12 +176,7 @@ pub(super) fn connection(local: SocketAddr, peer: SocketAddr, cookie: u64) -> Re
     if let SocketAddr::V6(local) = local {
         put(&mut request, HEADER + 44, &local.scope_id().to_ne_bytes());
     }
-    put(&mut request, HEADER + 48, &(cookie as u32).to_ne_bytes());
-    put(
-        &mut request,
-        HEADER + 52,
-        &((cookie >> 32) as u32).to_ne_bytes(),
-    );
+    put(&mut request, HEADER + 48, &INET_DIAG_NOCOOKIE);
     request
 }
 

@@ -11,7 +11,10 @@ mod message;
 pub(super) use linux::{accept_queue, accept_queues, undelivered};
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn accept_queue(_: socket2::SockRef<'_>) -> Option<crate::observe::AcceptQueue> {
+pub(super) fn accept_queue(
+    _: socket2::SockRef<'_>,
+    _: Option<std::net::SocketAddr>,
+) -> Option<crate::observe::AcceptQueue> {
     None
 }
 
@@ -23,7 +26,11 @@ pub(super) fn accept_queues<'a>(
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn undelivered(_: socket2::SockRef<'_>) -> Option<u32> {
+pub(super) fn undelivered(
+    _: socket2::SockRef<'_>,
+    _: Option<std::net::SocketAddr>,
+    _: Option<std::net::SocketAddr>,
+) -> Option<u32> {
     None
 }
 
@@ -33,17 +40,18 @@ mod linux {
     use crate::observe::AcceptQueue;
     use socket2::{Domain, Protocol, SockRef, Socket, Type};
     use std::collections::HashMap;
-    use std::io::{ErrorKind, Read, Write};
+    use std::io::Read;
     use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
     use std::ops::ControlFlow;
 
     /// The depth of an accept queue, and its limit. The kernel is asked for all listeners on the port,
     /// because it may find another one of those that share a port (SO_REUSEPORT) if it is asked for
     /// one.
-    pub(in crate::sys) fn accept_queue(listener: SockRef<'_>) -> Option<AcceptQueue> {
-        let cookie = listener.cookie().ok()?;
-        let address = listener.local_addr().ok()?.as_socket()?;
-        find(&message::listeners(address), cookie).map(queue_of)
+    pub(in crate::sys) fn accept_queue(
+        listener: SockRef<'_>,
+        local: Option<SocketAddr>,
+    ) -> Option<AcceptQueue> {
+        find(&message::listeners(local?), listener).map(queue_of)
     }
 
     /// The same for many listeners: one question for each address family, because a question for each
@@ -73,21 +81,21 @@ mod linux {
         }
     }
 
-    /// The bytes in the send queue of a connection. The kernel looks up this one socket in its hash
-    /// table, however many there are.
-    pub(in crate::sys) fn undelivered(connection: SockRef<'_>) -> Option<u32> {
-        let peer = match connection.peer_addr() {
-            Err(error) if error.kind() == ErrorKind::NotConnected => return Some(0),
-            result => result.ok()?.as_socket()?,
-        };
-        let local = connection.local_addr().ok()?.as_socket()?;
-        let cookie = connection.cookie().ok()?;
-        let found = find(&message::connection(local, peer, cookie), cookie)?;
+    /// The bytes in the send queue of a connection, 0 if it has no peer any more. The kernel looks up
+    /// this one socket in its hash table, however many there are.
+    pub(in crate::sys) fn undelivered(
+        connection: SockRef<'_>,
+        local: Option<SocketAddr>,
+        peer: Option<SocketAddr>,
+    ) -> Option<u32> {
+        let Some(peer) = peer else { return Some(0) };
+        let found = find(&message::connection(local?, peer), connection)?;
         Some(found.undelivered())
     }
 
-    /// The socket with this cookie in the answer.
-    fn find(request: &Request, cookie: u64) -> Option<SocketInfo> {
+    /// What the answer says of this socket.
+    fn find(request: &Request, socket: SockRef<'_>) -> Option<SocketInfo> {
+        let cookie = socket.cookie().ok()?;
         read_answer(request, |socket| {
             if socket.cookie == cookie {
                 ControlFlow::Break(socket)
@@ -121,13 +129,13 @@ mod linux {
     fn ask(request: &Request) -> Option<Socket> {
         const AF_NETLINK: i32 = 16;
         const NETLINK_SOCK_DIAG: i32 = 4;
-        let mut netlink = Socket::new(
+        let netlink = Socket::new(
             Domain::from(AF_NETLINK),
             Type::RAW.nonblocking(),
             Some(Protocol::from(NETLINK_SOCK_DIAG)),
         )
         .ok()?;
-        netlink.write_all(request).ok()?;
+        netlink.send(request).ok()?;
         Some(netlink)
     }
 }
@@ -168,7 +176,8 @@ mod tests {
     }
 
     fn undelivered_of(stream: &TcpStream) -> u32 {
-        undelivered(SockRef::from(stream)).unwrap()
+        let (local, peer) = (stream.local_addr().ok(), stream.peer_addr().ok());
+        undelivered(SockRef::from(stream), local, peer).unwrap()
     }
 
     /// Writes until the kernel takes no more. Returns how much it took.
