@@ -124,7 +124,7 @@ pub struct Config {
     pub posts_per_turn: usize,
     /// The number of posted closures that wait for the loop. Beyond it,
     /// [`Handle::post`](crate::Handle::post) hands the closure back. At most `isize::MAX` / 16, which
-    /// is all that a `VecDeque` of boxed closures holds (`isize::MAX` / 8 where a `usize` has 32 bits).
+    /// is all that a `Vec` of boxed closures holds (`isize::MAX` / 8 where a `usize` has 32 bits).
     /// Default 65,536.
     pub posts_max: usize,
 }
@@ -162,7 +162,7 @@ const MOST_HELD: usize = isize::MAX as usize;
 /// epoll_wait(2) takes INT_MAX / sizeof(struct epoll_event), which is 12 or 16 bytes.
 const MOST_EVENTS: usize = i32::MAX as usize / 16;
 
-/// The most boxed closures that a `VecDeque` holds: each is two pointers.
+/// The most boxed closures that a `Vec` holds: each is two pointers.
 const MOST_POSTS: usize = MOST_HELD / (2 * size_of::<usize>());
 
 impl Config {

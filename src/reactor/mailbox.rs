@@ -2,25 +2,20 @@
 
 use super::Reactor;
 use crate::sys::Waker;
-use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Work for the loop.
 pub(super) type Post = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// What other threads left for the loop. Wake-ups coalesce, so this must be kept beside them.
-#[derive(Default)]
-struct Inner {
-    stop: bool,
-    posts: VecDeque<Post>,
-    closed: bool,
-}
-
 pub(super) struct Mailbox {
-    inner: Mutex<Inner>,
+    stop: AtomicBool,
+    /// `None` once the reactor is gone.
+    posts: Mutex<Option<Vec<Post>>>,
     waker: Waker,
     posts_max: usize,
 }
@@ -28,39 +23,38 @@ pub(super) struct Mailbox {
 impl Mailbox {
     pub(super) fn new(waker: Waker, posts_max: usize) -> Arc<Mailbox> {
         Arc::new(Mailbox {
-            inner: Mutex::default(),
+            stop: AtomicBool::new(false),
+            posts: Mutex::new(Some(Vec::new())),
             waker,
             posts_max,
         })
     }
 
     pub(super) fn take_stop(&self) -> bool {
-        std::mem::take(&mut self.lock().stop)
+        self.stop.swap(false, Ordering::SeqCst)
     }
 
     /// Takes the oldest posts, at most `budget`. True if others are left.
-    pub(super) fn take_posts(&self, budget: usize) -> (VecDeque<Post>, bool) {
-        let posts = &mut self.lock().posts;
-        if posts.len() <= budget {
-            return (std::mem::take(posts), false);
-        }
-        // `drain` would move the others too, and is a kilobyte larger.
-        let next = (0..budget).map_while(|_| posts.pop_front());
-        (next.collect(), true)
+    pub(super) fn take_posts(&self, budget: usize) -> (Vec<Post>, bool) {
+        let mut lock = self.lock();
+        let Some(posts) = &mut *lock else {
+            return (Vec::new(), false);
+        };
+        let left = posts.split_off(budget.min(posts.len()));
+        let are_left = !left.is_empty();
+        (std::mem::replace(posts, left), are_left)
     }
 
     /// The reactor is gone. Returns the posts that it never runs, to be dropped outside the lock,
     /// because a closure may own a [`Handle`].
-    pub(super) fn close(&self) -> VecDeque<Post> {
-        let mut inner = self.lock();
-        inner.closed = true;
-        std::mem::take(&mut inner.posts)
+    pub(super) fn close(&self) -> Vec<Post> {
+        self.lock().take().unwrap_or_default()
     }
 
     /// No code of an embedder runs under the lock, so the content is whole even if a thread panicked
     /// while it held the lock.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<Post>>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,7 +70,7 @@ impl Handle {
     /// Those of the poller's waker (on Linux a write to an eventfd), which are not expected. The
     /// request stands, and is met when the loop next wakes.
     pub fn stop(&self) -> io::Result<()> {
-        self.0.lock().stop = true;
+        self.0.stop.store(true, Ordering::SeqCst);
         self.0.waker.wake()
     }
 
@@ -93,16 +87,16 @@ impl Handle {
     where
         F: FnOnce(&mut Reactor) + Send + 'static,
     {
-        let mut inner = self.0.lock();
-        if inner.closed {
+        let mut lock = self.0.lock();
+        let Some(posts) = &mut *lock else {
             return Err(PostError::Closed(work));
-        }
-        if inner.posts.len() >= self.0.posts_max {
+        };
+        if posts.len() >= self.0.posts_max {
             return Err(PostError::Full(work));
         }
-        inner.posts.push_back(Box::new(work));
-        let first = inner.posts.len() == 1;
-        drop(inner);
+        posts.push(Box::new(work));
+        let first = posts.len() == 1;
+        drop(lock);
         // The first post wakes the loop; the others are collected with it.
         if first {
             let woken = self.0.waker.wake();
