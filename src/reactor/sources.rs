@@ -232,6 +232,7 @@ impl Sources {
     }
 
     /// Takes a source out.
+    #[inline(never)]
     pub(super) fn check_out(&mut self, id: Id) -> Option<Source> {
         self.slot(id).map(Slot::check_out)
     }
@@ -243,6 +244,7 @@ impl Sources {
     }
 
     /// Puts a source back.
+    #[inline(never)]
     pub(super) fn check_in(&mut self, id: Id, source: Source) {
         if let Some(slot) = self.slot_of_away(id) {
             slot.check_in(source);
@@ -253,7 +255,7 @@ impl Sources {
     /// now on.
     pub(super) fn retire(&mut self, id: Id) {
         if let Some(slot) = self.slot(id) {
-            slot.source = Source::Closed;
+            slot.check_in(Source::Closed);
             slot.serial = slot.serial.wrapping_add(1);
             self.closed.push(id.slot());
         }
@@ -265,7 +267,7 @@ impl Sources {
             return false;
         }
         for slot in self.closed.drain(..) {
-            self.slab.remove(slot);
+            std::mem::forget(self.slab.remove(slot));
         }
         true
     }
