@@ -2,7 +2,6 @@
 //! consume.
 
 use super::Places;
-use std::io;
 
 /// Bytes go in at the back and out at the front. The queue owns memory only while it holds bytes, and
 /// never more than the limit that its caller passes.
@@ -59,15 +58,14 @@ impl ByteQueue {
         }
     }
 
-    /// Adds what `read` puts behind the bytes, at most `count`. The buffer must be long enough.
-    pub(crate) fn read_with(
-        &mut self,
-        count: usize,
-        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let result = read(&mut self.bytes[self.end..self.end + count]);
-        self.end += *result.as_ref().unwrap_or(&0);
-        result
+    /// Space for `count` more bytes. The buffer must be long enough.
+    pub(crate) fn free(&mut self, count: usize) -> &mut [u8] {
+        &mut self.bytes[self.end..self.end + count]
+    }
+
+    /// The first `count` bytes of [`free`](Self::free) were filled.
+    pub(crate) fn extend(&mut self, count: usize) {
+        self.end += count;
     }
 
     /// Consumes all bytes. The buffer is kept for others, if it is large.

@@ -153,7 +153,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let started = self.cx.others.common.observation.start();
         let result = catch_unwind(AssertUnwindSafe(|| due.call(self.handler, self.cx)));
         self.returned(started, due.callback());
-        self.machine.resolve(result, self.cx)
+        self.machine.value(result, self.cx)
     }
 
     /// Reports that a callback returned, if callbacks are timed.
@@ -300,39 +300,48 @@ impl Machine {
     }
 
     /// Makes a value or an end out of the outcome of a callback, and does what the callback asked for.
-    /// The intent stays set for the rest of the turn, so this must do no harm if it is called again.
-    #[inline(never)]
-    pub(super) fn resolve(
-        &mut self,
-        outcome: Outcome<usize>,
-        cx: &mut Context,
-    ) -> Result<usize, End> {
-        let result = outcome.map_err(|payload| {
-            discard_payload(payload);
-            End::from(Reason::Panic)
-        });
-        let value =
-            result.and_then(|value| value.map_err(|error| End::new(Reason::HandlerError, error)));
+    #[inline(always)]
+    pub(super) fn value<R>(&mut self, outcome: Outcome<R>, cx: &mut Context<'_>) -> Result<R, End> {
+        let end = match outcome {
+            Ok(Ok(value)) => {
+                if cx.others.intent != Intent::Stay {
+                    self.resolve(cx)?;
+                }
+                return Ok(value);
+            }
+            Ok(Err(error)) => End::new(Reason::HandlerError, error),
+            Err(payload) => {
+                discard_payload(payload);
+                Reason::Panic.into()
+            }
+        };
         // An abort that was asked for resets, whatever the callback did then.
         if cx.others.intent == Intent::Abort {
             self.ready.insert(Readiness::ABORTED);
         }
-        let value = value?;
-        if cx.others.intent != Intent::Stay {
-            self.change_handler(cx);
-        }
+        Err(end)
+    }
+
+    /// Does what a callback asked for. The intent stays set for the rest of the turn, so this must do no
+    /// harm if it is called again.
+    #[inline(never)]
+    fn resolve(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        self.change_handler(cx);
         match cx.others.intent {
             Intent::Stay | Intent::Become => {}
             Intent::WhenQuiet => self.finish_when_quiet(),
             Intent::HalfClose => self.half_close(),
             Intent::Finish => self.finish(cx.backlog, cx.others.common.now),
-            Intent::Abort => return Err(Reason::Aborted.into()),
+            Intent::Abort => {
+                self.ready.insert(Readiness::ABORTED);
+                return Err(Reason::Aborted.into());
+            }
         }
         // Another handler may take over after the end. It hears `on_open`, and no timer.
         if let Some(held) = cx.backlog.get_mut().filter(|_| self.discards()) {
             held.timers = None;
         }
-        Ok(value)
+        Ok(())
     }
 
     /// The handler finishes once nothing is under way. Held input is offered once more before.

@@ -351,45 +351,47 @@ impl Machine {
         handler: &mut dyn Handler,
         cx: &mut Context<'_>,
     ) -> Result<bool, End> {
-        let (common, received) = (cx.others.common, self.receive(marks, buffer, endpoint, cx));
-        let input = &buffer[..*received.as_ref().unwrap_or(&0)];
-        let detour = 'plain: {
+        let (common, mut input) = (cx.others.common, &[][..]);
+        let (detour, result) = 'plain: {
+            match self.receive(marks, buffer, endpoint, cx) {
+                Ok(count) => input = &buffer[..count],
+                Err(error) => break 'plain (Detour::Read, Err(error.into())),
+            }
             let is_called = self.ready.intersects(Readiness::CALLED);
             let is_plain = self.is_plain(cx.backlog) && !common.observation.is_timed();
             if input.is_empty() || is_called || !is_plain {
-                break 'plain Detour::Start(received.err());
+                break 'plain (Detour::Read, Ok(0));
             }
             self.ready.remove(Readiness::WOKEN);
             let outcome = catch_unwind(AssertUnwindSafe(|| handler.on_data(cx, input)));
-            let consumed = match plain_value(outcome, cx) {
+            let consumed = match self.value(outcome, cx) {
                 Ok(consumed) => consumed,
-                Err(outcome) => break 'plain Detour::Data(Err(outcome)),
+                Err(end) => break 'plain (Detour::Data, Err(end)),
             };
             // `buffer` is shared by all connections, so the rest must be copied into the backlog.
-            if consumed != input.len() {
-                break 'plain Detour::Data(Ok(consumed));
+            if consumed != input.len() || cx.others.intent != Intent::Stay {
+                break 'plain (Detour::Data, Ok(consumed));
             }
             // WRITABLE need not be tested: while it is clear, unsent output is in the backlog.
             if !cx.others.output.is_empty() {
+                let total = cx.others.output.len();
                 let count = match endpoint.write(cx.others.output, cx.scope()) {
-                    Ok(count) if count == cx.others.output.len() => count,
-                    result => break 'plain Detour::Sent(result),
+                    Ok(count) if count == total => count,
+                    result => break 'plain (Detour::Sent, self.note_write(result, total, common)),
                 };
                 cx.others.output.clear();
                 self.add_sent(count, common);
                 if self.sent_all(count, common) {
                     cx.others.room = common.config.output_max_bytes;
                     let outcome = catch_unwind(AssertUnwindSafe(|| handler.on_drain(cx)));
-                    if let Err(outcome) = plain_value(outcome, cx) {
-                        break 'plain Detour::Drained(outcome);
-                    }
+                    self.value(outcome, cx)?;
                     // The output buffer is shared too. The next turn sends what `on_drain` wrote.
                     cx.hold_output();
                 }
             }
             self.active = common.now;
             if !self.is_plain(cx.backlog) {
-                break 'plain Detour::End;
+                break 'plain (Detour::End, Ok(0));
             }
             // An event must come first if no read may succeed and all output is sent.
             return Ok(self.waits());
@@ -401,35 +403,24 @@ impl Machine {
             handler,
             cx,
         }
-        .respond(detour)
+        .respond(detour, result)
     }
 }
 
 /// What a callback returned, or the payload of its panic.
 type Outcome<R> = std::thread::Result<io::Result<R>>;
 
-/// The value of a callback that returned one and asked for no end.
-#[inline(always)]
-fn plain_value<R>(outcome: Outcome<R>, cx: &Context<'_>) -> Result<R, Outcome<R>> {
-    match outcome {
-        Ok(Ok(value)) if cx.others.intent == Intent::Stay => Ok(value),
-        outcome => Err(outcome),
-    }
-}
-
-/// Where a turn leaves the plain path, and the result that made it leave.
+/// The step after which a turn leaves the plain path.
 enum Detour {
-    /// After the read: it failed, the connection is not plain, nothing was read, or callbacks are timed,
-    /// which [`Turn::call`] does.
-    Start(Option<io::Error>),
-    /// After `on_data`: it did not consume everything, it asked for an end, or it failed.
-    Data(Result<usize, Outcome<usize>>),
-    /// After the send: the kernel did not take everything, or it failed.
-    Sent(io::Result<usize>),
-    /// After `on_drain`: it asked for an end, or it failed.
-    Drained(Outcome<()>),
-    /// After all steps: the connection is not plain any more, because a callback set a timer, `on_drain`
-    /// wrote, or a spent budget leaves `on_drain` to the next turn.
+    /// The read: it failed, the connection is not plain, nothing was read, or callbacks are timed, which
+    /// [`Turn::call`] does.
+    Read,
+    /// `on_data`: it did not consume everything, it asked for an end, or it failed.
+    Data,
+    /// The send: the kernel did not take everything, or it failed.
+    Sent,
+    /// All steps: the connection is not plain any more, because a callback set a timer, `on_drain` wrote
+    /// or asked for an end, or a spent budget leaves `on_drain` to the next turn.
     End,
 }
 
@@ -444,37 +435,31 @@ struct Turn<'a, 'c, E> {
 }
 
 impl<E: Endpoint> Turn<'_, '_, E> {
-    /// Does the rest of a turn, from where it left the plain path: callbacks, send, orderly end. Always
+    /// Does the rest of a turn after a step that had this result: callbacks, send, orderly end. Always
     /// false or an error, see [`Machine::run`].
     #[inline(never)]
-    fn respond(&mut self, detour: Detour) -> Result<bool, End> {
+    fn respond(&mut self, detour: Detour, result: Result<usize, End>) -> Result<bool, End> {
         // While lingering, `active` is when that began, so that a peer that sends cannot prolong it.
         if !self.input.is_empty() && !self.machine.lingers() {
             self.machine.active = self.cx.others.common.now;
         }
-        match detour {
-            Detour::Start(Some(error)) => {
+        match (detour, result) {
+            (Detour::Read, Err(end)) => {
                 // Callbacks that were due before the error are made. If one of them ends the connection,
                 // its reason counts.
                 self.machine.limit_room(self.cx);
-                return Err(self.call_pending().err().unwrap_or(error.into()));
+                return Err(self.call_pending().err().unwrap_or(end));
             }
-            Detour::Start(None) => {
+            (Detour::Read, Ok(_)) => {
                 self.catch_up()?;
                 self.send()?;
             }
-            Detour::Data(result) => {
-                let resolve = |outcome| self.machine.resolve(outcome, self.cx);
-                let result = result.or_else(resolve);
+            (Detour::Data, result) => {
                 self.hold_rest(result)?;
                 self.send()?;
             }
-            Detour::Sent(result) => self.sent(result)?,
-            Detour::Drained(outcome) => {
-                let outcome = outcome.map(|drained| drained.map(|()| 0));
-                self.machine.resolve(outcome, self.cx)?;
-            }
-            Detour::End => {}
+            (Detour::Sent, result) => self.sent(result?)?,
+            (Detour::End, _) => {}
         }
         // The output buffer is shared by all connections, so what is unsent moves to the backlog.
         self.cx.hold_output();

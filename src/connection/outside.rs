@@ -19,9 +19,9 @@ impl Machine {
         self.limit_room(cx);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             code(handler, cx);
-            Ok(0)
+            Ok(())
         }));
-        if let Err(end) = self.resolve(outcome, cx) {
+        if let Err(end) = self.value(outcome, cx) {
             self.half_close();
             self.pending = Pending::End(end.reason);
             // That of an earlier send belongs to another reason.

@@ -59,7 +59,8 @@ impl Machine {
         let most = budget.min(held.wanted - held.input.len());
         let mut input = std::mem::take(&mut held.input);
         input.make_place(held.wanted, &common.places);
-        let result = input.read_with(most, |place| self.read(place, endpoint, cx));
+        let result = self.read(input.free(most), endpoint, cx);
+        input.extend(*result.as_ref().unwrap_or(&0));
         // An idle connection owns no buffer.
         if input.is_empty() {
             input.clear(&common.places);

@@ -32,14 +32,13 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             return Ok(());
         }
         let result = self.endpoint.write(output, self.cx.scope());
-        self.sent(result)
+        let common = self.cx.others.common;
+        let count = self.machine.note_write(result, output.len(), common)?;
+        self.sent(count)
     }
 
-    /// The result of a send of all output.
-    pub(super) fn sent(&mut self, result: io::Result<usize>) -> Result<(), End> {
-        let total = self.cx.backlog.output().len() + self.cx.others.output.len();
-        let common = self.cx.others.common;
-        let count = self.machine.note_write(result, total, common)?;
+    /// The kernel took so many bytes in a send of all output.
+    pub(super) fn sent(&mut self, count: usize) -> Result<(), End> {
         // Much output is not moved byte by byte.
         if self.cx.is_choked() {
             self.cx.hold_output();
@@ -52,7 +51,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         // Another handler that takes over is told nothing of what it did not write.
         let same_handler = self.machine.pending != Pending::Open;
         let is_heard = same_handler && !self.machine.discards();
-        if !self.cx.has_output() && is_heard && self.machine.sent_all(count, common) {
+        if !self.cx.has_output() && is_heard && self.machine.sent_all(count, self.cx.others.common)
+        {
             // All room is free again, unless this turn's callbacks asked for an end.
             if self.cx.others.intent <= Intent::WhenQuiet {
                 self.cx.others.room = self.cx.others.common.config.output_max_bytes;
@@ -89,7 +89,19 @@ impl Machine {
         let is_free = is_free && self.ready.intersects(Readiness::WRITABLE);
         if let Some(endpoint) = endpoint.filter(|_| taken >= SEND_AT_ONCE && is_free) {
             let result = endpoint.write(rest, scope);
-            rest = &rest[self.sent_at_once(result, taken, backlog, common)..];
+            // The next turn does the rest: it calls `on_drain`, asks the poller for write readiness, or
+            // ends the connection.
+            match self.note_write(result, taken, common) {
+                Ok(count) => rest = &rest[count..],
+                Err(end) => {
+                    backlog.get_or_insert().send_error = end.error;
+                    self.end(end.reason);
+                }
+            }
+            if rest.is_empty() {
+                self.ready.insert(Readiness::WOKEN);
+                self.pending = Pending::Drain;
+            }
         }
         if !rest.is_empty() {
             backlog.get_or_insert().output.push(rest, output_max);
@@ -97,47 +109,22 @@ impl Machine {
         taken
     }
 
-    /// How many bytes a send from outside a turn sent. The next turn does the rest: it calls `on_drain`,
-    /// asks the poller for write readiness, or ends the connection.
-    fn sent_at_once(
-        &mut self,
-        result: io::Result<usize>,
-        total: usize,
-        backlog: &mut LazyBacklog,
-        common: &Common,
-    ) -> usize {
-        let count = match self.note_write(result, total, common) {
-            Ok(count) => count,
-            Err(error) => {
-                let end = End::from(error);
-                backlog.get_or_insert().send_error = end.error;
-                self.end(end.reason);
-                return 0;
-            }
-        };
-        if count == total {
-            self.ready.insert(Readiness::WOKEN);
-            self.pending = Pending::Drain;
-        }
-        count
-    }
-
     /// Draws the consequences of a write of `total` bytes, and returns how many the kernel took. After a
     /// short write its buffer is full and an edge follows when it has room, so to try again now would
     /// only cost a call.
     #[inline(never)]
-    fn note_write(
+    pub(super) fn note_write(
         &mut self,
         result: io::Result<usize>,
         total: usize,
         common: &Common,
-    ) -> io::Result<usize> {
+    ) -> Result<usize, End> {
         let count = match result {
             Ok(count) => count,
             // The mark stays, so the next turn tries again.
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(0),
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         if count > 0 {
             self.add_sent(count, common);
