@@ -63,8 +63,11 @@ impl Readiness {
         self.0 != before
     }
 
-    pub(crate) fn remove(&mut self, marks: Readiness) {
+    /// Removes the marks. True if any of them was set.
+    pub(crate) fn remove(&mut self, marks: Readiness) -> bool {
+        let was_set = self.intersects(marks);
         self.0 &= !marks.0;
+        was_set
     }
 
     /// Takes the pending marks for this turn; ARMED, LAYERED and LIMITED stay set.

@@ -65,41 +65,23 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if self.machine.discards() {
             return self.discard();
         }
-        // Another handler takes over. It hears of this in the next turn, after its `on_open`.
-        if self.machine.pending == Pending::Open {
-            return self.hold_rest(Ok(0));
-        }
-        // Nor while too much output waits. Held input is offered when it is sent.
-        if self.cx.is_choked() {
-            self.hold_rest(Ok(0))?;
-            return self.report_eof();
-        }
+        // Another handler takes over, and is told in the next turn, after its `on_open`; or too much output
+        // waits, and input is offered when it is sent; or the handler wants more, and the peer can send it.
+        let is_choked = self.cx.is_choked();
         let wanted = self.cx.backlog.get().map_or(0, |held| held.wanted);
         let received = self.cx.backlog.input().len() + self.input.len();
-        if self.machine.awaits_more(received, wanted) {
-            // It is offered when there is enough, or when the peer ends.
+        if !self.machine.hears() || is_choked {
+            self.hold_rest(Ok(0))?;
+        } else if self.machine.awaits_more(received, wanted) {
             self.machine.ready.insert(Readiness::WOKEN);
             self.hold_rest(Ok(0))?;
-            return self.report_shutdown();
-        }
-        let woken = self.machine.ready.intersects(Readiness::WOKEN);
-        self.machine.ready.remove(Readiness::WOKEN);
-        // Held input is offered again only for a reason, or a handler that waits would be called in
-        // every turn.
-        if self.cx.backlog.input().is_empty() {
-            self.offer_new()?;
-        } else if woken || !self.input.is_empty() {
-            self.offer_held()?;
+        } else {
+            self.offer()?;
         }
         self.report_eof()?;
-        self.report_shutdown()
-    }
-
-    /// Calls `on_shutdown` once all input that has arrived was read, unless another handler takes over:
-    /// that one hears it in the next turn.
-    fn report_shutdown(&mut self) -> Result<(), End> {
-        let same_handler = self.machine.pending != Pending::Open;
-        if same_handler && self.machine.must_report_shutdown() {
+        // All input that has arrived was read and offered.
+        let reports = self.machine.hears() && self.machine.must_report_shutdown();
+        if reports && !is_choked {
             self.machine.ready.remove(Readiness::SHUTDOWN);
             self.call(Due::Shutdown)?;
         }
@@ -117,30 +99,20 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         if pending == Pending::Open {
             self.call(Due::Open)?;
         }
-        // Another handler takes over, and hears the rest after its own `on_open`.
-        if self.machine.pending == Pending::Open {
-            return Ok(());
-        }
-        let called = self.machine.ready.intersects(Readiness::CALLED);
-        self.machine.ready.remove(Readiness::CALLED);
-        if called && !self.machine.discards() {
+        if self.machine.hears() && self.machine.ready.remove(Readiness::CALLED) {
             self.call(Due::Wake)?;
         }
-        if self.machine.pending == Pending::Open {
-            return Ok(());
-        }
-        // `finish` removes the timers, so this loop ends with the conversation. Timers beyond the budget
-        // leave a deadline that has passed, which brings the next turn.
+        // Timers beyond the budget leave a deadline that has passed, which brings the next turn.
         for _ in 0..self.cx.others.common.config.timers_per_turn {
-            let Some(key) = self.cx.backlog.take_due_timer(self.cx.others.common.now) else {
-                break;
+            let now = self.cx.others.common.now;
+            match self.cx.backlog.take_due_timer(now) {
+                Some(key) if self.machine.hears() => self.call(Due::Timer(key))?,
+                _ => break,
             };
-            self.call(Due::Timer(key))?;
         }
         // What other code has written since then is sent first.
-        let drained = pending == Pending::Drain && !self.cx.has_output();
-        let same_handler = self.machine.pending == Pending::Nothing;
-        if drained && same_handler && !self.machine.discards() {
+        let is_drained = pending == Pending::Drain && !self.cx.has_output();
+        if is_drained && self.machine.hears() {
             self.call(Due::Drain)?;
         }
         Ok(())
@@ -172,65 +144,54 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             .returned(started, returned);
     }
 
-    /// Offers new input, if there is any.
-    fn offer_new(&mut self) -> Result<(), End> {
-        let input = self.input;
-        if input.is_empty() {
+    /// Offers held input, followed by new input. Held input alone is offered only for a reason, or a handler
+    /// that waits would be called in every turn.
+    fn offer(&mut self) -> Result<(), End> {
+        let is_woken = self.machine.ready.remove(Readiness::WOKEN);
+        let is_held = !self.cx.backlog.input().is_empty();
+        if self.input.is_empty() && !(is_held && is_woken) {
             return Ok(());
         }
         if let Some(held) = self.cx.backlog.get_mut() {
             held.wanted = 0;
         }
-        let result = self.call(Due::Data(input));
-        self.hold_rest(result)
-    }
-
-    /// Offers held input, followed by new input.
-    fn offer_held(&mut self) -> Result<(), End> {
-        let backlog = self.cx.backlog.get_or_insert();
-        backlog
-            .input
-            .push(self.input, self.cx.others.common.config.input_max_bytes);
+        if !is_held {
+            let result = self.call(Due::Data(self.input));
+            return self.hold_rest(result);
+        }
+        let common = self.cx.others.common;
         // Out of the backlog during the call, because the context borrows the backlog.
-        let mut held = std::mem::take(&mut backlog.input);
-        backlog.wanted = 0;
+        let mut held = std::mem::take(&mut self.cx.backlog.get_or_insert().input);
+        held.push(self.input, common.config.input_max_bytes);
         let input = held.as_slice();
         let result = self.call(Due::Data(input));
         let result = result.and_then(|consumed| check_consumed(consumed, input.len()));
         match *result.as_ref().unwrap_or(&0) {
-            consumed if consumed == input.len() => held.clear(&self.cx.others.common.places),
+            consumed if consumed == input.len() => held.clear(&common.places),
             consumed => held.consume(consumed),
         }
         self.cx.backlog.get_or_insert().input = held;
         // If the callback finished, `finish` found no held input to throw away: it was out.
         let discards = self.machine.discards() && !self.cx.backlog.has_layers();
         if result.is_ok() && discards {
-            self.machine
-                .finish(self.cx.backlog, self.cx.others.common.now);
+            self.machine.finish(self.cx.backlog, common.now);
         }
         result.map(|_| ())
     }
 
-    /// Throws new input away, because the handler finished. That of a layer which is added in this turn is
-    /// held: it may be its handshake.
+    /// Throws new input away, because the handler finished.
     fn discard(&mut self) -> Result<(), End> {
-        if self.input.is_empty() {
-            return Ok(());
+        self.hold_rest(Ok(0))?;
+        let discarded = self.cx.backlog.get().map_or(0, |held| held.discarded);
+        let is_over = discarded > self.cx.others.common.config.linger_max_bytes;
+        if is_over && !self.input.is_empty() && !self.cx.backlog.has_layers() {
+            return Err(Reason::LingerLimit.into());
         }
-        if self.cx.backlog.has_layers() {
-            return self.hold_rest(Ok(0));
-        }
-        let discarded = &mut self.cx.backlog.get_or_insert().discarded;
-        *discarded += self.input.len() as u64;
-        let is_over = *discarded > self.cx.others.common.config.linger_max_bytes;
-        if is_over {
-            Err(Reason::LingerLimit.into())
-        } else {
-            Ok(())
-        }
+        Ok(())
     }
 
-    /// Holds the new input that the handler did not consume, or counts it as discarded.
+    /// Holds the new input that the handler did not consume, or counts it as discarded. For a layer that is
+    /// added in this turn it is held: it may be its handshake.
     pub(super) fn hold_rest(&mut self, result: Result<usize, End>) -> Result<(), End> {
         let result = result.and_then(|consumed| check_consumed(consumed, self.input.len()));
         let rest = &self.input[*result.as_ref().unwrap_or(&0)..];
@@ -251,8 +212,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// does not consume even then stays until a drain or a wake.
     fn report_eof(&mut self) -> Result<(), End> {
         let offered = self.cx.backlog.input().is_empty() || !self.cx.has_output();
-        let same_handler = self.machine.pending != Pending::Open;
-        if self.machine.input == Input::Ended && offered && same_handler {
+        if self.machine.input == Input::Ended && offered && self.machine.hears() {
             self.machine.input = Input::Reported;
             self.call(Due::Eof)?;
             // What is left is offered once more before it counts as given up, also if it was asked for a
@@ -337,10 +297,6 @@ impl Machine {
                 return Err(Reason::Aborted.into());
             }
         }
-        // Another handler may take over after the end. It hears `on_open`, and no timer.
-        if let Some(held) = cx.backlog.get_mut().filter(|_| self.discards()) {
-            held.timers = None;
-        }
         Ok(())
     }
 
@@ -362,7 +318,6 @@ impl Machine {
         };
         self.note_lingering(now);
         if let Some(backlog) = backlog.get_mut() {
-            backlog.timers = None;
             backlog.discarded += backlog.input.len() as u64;
             backlog.input.consume(backlog.input.len());
         }

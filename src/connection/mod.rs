@@ -189,6 +189,11 @@ impl Machine {
         matches!(self.input, Input::Discarding | Input::Discarded)
     }
 
+    /// The handler is told what happens: it has not finished, and no other takes over after the turn.
+    fn hears(&self) -> bool {
+        self.pending != Pending::Open && !self.discards()
+    }
+
     /// The handler finished and the FIN was sent: only the peer's FIN is missing.
     fn lingers(&self) -> bool {
         self.output == Output::Ended && self.discards()
@@ -472,6 +477,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// timeout passed.
     fn close_in_order(&mut self) -> Result<(), End> {
         let (machine, cx) = (&mut *self.machine, &mut *self.cx);
+        // After the end `on_open` of another handler is called, and no timer.
+        if let Some(held) = cx.backlog.get_mut().filter(|_| machine.discards()) {
+            held.timers = None;
+        }
         // An idle connection owns no buffer.
         cx.backlog.shrink();
         if machine.output == Output::UntilQuiet && machine.is_quiet(cx.backlog) {

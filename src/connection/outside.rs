@@ -80,9 +80,9 @@ impl Machine {
 
     fn set(&mut self, mark: Readiness, is_set: bool) {
         match is_set {
-            true => drop(self.ready.insert(mark)),
+            true => self.ready.insert(mark),
             false => self.ready.remove(mark),
-        }
+        };
     }
 
     /// All bytes that were received and sent.

@@ -125,8 +125,7 @@ impl Machine {
     /// resets: only SO_ERROR tells, once. So it is asked if the poller reported an error.
     #[cold]
     fn read_end<E: Endpoint>(&mut self, endpoint: &E, cx: &Context<'_>) -> io::Result<usize> {
-        if self.ready.intersects(Readiness::ERROR) {
-            self.ready.remove(Readiness::ERROR);
+        if self.ready.remove(Readiness::ERROR) {
             endpoint.take_error(cx.scope())?;
         }
         self.ready.remove(Readiness::INPUT);
@@ -141,7 +140,7 @@ impl Machine {
     #[cold]
     fn read_error(&mut self, error: io::Error) -> io::Result<usize> {
         match error.kind() {
-            ErrorKind::WouldBlock => self.ready.remove(Readiness::INPUT),
+            ErrorKind::WouldBlock => drop(self.ready.remove(Readiness::INPUT)),
             // The marks stay, so the next turn tries again.
             ErrorKind::Interrupted => {}
             _ => return Err(error),

@@ -48,11 +48,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
             Some(held) if !held.output.is_empty() => held.output.consume(count),
             _ => drop(self.cx.others.output.drain(..count)),
         }
-        // Another handler that takes over is told nothing of what it did not write.
-        let same_handler = self.machine.pending != Pending::Open;
-        let is_heard = same_handler && !self.machine.discards();
-        if !self.cx.has_output() && is_heard && self.machine.sent_all(count, self.cx.others.common)
-        {
+        let is_drained = !self.cx.has_output() && self.machine.hears();
+        if is_drained && self.machine.sent_all(count, self.cx.others.common) {
             // All room is free again, unless this turn's callbacks asked for an end.
             if self.cx.others.intent <= Intent::WhenQuiet {
                 self.cx.others.room = self.cx.others.common.config.output_max_bytes;
