@@ -75,25 +75,35 @@ const NOWHERE: u32 = u32::MAX;
 /// It takes 16 bytes for each armed slot. An ordered set would be shorter code, but takes more than
 /// twice the memory, and with an idle timeout every connection always has a deadline.
 #[derive(Debug)]
-pub(crate) struct Deadlines<T = Tick> {
+pub(crate) struct Deadlines {
     /// The heap in two columns: `ticks[i]` is the deadline of `slots[i]`.
-    ticks: Vec<T>,
+    ticks: Vec<Tick>,
     slots: Vec<u32>,
     /// The heap index of each slot, or `NOWHERE`.
     indexes: Vec<u32>,
+    /// The key of each slot, which orders equal deadlines. It is empty where that order does not matter.
+    pub(crate) keys: Vec<TimerKey>,
 }
 
-impl<T: Copy + Ord> Deadlines<T> {
-    pub(crate) fn with_capacity(slots: usize) -> Deadlines<T> {
+impl Deadlines {
+    pub(crate) const EMPTY: Deadlines = Deadlines {
+        ticks: Vec::new(),
+        slots: Vec::new(),
+        indexes: Vec::new(),
+        keys: Vec::new(),
+    };
+
+    pub(crate) fn with_capacity(slots: usize) -> Deadlines {
         Deadlines {
             ticks: Vec::with_capacity(slots),
             slots: Vec::with_capacity(slots),
             indexes: Vec::with_capacity(slots),
+            keys: Vec::new(),
         }
     }
 
     /// The deadline of a slot.
-    pub(crate) fn get(&self, slot: usize) -> Option<T> {
+    pub(crate) fn get(&self, slot: usize) -> Option<Tick> {
         let index = *self.indexes.get(slot)?;
         self.ticks.get(index as usize).copied()
     }
@@ -104,12 +114,25 @@ impl<T: Copy + Ord> Deadlines<T> {
     }
 
     /// The earliest deadline.
-    pub(crate) fn next(&self) -> Option<T> {
+    pub(crate) fn next(&self) -> Option<Tick> {
         self.ticks.first().copied()
     }
 
+    /// The slot of the earliest deadline, if that has passed.
+    pub(crate) fn due(&self, now: Tick) -> Option<usize> {
+        self.next().filter(|&next| next <= now)?;
+        self.slots.first().map(|&slot| slot as usize)
+    }
+
+    /// Removes the earliest deadline if it has passed, and returns its slot.
+    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<usize> {
+        let slot = self.due(now)?;
+        self.disarm(slot);
+        Some(slot)
+    }
+
     /// Sets the deadline of a slot, in place of the one it had.
-    pub(crate) fn arm(&mut self, slot: usize, deadline: T) {
+    pub(crate) fn arm(&mut self, slot: usize, deadline: Tick) {
         if slot >= self.indexes.len() {
             self.indexes.resize(slot + 1, NOWHERE);
         }
@@ -126,15 +149,10 @@ impl<T: Copy + Ord> Deadlines<T> {
     /// Removes the deadline of a slot, if it has one.
     #[inline(never)]
     pub(crate) fn disarm(&mut self, slot: usize) {
-        let Some(index) = self
-            .indexes
-            .get(slot)
-            .copied()
-            .filter(|&index| index != NOWHERE)
-        else {
+        let index = self.indexes.get(slot).map_or(NOWHERE, |&index| index) as usize;
+        if index >= self.slots.len() {
             return;
-        };
-        let index = index as usize;
+        }
         self.swap(index, self.slots.len() - 1);
         self.ticks.pop();
         self.slots.pop();
@@ -144,33 +162,31 @@ impl<T: Copy + Ord> Deadlines<T> {
         }
     }
 
-    /// Every deadline, in no order.
-    pub(crate) fn into_unordered(self) -> Vec<T> {
-        self.ticks
-    }
-
     /// Moves the entry at `index` up or down until the heap is in order.
     fn restore(&mut self, mut index: usize) {
-        while index > 0 && self.ticks[index] < self.ticks[(index - 1) / 2] {
+        while index > 0 && self.is_before(index, (index - 1) / 2) {
             self.swap(index, (index - 1) / 2);
             index = (index - 1) / 2;
         }
-        while let Some(child) = self.earlier_child(index) {
-            if self.ticks[index] <= self.ticks[child] {
-                break;
+        loop {
+            let mut first = index;
+            for child in 2 * index + 1..self.slots.len().min(2 * index + 3) {
+                if self.is_before(child, first) {
+                    first = child;
+                }
             }
-            self.swap(index, child);
-            index = child;
+            if first == index {
+                return;
+            }
+            self.swap(index, first);
+            index = first;
         }
     }
 
-    fn earlier_child(&self, index: usize) -> Option<usize> {
-        let (left, right) = (2 * index + 1, 2 * index + 2);
-        let first = self.ticks.get(left)?;
-        match self.ticks.get(right) {
-            Some(second) if second < first => Some(right),
-            _ => Some(left),
-        }
+    /// True if the entry at index `a` is due before the one at index `b`.
+    fn is_before(&self, a: usize, b: usize) -> bool {
+        let entry = |index: usize| (self.ticks[index], self.keys.get(self.slots[index] as usize));
+        entry(a) < entry(b)
     }
 
     fn swap(&mut self, a: usize, b: usize) {
@@ -178,18 +194,6 @@ impl<T: Copy + Ord> Deadlines<T> {
         self.slots.swap(a, b);
         self.indexes[self.slots[a] as usize] = a as u32;
         self.indexes[self.slots[b] as usize] = b as u32;
-    }
-}
-
-impl Deadlines {
-    /// Removes the earliest deadline if it has passed, and returns its slot.
-    pub(crate) fn pop_due(&mut self, now: Tick) -> Option<usize> {
-        if self.next()? > now {
-            return None;
-        }
-        let slot = self.slots[0] as usize;
-        self.disarm(slot);
-        Some(slot)
     }
 }
 
@@ -211,11 +215,8 @@ mod tests {
             actions.push((slot, None));
         }
         for sequence in 0..actions.len().pow(5) {
-            let (mut deadlines, mut model, mut rest) = (
-                Deadlines::<Tick>::with_capacity(0),
-                BTreeMap::new(),
-                sequence,
-            );
+            let (mut deadlines, mut model, mut rest) =
+                (Deadlines::EMPTY, BTreeMap::new(), sequence);
             for _ in 0..5 {
                 let (slot, at) = actions[rest % actions.len()];
                 rest /= actions.len();

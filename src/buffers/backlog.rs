@@ -1,17 +1,17 @@
 //! What a connection holds from one turn to the next, apart from its slot.
 
 use super::{ByteQueue, Timers};
-use crate::time::{Tick, TimerKey};
 use std::any::Any;
+use std::ops::Deref;
 
 /// Unsent output, unconsumed input, the handler's timers. (The backlog of listen(2) is another thing.)
 /// Most connections have none of these most of the time, so they are behind one pointer that is
 /// usually null.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backlog {
     pub(crate) input: ByteQueue,
     pub(crate) output: ByteQueue,
-    pub(crate) timers: Option<Box<Timers>>,
+    pub(crate) timers: Timers,
     /// Input is not offered before this many bytes are held, or the peer has ended.
     pub(crate) wanted: usize,
     /// The handler that takes over. Its type is not known here.
@@ -27,10 +27,22 @@ pub(crate) struct Backlog {
 }
 
 impl Backlog {
+    const EMPTY: Backlog = Backlog {
+        input: ByteQueue::EMPTY,
+        output: ByteQueue::EMPTY,
+        timers: Timers::EMPTY,
+        wanted: 0,
+        next_handler: None,
+        send_error: None,
+        layers: None,
+        discarded: 0,
+        undelivered: None,
+    };
+
     pub(crate) fn is_empty(&self) -> bool {
         self.input.is_empty()
             && self.output.is_empty()
-            && self.timers.as_ref().is_none_or(|timers| timers.is_empty())
+            && self.timers.is_empty()
             && self.wanted == 0
             && self.next_handler.is_none()
             && self.send_error.is_none()
@@ -43,18 +55,30 @@ impl Backlog {
 #[cold]
 #[inline(never)]
 fn new_backlog() -> Box<Backlog> {
-    Box::default()
+    Box::new(Backlog::EMPTY)
 }
 
-/// A [`Backlog`] that is allocated when it is first needed.
+/// A [`Backlog`] that is allocated when it is first needed. Until then an empty one is read.
 #[derive(Debug, Default)]
 pub(crate) struct LazyBacklog(Option<Box<Backlog>>);
 
+impl Deref for LazyBacklog {
+    type Target = Backlog;
+
+    fn deref(&self) -> &Backlog {
+        const EMPTY: &Backlog = &Backlog::EMPTY;
+        self.0.as_deref().unwrap_or(EMPTY)
+    }
+}
+
 impl LazyBacklog {
-    pub(crate) fn get(&self) -> Option<&Backlog> {
-        self.0.as_deref()
+    /// True if there is memory for it.
+    #[inline(always)]
+    pub(crate) fn is_allocated(&self) -> bool {
+        self.0.is_some()
     }
 
+    /// `None` if nothing is held.
     pub(crate) fn get_mut(&mut self) -> Option<&mut Backlog> {
         self.0.as_deref_mut()
     }
@@ -63,66 +87,33 @@ impl LazyBacklog {
         self.0.get_or_insert_with(new_backlog)
     }
 
-    /// Frees the memory if nothing is held any more.
-    pub(crate) fn shrink(&mut self) {
-        if self.get().is_some_and(Backlog::is_empty) {
-            self.0 = None;
-        }
-    }
-
-    pub(crate) fn input(&self) -> &[u8] {
-        self.get().map_or(&[], |backlog| backlog.input.as_slice())
-    }
-
-    pub(crate) fn output(&self) -> &[u8] {
-        self.get().map_or(&[], |backlog| backlog.output.as_slice())
-    }
-
-    /// True if layers are there, or are added after the turn.
-    pub(crate) fn has_layers(&self) -> bool {
-        self.get().is_some_and(|held| held.layers.is_some())
-    }
-
     /// Takes the layers out, for a turn.
     pub(crate) fn take_layers(&mut self) -> Option<Box<dyn Any>> {
         self.get_mut()?.layers.take()
     }
 
-    /// The time of the handler's earliest timer.
-    pub(crate) fn next_timer(&self) -> Option<Tick> {
-        self.get()?.timers.as_ref()?.next()
-    }
-
-    /// Removes the earliest timer if it is due.
-    pub(crate) fn take_due_timer(&mut self, now: Tick) -> Option<TimerKey> {
-        self.get_mut()?.timers.as_mut()?.take_due(now)
-    }
-
-    /// Sets a timer, in place of one with the same key.
-    pub(crate) fn set_timer(&mut self, at: Tick, key: TimerKey) {
-        let timers = &mut self.get_or_insert().timers;
-        timers.get_or_insert_default().set(at, key);
-    }
-
-    /// True if the timer was set.
-    pub(crate) fn remove_timer(&mut self, key: TimerKey) -> bool {
-        let timers = self.get_mut().and_then(|backlog| backlog.timers.as_mut());
-        timers.is_some_and(|timers| timers.remove(key))
+    /// Frees the memory if nothing is held any more.
+    pub(crate) fn shrink(&mut self) {
+        if self.is_empty() {
+            self.0 = None;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::{Tick, TimerKey};
 
     #[test]
     fn what_holds_nothing_any_more_has_no_memory() {
         let mut backlog = LazyBacklog::default();
-        backlog.set_timer(Tick(1), TimerKey(1));
+        let timers = &mut backlog.get_or_insert().timers;
+        timers.set(Tick(1), TimerKey(1));
         backlog.shrink();
-        assert!(backlog.get().is_some());
-        assert!(backlog.remove_timer(TimerKey(1)));
+        assert!(backlog.is_allocated());
+        assert!(backlog.get_or_insert().timers.remove(TimerKey(1)));
         backlog.shrink();
-        assert!(backlog.get().is_none());
+        assert!(!backlog.is_allocated());
     }
 }

@@ -16,6 +16,12 @@ pub(crate) struct ByteQueue {
 }
 
 impl ByteQueue {
+    pub(crate) const EMPTY: ByteQueue = ByteQueue {
+        bytes: Vec::new(),
+        start: 0,
+        end: 0,
+    };
+
     pub(crate) fn len(&self) -> usize {
         self.end - self.start
     }

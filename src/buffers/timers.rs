@@ -12,63 +12,85 @@ const PLACES: usize = 4;
 /// timer is found by its key in constant time, and is set, removed and due in logarithmic time.
 #[derive(Debug)]
 pub(crate) struct Timers {
-    heap: Deadlines<(Tick, TimerKey)>,
-    /// A power of two. At least half of the places are free.
-    places: usize,
+    /// The places are its keys. Their number is a power of two, and at least half of them are free.
+    heap: Deadlines,
     /// A peer that chooses keys must not know which of them share a place.
     seed: u64,
 }
 
 impl Timers {
+    /// None are set.
+    pub(crate) const EMPTY: Timers = Timers {
+        heap: Deadlines::EMPTY,
+        seed: 0,
+    };
+
     /// The earliest time.
     pub(crate) fn next(&self) -> Option<Tick> {
-        self.heap.next().map(|(at, _)| at)
-    }
-
-    pub(crate) fn set(&mut self, at: Tick, key: TimerKey) {
-        if self.heap.len() >= self.places / 2 {
-            self.grow();
-        }
-        let (Ok(place) | Err(place)) = self.find(key);
-        self.heap.arm(place, (at, key));
-    }
-
-    /// True if the timer was set.
-    pub(crate) fn remove(&mut self, key: TimerKey) -> bool {
-        let Ok(mut free) = self.find(key) else {
-            return false;
-        };
-        self.heap.disarm(free);
-        // The keys behind it may have wanted a place up to this one, and are looked for only up to the
-        // first free place.
-        let mut place = self.after(free);
-        while let Some((at, key)) = self.heap.get(place) {
-            let distance = |from: usize| place.wrapping_sub(from) & (self.places - 1);
-            if distance(self.home(key)) >= distance(free) {
-                self.heap.disarm(place);
-                self.heap.arm(free, (at, key));
-                free = place;
-            }
-            place = self.after(place);
-        }
-        true
-    }
-
-    /// Removes the earliest timer if it is due.
-    pub(crate) fn take_due(&mut self, now: Tick) -> Option<TimerKey> {
-        let (at, key) = self.heap.next()?;
-        (at <= now && self.remove(key)).then_some(key)
+        self.heap.next()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.heap.len() == 0
     }
 
+    /// Sets a timer, in place of one with the same key.
+    pub(crate) fn set(&mut self, at: Tick, key: TimerKey) {
+        if self.heap.len() >= self.heap.keys.len() / 2 {
+            self.grow();
+        }
+        let (Ok(place) | Err(place)) = self.find(key);
+        self.put(place, at, key);
+    }
+
+    fn put(&mut self, place: usize, at: Tick, key: TimerKey) {
+        self.heap.keys[place] = key;
+        self.heap.arm(place, at);
+    }
+
+    /// True if the timer was set.
+    pub(crate) fn remove(&mut self, key: TimerKey) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let found = self.find(key);
+        found.map(|place| self.free(place)).is_ok()
+    }
+
+    /// Removes the earliest timer if it is due.
+    pub(crate) fn take_due(&mut self, now: Tick) -> Option<TimerKey> {
+        let place = self.heap.due(now)?;
+        let key = self.heap.keys[place];
+        self.free(place);
+        Some(key)
+    }
+
+    fn free(&mut self, mut free: usize) {
+        self.heap.disarm(free);
+        // The keys behind it may have wanted a place up to this one, and are looked for only up to the
+        // first free place.
+        let mut place = self.after(free);
+        while let Some(at) = self.heap.get(place) {
+            let key = self.heap.keys[place];
+            if self.distance(self.home(key), place) >= self.distance(free, place) {
+                self.heap.disarm(place);
+                self.put(free, at, key);
+                free = place;
+            }
+            place = self.after(place);
+        }
+    }
+
     fn grow(&mut self) {
-        self.places = PLACES.max(self.places * 2);
-        let old = std::mem::replace(&mut self.heap, Deadlines::with_capacity(self.places));
-        for (at, key) in old.into_unordered() {
-            self.set(at, key);
+        let places = PLACES.max(self.heap.keys.len() * 2);
+        let old = std::mem::replace(&mut self.heap, Deadlines::EMPTY);
+        self.heap.keys.resize(places, TimerKey(0));
+        // The system chooses addresses at random (ASLR). No order of timers depends on it.
+        self.seed = std::ptr::from_ref(self).addr() as u64;
+        for (place, &key) in old.keys.iter().enumerate() {
+            if let Some(at) = old.get(place) {
+                self.set(at, key);
+            }
         }
     }
 
@@ -78,7 +100,7 @@ impl Timers {
         loop {
             match self.heap.get(place) {
                 None => return Err(place),
-                Some((_, found)) if found == key => return Ok(place),
+                Some(_) if self.heap.keys[place] == key => return Ok(place),
                 Some(_) => place = self.after(place),
             }
         }
@@ -87,24 +109,16 @@ impl Timers {
     /// The place where the search for a key begins: Fibonacci hashing (the same section).
     fn home(&self, key: TimerKey) -> usize {
         let product = (key.0 ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        (product >> 32) as usize & (self.places - 1)
+        (product >> 32) as usize & (self.heap.keys.len() - 1)
     }
 
     fn after(&self, place: usize) -> usize {
-        (place + 1) & (self.places - 1)
+        (place + 1) & (self.heap.keys.len() - 1)
     }
-}
 
-impl Default for Timers {
-    fn default() -> Timers {
-        let heap = Deadlines::with_capacity(PLACES);
-        // The system chooses addresses at random (ASLR). No order of timers depends on it.
-        let seed = std::ptr::from_ref(&heap).addr() as u64;
-        Timers {
-            heap,
-            places: PLACES,
-            seed,
-        }
+    /// The number of places from one to another.
+    fn distance(&self, from: usize, to: usize) -> usize {
+        to.wrapping_sub(from) & (self.heap.keys.len() - 1)
     }
 }
 
@@ -117,7 +131,7 @@ mod tests {
     #[test]
     fn long_random_sequences_match_a_map() {
         for keys in [1, 3, 8, 40, 3000] {
-            let (mut timers, mut model) = (Timers::default(), BTreeMap::new());
+            let (mut timers, mut model) = (Timers::EMPTY, BTreeMap::new());
             let mut random = 88172645463325252u64;
             for step in 0..20_000 {
                 random ^= random << 13;

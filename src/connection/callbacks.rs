@@ -1,7 +1,7 @@
 //! The second step of a turn: the callbacks, and what they asked for.
 
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
-use crate::buffers::LazyBacklog;
+use crate::buffers::{LazyBacklog, Timers};
 use crate::closed::{End, Reason};
 use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
@@ -68,8 +68,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         // Another handler takes over, and is told in the next turn, after its `on_open`; or too much output
         // waits, and input is offered when it is sent; or the handler wants more, and the peer can send it.
         let is_choked = self.cx.is_choked();
-        let wanted = self.cx.backlog.get().map_or(0, |held| held.wanted);
-        let received = self.cx.backlog.input().len() + self.input.len();
+        let wanted = self.cx.backlog.wanted;
+        let received = self.cx.backlog.input.len() + self.input.len();
         if !self.machine.hears() || is_choked {
             self.hold_rest(Ok(0))?;
         } else if self.machine.awaits_more(received, wanted) {
@@ -104,8 +104,8 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         // Timers beyond the budget leave a deadline that has passed, which brings the next turn.
         for _ in 0..self.cx.others.common.config.timers_per_turn {
-            let now = self.cx.others.common.now;
-            match self.cx.backlog.take_due_timer(now) {
+            let (now, held) = (self.cx.others.common.now, self.cx.backlog.get_mut());
+            match held.and_then(|held| held.timers.take_due(now)) {
                 Some(key) if self.machine.hears() => self.call(Due::Timer(key))?,
                 _ => break,
             };
@@ -148,7 +148,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// that waits would be called in every turn.
     fn offer(&mut self) -> Result<(), End> {
         let is_woken = self.machine.ready.remove(Readiness::WOKEN);
-        let is_held = !self.cx.backlog.input().is_empty();
+        let is_held = !self.cx.backlog.input.is_empty();
         if self.input.is_empty() && !(is_held && is_woken) {
             return Ok(());
         }
@@ -172,7 +172,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         }
         self.cx.backlog.get_or_insert().input = held;
         // If the callback finished, `finish` found no held input to throw away: it was out.
-        let discards = self.machine.discards() && !self.cx.backlog.has_layers();
+        let discards = self.machine.discards() && self.cx.backlog.layers.is_none();
         if result.is_ok() && discards {
             self.machine.finish(self.cx.backlog, common.now);
         }
@@ -182,9 +182,9 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// Throws new input away, because the handler finished.
     fn discard(&mut self) -> Result<(), End> {
         self.hold_rest(Ok(0))?;
-        let discarded = self.cx.backlog.get().map_or(0, |held| held.discarded);
+        let discarded = self.cx.backlog.discarded;
         let is_over = discarded > self.cx.others.common.config.linger_max_bytes;
-        if is_over && !self.input.is_empty() && !self.cx.backlog.has_layers() {
+        if is_over && !self.input.is_empty() && self.cx.backlog.layers.is_none() {
             return Err(Reason::LingerLimit.into());
         }
         Ok(())
@@ -211,7 +211,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// Calls `on_eof` once all input was offered and the handler had room to answer it. Input that it
     /// does not consume even then stays until a drain or a wake.
     fn report_eof(&mut self) -> Result<(), End> {
-        let offered = self.cx.backlog.input().is_empty() || !self.cx.has_output();
+        let offered = self.cx.backlog.input.is_empty() || !self.cx.has_output();
         if self.machine.input == Input::Ended && offered && self.machine.hears() {
             self.machine.input = Input::Reported;
             self.call(Due::Eof)?;
@@ -244,7 +244,7 @@ impl Machine {
         else {
             return;
         };
-        (held.timers, held.wanted) = (None, 0);
+        (held.timers, held.wanted) = (Timers::EMPTY, 0);
         // Other code may have ended the connection meanwhile.
         if !matches!(self.pending, Pending::End(_)) {
             self.pending = Pending::Open;

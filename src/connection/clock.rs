@@ -57,7 +57,7 @@ impl Machine {
     /// True if the deadline may have come nearer. Those of the idle timeout and of a span only ever move
     /// away, and that of the lifetime stays.
     pub(crate) fn has_near_deadline(&self, backlog: &LazyBacklog) -> bool {
-        self.lingers() || backlog.next_timer().is_some()
+        self.lingers() || backlog.timers.next().is_some()
     }
 
     /// The time by which the connection needs a turn.
@@ -69,6 +69,6 @@ impl Machine {
             .rate(config)
             .map(|rate| common.span(id).since.after(rate.span));
         let limits = idle.into_iter().chain(lifetime).chain(span);
-        limits.chain(backlog.next_timer()).min()
+        limits.chain(backlog.timers.next()).min()
     }
 }

@@ -89,7 +89,7 @@ impl Machine {
         let queued = pending.intersects(Readiness::QUEUED);
         let knows = |marks| self.ready.union(*pending).intersects(marks) || truth.reported;
         let reads = matches!(self.input, Input::Open | Input::Discarding);
-        let sends = !backlog.output().is_empty();
+        let sends = !backlog.output.is_empty();
         let ends = self.output == Output::Ending && !sends;
         [
             (
@@ -125,10 +125,8 @@ impl Machine {
             ..
         } = outside;
         let queued = pending.intersects(Readiness::QUEUED);
-        let (input, output) = (backlog.input().len(), backlog.output().len());
-        let owned = backlog.get().map_or([0; 2], |held| {
-            [held.input.capacity(), held.output.capacity()]
-        });
+        let (input, output) = (backlog.input.len(), backlog.output.len());
+        let owned = [backlog.input.capacity(), backlog.output.capacity()];
         [
             (
                 input <= config.input_max_bytes
@@ -145,7 +143,7 @@ impl Machine {
                 "an empty buffer has memory",
             ),
             (
-                queued || backlog.get().is_none_or(|held| !held.is_empty()),
+                queued || !backlog.is_allocated() || !backlog.is_empty(),
                 "it holds nothing, and has memory",
             ),
         ]

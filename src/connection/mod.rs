@@ -63,7 +63,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use crate::buffers::LazyBacklog;
+use crate::buffers::{LazyBacklog, Timers};
 use crate::closed::{Closed, End, Reason};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Intent, LocalAddr};
@@ -213,7 +213,7 @@ impl Machine {
         self.input == Input::Open
             && self.output == Output::Open
             && self.pending == Pending::Nothing
-            && backlog.get().is_none()
+            && !backlog.is_allocated()
     }
 
     /// True if a plain connection can do nothing before an event: there is nothing to read, and output
@@ -228,7 +228,7 @@ impl Machine {
     /// How much output can be taken now.
     pub(crate) fn room(&self, backlog: &LazyBacklog, output_max: usize) -> usize {
         match self.output {
-            Output::Open | Output::UntilQuiet => output_max.saturating_sub(backlog.output().len()),
+            Output::Open | Output::UntilQuiet => output_max.saturating_sub(backlog.output.len()),
             Output::Ending | Output::Ended => 0,
         }
     }
@@ -243,26 +243,19 @@ impl Machine {
     /// True if the handler has nothing to do any more that the machine knows of. WOKEN says that held
     /// input is to be offered again.
     fn is_quiet(&self, backlog: &LazyBacklog) -> bool {
-        let Some(held) = backlog.get() else {
-            return self.pending == Pending::Nothing;
-        };
         let given_up = self.input == Input::Reported && !self.ready.intersects(Readiness::WOKEN);
         self.pending == Pending::Nothing
-            && held.output.is_empty()
-            && backlog.next_timer().is_none()
-            && (held.input.is_empty() || given_up)
+            && backlog.output.is_empty()
+            && backlog.timers.is_empty()
+            && (backlog.input.is_empty() || given_up)
     }
 
     /// True if the next turn can make progress without an event.
-    pub(crate) fn wants_turn(&self, backlog: &LazyBacklog, config: &Config) -> bool {
+    pub(crate) fn wants_turn(&self, held: &LazyBacklog, config: &Config) -> bool {
         let (can_read, can_write) = (Readiness::INPUT, Readiness::WRITABLE);
-        let pending = self.pending != Pending::Nothing;
-        let Some(held) = backlog.get() else {
-            return pending || self.must_report_shutdown() || self.ready.intersects(can_read);
-        };
         // With too much output nothing is offered, so `on_shutdown` waits too.
         let choked = held.output.len() > config.output_max_bytes;
-        pending
+        self.pending != Pending::Nothing
             || self.must_report_shutdown() && !choked
             || self.space(held, config) > 0 && self.ready.intersects(can_read)
             || !held.output.is_empty() && self.ready.intersects(can_write)
@@ -300,13 +293,11 @@ impl Machine {
     ) -> Closed {
         let mut closed = end.receipt(id, peer, now.since(self.opened));
         (closed.received, closed.sent) = (self.received, self.sent);
-        closed.unsent = (held.output().len() + unsent) as u64;
-        if let Some(held) = held.get() {
-            closed.discarded = held.discarded + held.input.len() as u64;
-            // It was asked for in this turn, if the linger time is over.
-            let lingered = closed.reason == Reason::LingerTimeout;
-            closed.undelivered = held.undelivered.filter(|_| lingered).map(u64::from);
-        }
+        closed.unsent = (held.output.len() + unsent) as u64;
+        closed.discarded = held.discarded + held.input.len() as u64;
+        // It was asked for in this turn, if the linger time is over.
+        let lingered = closed.reason == Reason::LingerTimeout;
+        closed.undelivered = held.undelivered.filter(|_| lingered).map(u64::from);
         closed
     }
 
@@ -320,7 +311,7 @@ impl Machine {
         };
         view.readable = self.ready.intersects(Readiness::INPUT);
         view.writable = self.ready.intersects(Readiness::WRITABLE);
-        (view.pending_in, view.pending_out) = (held.input().len(), held.output().len());
+        (view.pending_in, view.pending_out) = (held.input.len(), held.output.len());
         (view.received, view.sent) = (self.received, self.sent);
         (view.age, view.idle) = (now.since(self.opened), now.since(self.active));
     }
@@ -332,7 +323,7 @@ impl Machine {
             (_, Output::UntilQuiet) => !self.is_quiet(cx.backlog),
             (Input::Discarded, Output::Ended) => false,
             (Input::Ended, Output::Ended) => self.wants_turn(cx.backlog, &cx.others.common.config),
-            (Input::Reported, Output::Ended) => !cx.backlog.input().is_empty(),
+            (Input::Reported, Output::Ended) => !cx.backlog.input.is_empty(),
             _ => true,
         }
     }
@@ -479,7 +470,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let (machine, cx) = (&mut *self.machine, &mut *self.cx);
         // After the end `on_open` of another handler is called, and no timer.
         if let Some(held) = cx.backlog.get_mut().filter(|_| machine.discards()) {
-            held.timers = None;
+            held.timers = Timers::EMPTY;
         }
         // An idle connection owns no buffer.
         cx.backlog.shrink();
@@ -491,10 +482,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
         let peer_done = match machine.input {
             Input::Open | Input::Ended => false,
             Input::Discarding => cx.others.common.config.close_when_sent && !unread,
-            Input::Reported => cx.backlog.input().is_empty(),
+            Input::Reported => cx.backlog.input.is_empty(),
             Input::Discarded => true,
         };
-        let may_end = cx.backlog.output().is_empty() && !cx.backlog.has_layers();
+        let may_end = cx.backlog.output.is_empty() && cx.backlog.layers.is_none();
         if machine.output == Output::Ending && may_end {
             // If the peer is done, the close that follows sends the FIN.
             let ended = match !peer_done || self.endpoint.has_end() {

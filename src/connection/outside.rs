@@ -57,7 +57,7 @@ impl Machine {
             self.input = Input::Open;
         }
         self.ready.insert(Readiness::READABLE);
-        let (input, output) = (backlog.input().to_vec(), backlog.output().len());
+        let (input, output) = (backlog.input.as_slice().to_vec(), backlog.output.len());
         if let Some(held) = backlog.get_mut() {
             held.input.consume(input.len());
             held.wanted = 0;

@@ -34,16 +34,17 @@ impl Machine {
         }
         // Held input and new input must fit together, because they are offered as one slice. At the limit
         // the peer is not read: the kernel's buffer fills, and TCP stops the peer.
-        let most = match cx.backlog.get() {
-            None => buffer.len(),
-            Some(held) => match self.space(held, &cx.others.common.config) {
-                0 => return Ok(0),
-                _ if self.awaits_more(held.input.len(), held.wanted) => {
-                    return self.receive_wanted(buffer.len(), endpoint, cx);
-                }
-                space => buffer.len().min(space),
-            },
-        };
+        let (mut most, held) = (buffer.len(), &*cx.backlog);
+        if held.is_allocated() {
+            let space = self.space(held, &cx.others.common.config);
+            if space == 0 {
+                return Ok(0);
+            }
+            if self.awaits_more(held.input.len(), held.wanted) {
+                return self.receive_wanted(most, endpoint, cx);
+            }
+            most = most.min(space);
+        }
         self.read(&mut buffer[..most], endpoint, cx)
     }
 

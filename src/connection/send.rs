@@ -14,17 +14,17 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// One send of all output, and `on_drain` after it. Held output goes first.
     pub(super) fn send(&mut self) -> Result<(), End> {
         // One send takes one slice, so the output of this turn is moved behind held output.
-        if !self.cx.backlog.output().is_empty() {
+        if !self.cx.backlog.output.is_empty() {
             self.cx.hold_output();
         }
-        let held = self.cx.backlog.output();
+        let held = &self.cx.backlog.output;
         let output = if held.is_empty() {
             &self.cx.others.output[..]
         } else {
-            held
+            held.as_slice()
         };
         // What is added in this turn may be a layer that takes all output from the beginning.
-        if self.cx.backlog.has_layers() {
+        if self.cx.backlog.layers.is_some() {
             return Ok(());
         }
         // Without WRITABLE the kernel's buffer is full, and an edge follows when it has room.
@@ -80,9 +80,9 @@ impl Machine {
     ) -> usize {
         let taken = bytes.len().min(self.room(backlog, output_max));
         let mut rest = &bytes[..taken];
-        let is_free = self.pending == Pending::Nothing && backlog.output().is_empty();
+        let is_free = self.pending == Pending::Nothing && backlog.output.is_empty();
         // What layers make of it is sent in the turn.
-        let is_free = is_free && !backlog.has_layers();
+        let is_free = is_free && backlog.layers.is_none();
         let is_free = is_free && self.ready.intersects(Readiness::WRITABLE);
         if let Some(endpoint) = endpoint.filter(|_| taken >= SEND_AT_ONCE && is_free) {
             let result = endpoint.write(rest, scope);

@@ -656,14 +656,14 @@ impl Rig {
 
     fn turn(&mut self) {
         let (reads, writes) = (self.memory.borrow().reads, self.memory.borrow().writes);
-        let full = self.backlog.output().len() == self.common.config.output_max_bytes;
-        let choked = self.backlog.output().len() > self.common.config.output_max_bytes
-            && !self.probe.finished;
+        let full = self.backlog.output.len() == self.common.config.output_max_bytes;
+        let choked =
+            self.backlog.output.len() > self.common.config.output_max_bytes && !self.probe.finished;
         let stuck = full
-            && !self.backlog.input().is_empty()
+            && !self.backlog.input.is_empty()
             && !self.probe.finished
             && !self.probe.half_closed;
-        let wanted = self.backlog.get().map_or(0, |held| held.wanted);
+        let wanted = self.backlog.wanted;
         let marks = self.pending.take();
         let (offers, ready) = (self.probe.offers, self.machine.ready);
         let offerable = marks.union(ready).intersects(Readiness::WOKEN);
@@ -673,7 +673,7 @@ impl Rig {
         // It finished by itself, because nothing was under way.
         let by_itself = matches!(self.probe.style, Style::Pairs | Style::Quiet);
         if was_open && self.machine.discards() && by_itself {
-            let discarded = self.backlog.get().map_or(0, |held| held.discarded);
+            let discarded = self.backlog.discarded;
             let (left, offers) = (self.probe.left_at_eof, self.probe.offers);
             assert!(
                 discarded == 0 || left.is_some_and(|before| offers > before),
@@ -702,9 +702,9 @@ impl Rig {
             self.memory.borrow().writes - writes <= 1,
             "a turn sends once"
         );
-        let is_bounded = self.backlog.output().len() <= self.common.config.output_max_bytes;
+        let is_bounded = self.backlog.output.len() <= self.common.config.output_max_bytes;
         assert!(is_bounded || self.probe.style == Style::Flood);
-        assert!(self.backlog.input().len() <= self.common.config.input_max_bytes);
+        assert!(self.backlog.input.len() <= self.common.config.input_max_bytes);
         let new = self.machine.received > received;
         // The end is a reason to offer what is less than is wanted.
         let ends = wanted > 0 && self.machine.input != Input::Open;
@@ -807,7 +807,7 @@ impl Rig {
         if self.end.is_some() {
             return;
         }
-        let (output, input) = (self.backlog.output().len(), self.backlog.input().len());
+        let (output, input) = (self.backlog.output.len(), self.backlog.input.len());
         let has_wire = self.layers.as_ref().is_some_and(Layers::has_wire);
         if output > 0 || has_wire {
             assert!(
@@ -833,7 +833,7 @@ impl Rig {
                 self.probe.written.len(),
                 "not told that all has left"
             );
-            let wanted = self.backlog.get().map_or(0, |held| held.wanted);
+            let wanted = self.backlog.wanted;
             let heard = input == 0
                 || input < wanted && self.machine.input == Input::Open
                 || self.probe.offered_at

@@ -70,7 +70,7 @@ impl Context<'_> {
     /// The number of bytes held because [`on_data`](crate::Handler::on_data) did not consume them. 0
     /// during `on_data` itself, because it is offered all of them.
     pub fn unread(&self) -> usize {
-        self.backlog.input().len()
+        self.backlog.input.len()
     }
 
     /// Asks that input is offered only once `total` unconsumed bytes are there, or the peer has ended. It
@@ -197,12 +197,13 @@ impl Context<'_> {
         // At least one nanosecond: a timer that its own callback sets for now must not be due in the
         // same turn.
         let at = self.others.at(after.max(Duration::from_nanos(1)));
-        self.backlog.set_timer(at, key);
+        self.backlog.get_or_insert().timers.set(at, key);
     }
 
     /// Removes a timer. True if it was set. It will not be called, even if it was due in this turn.
     pub fn cancel_timer(&mut self, key: TimerKey) -> bool {
-        self.backlog.remove_timer(key)
+        let held = self.backlog.get_mut();
+        held.is_some_and(|held| held.timers.remove(key))
     }
 }
 
@@ -219,7 +220,7 @@ impl Context<'_> {
 
     /// How much output is not sent.
     fn output_len(&self) -> usize {
-        self.others.output.len() + self.backlog.output().len()
+        self.others.output.len() + self.backlog.output.len()
     }
 
     /// True if more than `output_max_bytes` wait: until some are sent, nothing is read and no input is
@@ -230,7 +231,7 @@ impl Context<'_> {
 
     /// True if any output is not sent.
     pub(crate) fn has_output(&self) -> bool {
-        !self.others.output.is_empty() || !self.backlog.output().is_empty()
+        self.output_len() > 0
     }
 
     /// Moves this turn's output to the backlog.

@@ -52,7 +52,7 @@ impl Reactor {
             // deadline is armed already, or if there is none to arm.
             Ok(true) if armed || !common.has_time_limit => Ok(()),
             Ok(_) => match self.schedule_next(id, armed, connection) {
-                Ok(()) if connection.backlog.has_layers() => {
+                Ok(()) if connection.backlog.layers.is_some() => {
                     return self.layered_turn(id, None, source);
                 }
                 scheduled => scheduled,

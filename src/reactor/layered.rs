@@ -112,7 +112,7 @@ pub(super) fn layers_over<'a>(
 /// of these.
 pub(super) fn put_back(found: &mut Connection, mut taken: Option<Box<dyn Any>>) -> bool {
     if taken.is_none() {
-        return found.backlog.has_layers();
+        return found.backlog.layers.is_some();
     }
     let mut added = found.backlog.take_layers();
     if let (Some(new), Some(layering)) = (Layering::of(&mut added), Layering::of(&mut taken)) {
@@ -153,10 +153,10 @@ impl Reactor {
     #[inline(never)]
     pub(super) fn layered_turn(&mut self, id: Id, marks: Option<Readiness>, source: Source) {
         let run = match &source {
-            Source::Connection(found) => found.backlog.get().and_then(|held| {
-                let layering = held.layers.as_ref()?.downcast_ref::<Layering>()?;
-                Some(layering.run)
-            }),
+            Source::Connection(found) => {
+                let layers = found.backlog.layers.as_ref();
+                layers.and_then(|layers| Some(layers.downcast_ref::<Layering>()?.run))
+            }
             _ => None,
         };
         match run {
@@ -259,7 +259,7 @@ impl Reactor {
     /// The layers of a connection, for the invariants.
     #[cfg(feature = "sim")]
     pub(super) fn layers_of(found: &Connection) -> Option<&Layers> {
-        let layering = found.backlog.get()?.layers.as_ref()?;
+        let layering = found.backlog.layers.as_ref()?;
         Some(&layering.downcast_ref::<Layering>()?.layers)
     }
 }

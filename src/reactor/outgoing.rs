@@ -96,7 +96,7 @@ impl Outgoing {
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
         let since = now.since(self.attempt.since);
         let mut view = ConnectionView::connecting(id, self.attempt.address, since);
-        view.pending_out = self.backlog.output().len();
+        view.pending_out = self.backlog.output.len();
         view
     }
 
@@ -142,7 +142,7 @@ impl Reactor {
         let Some(socket) = &outgoing.socket else {
             let attempt = &outgoing.attempt;
             outgoing.limits = config.with(&attempt.options.limits)?;
-            let sends = !outgoing.backlog.output().is_empty();
+            let sends = !outgoing.backlog.output.is_empty();
             let options = &attempt.options;
             let mut socket =
                 TcpStream::connect(&self.poller, attempt.address, options, sends, scope)?;

@@ -407,7 +407,7 @@ impl LoopOps for Sources {
     fn close(&mut self, id: Id, now: Tick) -> bool {
         let (machine, backlog) = match self.source(id) {
             Some(Source::Connection(found)) => (&mut found.machine, &mut found.backlog),
-            Some(Source::Outgoing(found)) if !found.backlog.output().is_empty() => {
+            Some(Source::Outgoing(found)) if !found.backlog.output.is_empty() => {
                 (&mut found.machine, &mut found.backlog)
             }
             _ => return self.abort(id),
