@@ -381,16 +381,14 @@ impl Machine {
                     cx.others.room = common.config.output_max_bytes;
                     let outcome = catch_unwind(AssertUnwindSafe(|| handler.on_drain(cx)));
                     self.value(outcome, cx)?;
-                    // The output buffer is shared too. The next turn sends what `on_drain` wrote.
-                    cx.hold_output();
                 }
             }
-            self.active = common.now;
-            if !self.is_plain(cx.backlog) {
-                break 'plain (Detour::End, Ok(0));
+            // The next turn sends what `on_drain` wrote.
+            if cx.others.output.is_empty() && self.is_plain(cx.backlog) {
+                // An event must come first if no read may succeed and all output is sent.
+                return Ok(self.waits());
             }
-            // An event must come first if no read may succeed and all output is sent.
-            return Ok(self.waits());
+            (Detour::End, Ok(0))
         };
         Turn {
             machine: self,
@@ -435,10 +433,6 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// false or an error, see [`Machine::run`].
     #[inline(never)]
     fn respond(&mut self, detour: Detour, result: Result<usize, End>) -> Result<bool, End> {
-        // While lingering, `active` is when that began, so that a peer that sends cannot prolong it.
-        if !self.input.is_empty() && !self.machine.lingers() {
-            self.machine.active = self.cx.others.common.now;
-        }
         match (detour, result) {
             (Detour::Read, Err(end)) => {
                 // Callbacks that were due before the error are made. If one of them ends the connection,

@@ -69,10 +69,7 @@ impl Machine {
         cx.backlog.get_or_insert().input = input;
         // It is offered in this turn if it is enough, or if the peer has ended.
         self.ready.insert(Readiness::WOKEN);
-        if result? > 0 {
-            self.active = common.now;
-        }
-        Ok(0)
+        result.map(|_| 0)
     }
 
     /// Reads once into `place`, and draws the consequences.
@@ -88,6 +85,10 @@ impl Machine {
             Ok(count) => count,
             Err(error) => return self.read_error(error),
         };
+        // While lingering, `active` is when that began, so that a peer that sends cannot prolong it.
+        if !self.lingers() {
+            self.active = cx.others.common.now;
+        }
         self.received += count as u64;
         cx.others.common.add_received(count);
         if count < place.len() && !endpoint.has_more() {
