@@ -52,12 +52,6 @@ impl Backlog {
     }
 }
 
-#[cold]
-#[inline(never)]
-fn new_backlog() -> Box<Backlog> {
-    Box::new(Backlog::EMPTY)
-}
-
 /// A [`Backlog`] that is allocated when it is first needed. Until then an empty one is read.
 #[derive(Debug, Default)]
 pub(crate) struct LazyBacklog(Option<Box<Backlog>>);
@@ -83,8 +77,9 @@ impl LazyBacklog {
         self.0.as_deref_mut()
     }
 
+    #[inline(never)]
     pub(crate) fn get_or_insert(&mut self) -> &mut Backlog {
-        self.0.get_or_insert_with(new_backlog)
+        self.0.get_or_insert_with(|| Box::new(Backlog::EMPTY))
     }
 
     /// Takes the layers out, for a turn.
@@ -95,7 +90,7 @@ impl LazyBacklog {
     /// Frees the memory if nothing is held any more.
     pub(crate) fn shrink(&mut self) {
         if self.is_empty() {
-            self.0 = None;
+            drop(std::mem::take(self));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Large buffers (places) for input, kept for the next message.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 
 /// The lengths of the places that are kept. A smaller one costs little to allocate, and a larger one is too
 /// much memory to keep.
@@ -12,28 +12,26 @@ const KEPT_PLACES: usize = 4;
 /// allocate one for each message costs more than to receive the message: the pages of a new one are
 /// zeroed, by the kernel or by the allocator, and an allocator may give them back each time.
 #[derive(Default)]
-pub(crate) struct Places(Cell<Vec<Vec<u8>>>);
+pub(crate) struct Places(RefCell<Vec<Vec<u8>>>);
 
 impl Places {
     /// A place of at least `total` bytes.
     pub(crate) fn take(&self, total: usize) -> Vec<u8> {
-        let mut places = self.0.take();
+        let mut places = self.0.borrow_mut();
         let last = match places.last() {
             Some(place) if place.len() >= total && total >= *KEPT.start() => places.pop(),
             _ => None,
         };
-        self.0.set(places);
         last.unwrap_or_else(|| vec![0; total])
     }
 
     /// Keeps a place that is not used any more, if it is large.
     pub(crate) fn give(&self, place: Vec<u8>) {
-        let mut places = self.0.take();
+        let mut places = self.0.borrow_mut();
         if place.len() >= *KEPT.start() && place.capacity() <= *KEPT.end() {
             places.truncate(KEPT_PLACES - 1);
             places.push(place);
         }
-        self.0.set(places);
     }
 }
 

@@ -91,6 +91,7 @@ impl ByteQueue {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn consume(&mut self, count: usize) {
         self.start += count;
         debug_assert!(self.start <= self.end);

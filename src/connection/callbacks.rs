@@ -234,6 +234,13 @@ impl Machine {
         cx.others.room = self.room(cx.backlog, cx.others.common.config.output_max_bytes);
     }
 
+    /// A handler that is told nothing more has no timers. After the end another one may take over, and set some.
+    pub(super) fn remove_timers(&self, backlog: &mut LazyBacklog) {
+        if let Some(held) = backlog.get_mut().filter(|_| !self.hears()) {
+            held.timers = Timers::EMPTY;
+        }
+    }
+
     /// Another handler takes over, if the callback asked for it: as if the connection were new, but with
     /// what is held.
     fn change_handler(&mut self, cx: &mut Context<'_>) {
@@ -244,7 +251,7 @@ impl Machine {
         else {
             return;
         };
-        (held.timers, held.wanted) = (Timers::EMPTY, 0);
+        held.wanted = 0;
         // Other code may have ended the connection meanwhile.
         if !matches!(self.pending, Pending::End(_)) {
             self.pending = Pending::Open;

@@ -63,7 +63,7 @@ mod send;
 #[cfg(test)]
 mod tests;
 
-use crate::buffers::{LazyBacklog, Timers};
+use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Intent, LocalAddr};
@@ -462,10 +462,7 @@ impl<E: Endpoint> Turn<'_, '_, E> {
     /// timeout passed.
     fn close_in_order(&mut self) -> Result<(), End> {
         let (machine, cx) = (&mut *self.machine, &mut *self.cx);
-        // After the end `on_open` of another handler is called, and no timer.
-        if let Some(held) = cx.backlog.get_mut().filter(|_| machine.discards()) {
-            held.timers = Timers::EMPTY;
-        }
+        machine.remove_timers(cx.backlog);
         // An idle connection owns no buffer.
         cx.backlog.shrink();
         if machine.output == Output::UntilQuiet && machine.is_quiet(cx.backlog) {

@@ -27,6 +27,7 @@ impl Machine {
             // That of an earlier send belongs to another reason.
             cx.backlog.get_or_insert().send_error = end.error;
         }
+        self.remove_timers(cx.backlog);
         cx.hold_output();
     }
 
