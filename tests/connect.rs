@@ -664,6 +664,30 @@ fn a_connection_is_ended_in_good_order_before_it_is_established() {
     }
 }
 
+#[test]
+fn an_attempt_that_has_ended_takes_no_more_output() {
+    let address = refusing_address();
+    type End = fn(&mut Reactor, Id) -> bool;
+    let ends: [(&str, End); 3] = [
+        ("close", |reactor, id| reactor.close(id)),
+        ("abort", |reactor, id| reactor.abort(id)),
+        ("panic", |reactor, id| {
+            let code = |_: &mut Caller, _: &mut Context<'_>| panic!("on purpose");
+            reactor.with(id, code).is_none()
+        }),
+    ];
+    for (name, end) in ends {
+        let (mut reactor, diary) = (reactor(), Diary::default());
+        let id = reactor.connect(address, diary.caller(b"")).unwrap();
+        assert!(end(&mut reactor, id), "{name}");
+        let taken = (reactor.room(id), reactor.send(id, b"late"));
+        assert_eq!(taken, (0, 0), "{name}");
+        turn_until_all_closed(&mut reactor);
+        let figures = (Reason::Closed, 0, 0, 0, 0);
+        assert_eq!(diary.receipt().figures(), figures, "{name}");
+    }
+}
+
 /// The kernel has established it, and the reactor does not know yet.
 #[test]
 fn an_attempt_that_is_aborted_resets_a_connection_that_lost_output() {

@@ -37,7 +37,7 @@ pub(super) struct Outgoing {
     /// may have arrived already and no event reports it again.
     pub(super) marks: Readiness,
     /// It was closed, or lent code panicked: phase 5 ends it. Its handler hears nothing else.
-    pub(super) closed: bool,
+    closed: bool,
 }
 
 impl Outgoing {
@@ -89,8 +89,17 @@ impl Outgoing {
         let next = next.and_then(|next| next.downcast::<Box<dyn Handler>>().ok());
         let dropped =
             next.is_none_or(|next| discard(std::mem::replace(&mut self.attempt.handler, *next)));
-        self.closed |= lent.is_none() || !dropped;
-        lent.is_some() && dropped
+        let is_whole = lent.is_some() && dropped;
+        if !is_whole {
+            self.end();
+        }
+        is_whole
+    }
+
+    /// Phase 5 closes it. Until then it takes no more output.
+    pub(super) fn end(&mut self) {
+        self.machine.half_close();
+        self.closed = true;
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {

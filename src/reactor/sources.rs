@@ -423,7 +423,7 @@ impl LoopOps for Sources {
                 return self.enqueue(id, Readiness::default());
             }
             Some(Source::After(after)) => after.cancelled = true,
-            Some(Source::Outgoing(outgoing)) => outgoing.closed = true,
+            Some(Source::Outgoing(outgoing)) => outgoing.end(),
             Some(_) => {}
             None => return false,
         }

@@ -49,9 +49,15 @@ impl Wild {
             return;
         };
         let room = others.room(id);
+        assert!(room == 0 || !self.has_ended(id), "room after the end");
         let count = others.send(id, &bytes(from, length));
         assert_eq!(count, length.min(room), "send takes what there is room for");
         self.shared.borrow_mut().wrote(id, count);
+    }
+
+    fn has_ended(&self, id: Id) -> bool {
+        let mut shared = self.shared.borrow_mut();
+        shared.open(id).is_some_and(|record| record.ended)
     }
 
     fn connect(&self, others: &mut Others<'_>) -> io::Result<()> {
