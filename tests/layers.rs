@@ -12,7 +12,7 @@ use doorkeeper::{
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The stacks of layers of these tests, the lowest first.
 type Stack = fn() -> Vec<Box<dyn Layer>>;
@@ -682,6 +682,64 @@ fn an_outgoing_connection_has_layers_and_with_reaches_the_handler_before_it_is_e
         assert_eq!(heard, b"before early request");
         assert_eq!(end.figures(), (Reason::Finished, 13, 13, 0, 0));
     }
+}
+
+#[test]
+fn a_connection_with_layers_is_closed_in_good_order_before_it_is_established() {
+    for stack in STACKS {
+        let (told, ends) = mpsc::channel();
+        let (running, address) =
+            Running::serve(Config::default(), move |_| Some(wrapped(stack, Echo)));
+        running.ask(move |reactor| {
+            let code = |_: &mut Context<'_>, _: &[u8]| panic!("on_data after the end");
+            let handler = wrapped(stack, Once(Some(code), told));
+            let id = reactor.connect(address, handler).unwrap();
+            assert_eq!(reactor.send(id, b"last words"), 10);
+            assert!(reactor.close(id));
+        });
+        let end = ends.recv().unwrap();
+        assert_eq!(end.figures(), (Reason::Finished, 10, 10, 0, 10));
+    }
+}
+
+/// It takes no output until it has read something, and writes nothing by itself.
+struct Second(bool);
+
+impl Layer for Second {
+    fn read(&mut self, input: &[u8], plain: &mut Vec<u8>, _: &mut Vec<u8>) -> io::Result<usize> {
+        self.0 |= !input.is_empty();
+        plain.extend(input);
+        Ok(input.len())
+    }
+    fn write(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> io::Result<()> {
+        wire.extend(plain);
+        Ok(())
+    }
+    fn is_open(&self) -> bool {
+        self.0
+    }
+}
+
+/// With a delayed ACK it would accept the connection 200 ms later.
+#[test]
+fn a_server_that_speaks_first_to_a_layer_does_not_wait_for_the_handshake() {
+    let listener = common::blocking_listener();
+    let is_fast = (0..5).any(|_| {
+        let ((told, _ends), mut reactor) = (mpsc::channel(), reactor());
+        let client = Client(told, Vec::new());
+        let handler = Layered::new(Second(false), client);
+        let id = reactor.connect(listener.1, handler).unwrap();
+        assert_eq!(reactor.send(id, b"early"), 5);
+        let begun = Instant::now();
+        reactor.turn(Some(Duration::ZERO)).unwrap();
+        let (mut stream, _) = listener.0.accept().unwrap();
+        let waited = begun.elapsed();
+        stream.write_all(b"!").unwrap();
+        common::turn_until(&mut reactor, |reactor| reactor.stats().bytes_sent == 12);
+        assert_eq!(common::read_exactly(&mut stream, 12), b"earlyrequest");
+        waited < Duration::from_millis(100)
+    });
+    assert!(is_fast);
 }
 
 #[test]

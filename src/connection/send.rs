@@ -65,10 +65,10 @@ impl<E: Endpoint> Turn<'_, '_, E> {
 const SEND_AT_ONCE: usize = if cfg!(test) { 2 } else { 4096 };
 
 impl Machine {
-    /// Takes output from outside a turn, and returns how much. A connection that is not established has
-    /// no endpoint yet. The next turn sends it, so that small
+    /// Takes output from outside a turn, and returns how much. The next turn sends it, so that small
     /// messages leave together. A large one leaves at once if nothing is held in front of it; at most
-    /// one before the next turn, so that a loop of sends ends.
+    /// one before the next turn, so that a loop of sends ends. A connection that is not established has no
+    /// endpoint yet.
     pub(crate) fn push<E: Endpoint>(
         &mut self,
         bytes: &[u8],

@@ -135,7 +135,8 @@ impl Others<'_> {
     /// What is sent to an outgoing connection that is not established waits, and leaves once it is. If it
     /// never is, its receipt counts these bytes as unsent. If some wait when the attempt begins, which is
     /// in the next turn, Linux sends them with the ACK that completes the handshake, and not after it
-    /// (TCP_QUICKACK, [tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)).
+    /// (TCP_QUICKACK, [tcp(7)](https://man7.org/linux/man-pages/man7/tcp.7.html)). With a
+    /// [`Layered`](crate::Layered) handler it does not, because a layer may read before it writes.
     ///
     /// Small messages to one id leave together, in its next turn. A message of 4096 bytes or more is
     /// given to the kernel at once if nothing waits in front of it, at most one before the next turn; an
@@ -164,10 +165,11 @@ impl Others<'_> {
     }
 
     /// Closes in good order. A connection sends what was written to it, as after
-    /// [`Context::finish`](crate::Context::finish). An outgoing connection that is not established does so
-    /// too, once it is; if nothing was sent to it, it ends with this turn. So does a listener, a watched
-    /// source or a timer. The kernel resets the connections in
-    /// the accept queue of a closed listener. False if the id names nothing open.
+    /// [`Context::finish`](crate::Context::finish). If `on_open` has to come, it has no room, and if it
+    /// returns an error, nothing is sent. An outgoing connection that is not established does so too, once
+    /// it is; if nothing was sent to it, it ends with this turn. So does a listener, a watched source or a
+    /// timer. The kernel resets the connections in the accept queue of a closed listener. False if the id
+    /// names nothing open.
     pub fn close(&mut self, id: Id) -> bool {
         if id == self.id {
             return self.ask(Intent::Finish);
@@ -176,8 +178,9 @@ impl Others<'_> {
     }
 
     /// Ends a connection with a reset, as [`Context::abort`](crate::Context::abort) does, in its next
-    /// turn. Output that is not sent yet is dropped. For everything else it is
-    /// [`close`](Others::close). False if the id names nothing open.
+    /// turn. Output that is not sent yet is dropped. An outgoing connection that is not established ends
+    /// with this turn. For everything else it is [`close`](Others::close). False if the id names nothing
+    /// open.
     pub fn abort(&mut self, id: Id) -> bool {
         if id == self.id {
             return self.ask(Intent::Abort);

@@ -10,6 +10,7 @@ use crate::connection::Machine;
 use crate::guard::{discard, guard};
 use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
+use crate::layers::Layered;
 use crate::observe::ConnectionView;
 use crate::readiness::Readiness;
 use crate::sys::TcpStream;
@@ -149,9 +150,11 @@ impl Reactor {
     fn attempt_connect(&self, id: Id, outgoing: &mut Outgoing) -> Result<bool, End> {
         let (config, scope) = (&self.common.config, self.common.scope(id));
         let Some(socket) = &outgoing.socket else {
-            let attempt = &outgoing.attempt;
+            let attempt = &mut outgoing.attempt;
             outgoing.limits = config.with(&attempt.options.limits)?;
-            let sends = !outgoing.backlog.output.is_empty();
+            // A layer may read before it writes.
+            let has_layer = (*attempt.handler).as_any().is::<Layered>();
+            let sends = !has_layer && !outgoing.backlog.output.is_empty();
             let options = &attempt.options;
             let mut socket =
                 TcpStream::connect(&self.poller, attempt.address, options, sends, scope)?;
