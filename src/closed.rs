@@ -36,7 +36,8 @@ pub enum Reason {
     /// The handler called [`Context::abort`](crate::Context::abort), or other code called `abort` with
     /// the id of this connection.
     Aborted,
-    /// Other code called `close` or `abort` before this outgoing connection was established.
+    /// Before this outgoing connection was established, other code called `abort`, or called `close` and
+    /// had sent nothing.
     Closed,
     /// A callback or a method of a [`Layer`](crate::Layer) returned an error; [`Closed::error`] holds it.
     HandlerError,

@@ -35,7 +35,8 @@ use std::io;
 /// ```
 pub trait Handler: AsAny {
     /// The connection is established. This is called once, before any other callback. It is not
-    /// called for an outgoing connection that fails.
+    /// called for an outgoing connection that fails. What other code [sent](Others::send) before takes
+    /// room, and leaves first.
     fn on_open(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let _ = cx;
         Ok(())
