@@ -1,5 +1,6 @@
 //! Time: moments, the clock, timer keys, and the heap of deadlines.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 /// A moment on the reactor's clock: nanoseconds since the reactor was made. It is half as large as
@@ -168,25 +169,33 @@ impl Deadlines {
             self.swap(index, (index - 1) / 2);
             index = (index - 1) / 2;
         }
-        loop {
-            let mut first = index;
-            for child in 2 * index + 1..self.slots.len().min(2 * index + 3) {
-                if self.is_before(child, first) {
-                    first = child;
-                }
+        while let Some(child) = self.first_child(index) {
+            if !self.is_before(child, index) {
+                break;
             }
-            if first == index {
-                return;
-            }
-            self.swap(index, first);
-            index = first;
+            self.swap(index, child);
+            index = child;
+        }
+    }
+
+    /// The child that is due first, if there is any.
+    fn first_child(&self, index: usize) -> Option<usize> {
+        let (left, right) = (2 * index + 1, 2 * index + 2);
+        let has_right = right < self.slots.len();
+        match has_right && self.is_before(right, left) {
+            true => Some(right),
+            false => Some(left).filter(|&left| left < self.slots.len()),
         }
     }
 
     /// True if the entry at index `a` is due before the one at index `b`.
+    #[inline(always)]
     fn is_before(&self, a: usize, b: usize) -> bool {
-        let entry = |index: usize| (self.ticks[index], self.keys.get(self.slots[index] as usize));
-        entry(a) < entry(b)
+        let key = |index: usize| self.keys.get(self.slots[index] as usize);
+        match self.ticks[a].cmp(&self.ticks[b]) {
+            Ordering::Equal => key(a) < key(b),
+            order => order.is_lt(),
+        }
     }
 
     fn swap(&mut self, a: usize, b: usize) {
