@@ -1,5 +1,6 @@
 //! Every limit of the reactor. The unit is in the name or in the type.
 
+use crate::errno::failure;
 use crate::id::Id;
 use std::io;
 use std::net::SocketAddr;
@@ -334,7 +335,7 @@ fn in_range(name: &str, value: u64, least: u64, most: u64) -> io::Result<()> {
 }
 
 fn invalid(message: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, message)
+    failure(io::ErrorKind::InvalidInput, message)
 }
 
 /// The options of one listener.

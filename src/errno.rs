@@ -1,5 +1,5 @@
-//! Error numbers for which `std::io::ErrorKind` has no stable name. On Unix libc has those of each
-//! system.
+//! Error numbers for which `std::io::ErrorKind` has no stable name, and errors with a text. On Unix
+//! libc has the numbers of each system.
 
 use std::io::{self, ErrorKind};
 
@@ -16,6 +16,13 @@ const EXHAUSTED: [i32; 0] = [];
 pub(crate) fn is_exhausted(error: &io::Error) -> bool {
     let number = error.raw_os_error();
     error.kind() == ErrorKind::OutOfMemory || number.is_some_and(|one| EXHAUSTED.contains(&one))
+}
+
+/// An error with a text. Out of line, because the code for it is long.
+#[cold]
+#[inline(never)]
+pub(crate) fn failure(kind: ErrorKind, text: &str) -> io::Error {
+    io::Error::new(kind, text)
 }
 
 /// The usual result of connect(2) on a nonblocking socket: EINPROGRESS, or `WouldBlock` on Windows.

@@ -3,6 +3,7 @@
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
 use crate::buffers::{LazyBacklog, Timers};
 use crate::closed::{End, Reason};
+use crate::errno::failure;
 use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
 use crate::observe::{Callback, Returned};
@@ -337,5 +338,6 @@ fn check_consumed(consumed: usize, offered: usize) -> Result<usize, End> {
         return Ok(consumed);
     }
     let message = format!("on_data consumed {consumed} bytes of {offered}");
-    Err(End::new(Reason::HandlerError, io::Error::other(message)))
+    let error = failure(io::ErrorKind::Other, &message);
+    Err(End::new(Reason::HandlerError, error))
 }

@@ -2,6 +2,7 @@
 
 use super::{Handler, Intent, LocalAddr, Others, boxed};
 use crate::buffers::LazyBacklog;
+use crate::errno::failure;
 use crate::id::Id;
 use crate::observe::CallScope;
 use crate::peer::Peer;
@@ -267,7 +268,7 @@ impl fmt::Debug for Context<'_> {
 #[cold]
 fn too_much(most: usize) -> io::Error {
     let message = format!("more than output_hard_max_bytes ({most}) would wait to be sent");
-    io::Error::other(message)
+    failure(io::ErrorKind::Other, &message)
 }
 
 /// Takes everything, as [`write_all`](Context::write_all) does, so that `write!` and whatever writes to an

@@ -1,6 +1,7 @@
 //! One layer of a connection, and the bytes that are on their way through it.
 
 use super::layer::Layer;
+use crate::errno::failure;
 use std::any::Any;
 use std::io::{self, ErrorKind};
 
@@ -193,7 +194,7 @@ impl Level {
             let consumed = self.layer.read(rest, &mut self.plain, &mut self.wire)?;
             if consumed > rest.len() {
                 let message = format!("a layer consumed {consumed} bytes of {}", rest.len());
-                return Err(io::Error::other(message));
+                return Err(failure(ErrorKind::Other, &message));
             }
             start += consumed;
             self.ended = self.layer.has_ended();
@@ -291,12 +292,12 @@ fn cut_short(open: bool) -> io::Error {
         true => "the peer ended within a message of the layer",
         false => "the peer ended before the layer was open",
     };
-    io::Error::new(ErrorKind::UnexpectedEof, message)
+    failure(ErrorKind::UnexpectedEof, message)
 }
 
 fn too_much(what: &str, left: usize, most: usize) -> io::Error {
     let message = format!("{what} {most} bytes: {left}");
-    io::Error::new(ErrorKind::InvalidData, message)
+    failure(ErrorKind::InvalidData, &message)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use super::{Reactor, trouble::Troubles};
 use crate::common::Common;
 use crate::config::{Config, ConnectOptions, Limits, ListenOptions};
 use crate::connection::Machine;
+use crate::errno::failure;
 use crate::handler::{Arrival, Attempt, Context, Handler, LocalAddr, LoopOps, Service, boxed};
 use crate::id::Id;
 use crate::layers::Layered;
@@ -508,7 +509,8 @@ fn handler_in(handler: &mut dyn Handler) -> Option<&mut dyn Any> {
 }
 
 fn not_found(id: Id, what: &str) -> io::Error {
-    io::Error::new(ErrorKind::NotFound, format!("id {id} names nothing {what}"))
+    let message = format!("id {id} names nothing {what}");
+    failure(ErrorKind::NotFound, &message)
 }
 
 /// The poller's descriptor. It is readable in another poller when a turn has work. See the example

@@ -4,6 +4,7 @@ use super::Reactor;
 use super::sources::{Connection, Source};
 use crate::closed::{End, Reason};
 use crate::config::Config;
+use crate::errno::failure;
 use crate::guard::discard;
 use crate::handler::{Context, Others};
 use crate::id::Id;
@@ -63,7 +64,7 @@ impl Context<'_> {
     pub(crate) fn check_layer(&self) -> io::Result<()> {
         if self.has_ended() {
             let message = "a layer needs a connection that is established and whose output is open";
-            return Err(io::Error::new(ErrorKind::NotConnected, message));
+            return Err(failure(ErrorKind::NotConnected, message));
         }
         Ok(())
     }

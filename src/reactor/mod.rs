@@ -25,6 +25,7 @@ pub use watch::Next;
 
 use crate::closed::Reason;
 use crate::common::Common;
+use crate::errno::failure;
 use crate::guard::{discard, guard};
 use crate::handler::LoopOps;
 use crate::id::Id;
@@ -89,7 +90,7 @@ impl Reactor {
     /// connection. Also an error if a callback of this loop calls it, as for [`turn`](Reactor::turn).
     pub fn run(&mut self) -> io::Result<()> {
         self.check_not_lent()?;
-        self.common.now = self.common.clock.now();
+        self.note_time();
         while !self.is_done() {
             self.do_turn(None)?;
         }
@@ -110,8 +111,7 @@ impl Reactor {
     pub fn turn(&mut self, limit: Option<Duration>) -> io::Result<()> {
         self.check_not_lent()?;
         if limit != Some(Duration::ZERO) {
-            // The host may have been elsewhere for any time.
-            self.common.now = self.common.clock.now();
+            self.note_time();
         }
         self.do_turn(limit)
     }
@@ -264,7 +264,8 @@ impl Reactor {
 
     fn check_not_lent(&self) -> io::Result<()> {
         if self.lent {
-            return Err(io::Error::other("a callback of this loop cannot turn it"));
+            let message = "a callback of this loop cannot turn it";
+            return Err(failure(io::ErrorKind::Other, message));
         }
         Ok(())
     }

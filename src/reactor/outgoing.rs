@@ -7,6 +7,7 @@ use crate::closed::End;
 use crate::common::Common;
 use crate::config::Config;
 use crate::connection::Machine;
+use crate::errno::failure;
 use crate::guard::{discard, guard};
 use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
@@ -172,7 +173,7 @@ impl Reactor {
         if is_over {
             let ms = outgoing.timeout(config).as_millis() as u64;
             let message = format!("no answer within {ms} ms");
-            return Err(io::Error::new(ErrorKind::TimedOut, message).into());
+            return Err(failure(ErrorKind::TimedOut, &message).into());
         }
         Ok(false)
     }

@@ -12,6 +12,7 @@ use crate::closed::Reason;
 use crate::common::Common;
 use crate::config::Config;
 use crate::connection::Machine;
+use crate::errno::failure;
 use crate::handler::{Attempt, Handler, LoopOps, Service};
 use crate::id::Id;
 use crate::observe::{AcceptQueue, ConnectionView, ListenerView};
@@ -138,7 +139,7 @@ pub(super) struct Sources {
     pub(super) stopping: bool,
     /// The number of connections, open or being established.
     pub(super) open: usize,
-    /// The marks with which a new source is queued.
+    /// The marks with which a new source is queued, beside WOKEN: those of a shutdown.
     first_marks: Readiness,
     /// The reactor is being dropped: no new source is added.
     pub(super) ending: bool,
@@ -146,12 +147,9 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new(capacity: usize) -> Sources {
-        let slab = Slab::with_capacity(capacity);
-        Sources {
-            slab,
-            first_marks: Readiness::WOKEN,
-            ..Sources::default()
-        }
+        let mut sources = Sources::default();
+        sources.slab.reserve(capacity);
+        sources
     }
 }
 
@@ -198,7 +196,7 @@ impl Sources {
             serial: id.serial(),
             pending: Readiness::default(),
         });
-        self.enqueue(id, self.first_marks);
+        self.enqueue(id, Readiness::WOKEN.union(self.first_marks));
         id
     }
 
@@ -207,7 +205,7 @@ impl Sources {
     /// of events: input may have arrived unseen.
     pub(super) fn announce_shutdown(&mut self) {
         let marks = Readiness::SHUTDOWN.union(Readiness::READABLE);
-        self.first_marks = Readiness::WOKEN.union(marks);
+        self.first_marks = marks;
         let hears = |source: &Source| matches!(source, Source::Connection(_) | Source::Outgoing(_));
         let found = self.iter().filter(|&(_, source)| hears(source));
         let ids: Vec<Id> = found.map(|(id, _)| id).collect();
@@ -292,9 +290,8 @@ impl Sources {
         if self.has_slot() && !self.ending {
             return Ok(());
         }
-        Err(io::Error::other(
-            "no slot is left, or the reactor is being dropped",
-        ))
+        let message = "no slot is left, or the reactor is being dropped";
+        Err(failure(io::ErrorKind::Other, message))
     }
 }
 

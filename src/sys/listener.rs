@@ -5,6 +5,7 @@ use super::poller::Poller;
 use super::socket::{Origin, new_socket, sock_addr};
 use super::stream::TcpStream;
 use crate::config::ListenOptions;
+use crate::errno::failure;
 use crate::id::Id;
 use crate::observe::{AcceptQueue, Call, CallScope};
 use socket2::SockRef;
@@ -59,7 +60,7 @@ impl TcpListener {
     ) -> io::Result<TcpListener> {
         if !is_listening(&listener)? {
             let message = "the socket does not listen: call listen(2) before it is adopted";
-            return Err(io::Error::new(ErrorKind::InvalidInput, message));
+            return Err(failure(ErrorKind::InvalidInput, message));
         }
         listener.set_nonblocking(true)?;
         SockRef::from(&listener).set_tcp_nodelay(true)?;

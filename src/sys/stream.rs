@@ -5,7 +5,7 @@ use super::poller::Poller;
 use super::socket::{Origin, new_socket, sock_addr};
 use crate::config::ConnectOptions;
 use crate::connection::Endpoint;
-use crate::errno::is_in_progress;
+use crate::errno::{failure, is_in_progress};
 use crate::handler::LocalAddr;
 use crate::observe::{Call, CallScope};
 use std::io::{self, ErrorKind, Read, Write};
@@ -80,7 +80,7 @@ impl TcpStream {
         // section 3.5). A close in order would hold the port in TIME_WAIT.
         self.reset_on_close();
         let message = "no socket listens there: the socket was connected to itself";
-        Err(io::Error::new(ErrorKind::ConnectionRefused, message))
+        Err(failure(ErrorKind::ConnectionRefused, message))
     }
 
     pub(crate) fn peer_addr(&self) -> io::Result<SocketAddr> {
@@ -212,11 +212,11 @@ fn bind_local(socket: &body::Socket, local: SocketAddr) -> io::Result<()> {
         .bind(&sock_addr(local))
         .map_err(|error| match error.kind() {
             // For bind this means that no interface has the address, for connect that no port is left.
-            ErrorKind::AddrNotAvailable => io::Error::new(
+            ErrorKind::AddrNotAvailable => failure(
                 ErrorKind::InvalidInput,
-                format!("{} is not an address of this machine", local.ip()),
+                &format!("{} is not an address of this machine", local.ip()),
             ),
-            kind => io::Error::new(kind, format!("cannot bind to {local}: {error}")),
+            kind => failure(kind, &format!("cannot bind to {local}: {error}")),
         })
 }
 
