@@ -40,6 +40,9 @@ impl Readiness {
     pub(crate) const LIMITED: Readiness = Readiness(2048);
     /// An abort was asked for, by the handler or by other code. Of a connection's own set only.
     pub(crate) const ABORTED: Readiness = Readiness(4096);
+    /// Other code closed the source, which is not an open connection: it has no turn any more, and phase 5
+    /// ends it.
+    pub(crate) const CLOSING: Readiness = Readiness(8192);
     /// Either reason to read.
     pub(crate) const INPUT: Readiness = Readiness::READABLE.union(Readiness::UNDRAINED);
 

@@ -16,19 +16,13 @@ type Code = Box<dyn FnOnce(&mut Reactor)>;
 pub(super) struct After {
     at: Tick,
     code: Code,
-    /// It was closed in this turn, and may be due in it too.
-    pub(super) cancelled: bool,
 }
 
 impl After {
     /// `code` is a [`Code`] without its type: the handlers that pass it on do not know the reactor.
     pub(super) fn new(at: Tick, code: Box<dyn Any>) -> Option<After> {
         let code = *code.downcast().ok()?;
-        Some(After {
-            at,
-            code,
-            cancelled: false,
-        })
+        Some(After { at, code })
     }
 }
 
@@ -50,9 +44,6 @@ impl Reactor {
 
     /// A timer's turn. The first arms its deadline, also if it has passed: phase 3 has the budget.
     pub(super) fn after_turn(&mut self, id: Id, marks: Readiness, after: Box<After>) {
-        if after.cancelled {
-            return self.sources.check_in(id, Source::After(after));
-        }
         if marks.intersects(Readiness::WOKEN) {
             self.deadlines.arm(id.slot(), after.at);
             return self.sources.check_in(id, Source::After(after));

@@ -23,10 +23,8 @@ impl Reactor {
         let Some(slot) = self.sources.slot(id) else {
             return;
         };
-        if slot
-            .pending
-            .intersects(Readiness::LAYERED.union(Readiness::LIMITED))
-        {
+        let special = Readiness::LAYERED.union(Readiness::LIMITED);
+        if slot.pending.intersects(special.union(Readiness::CLOSING)) {
             return self.drive_special(id);
         }
         // QUEUED is taken too, so a mark that arrives during the turn queues the id again.
@@ -68,11 +66,14 @@ impl Reactor {
     }
 
     /// The turn of a connection with limits of its own, or with layers, or with both: the first puts the
-    /// limits in force and goes through `drive_source` again.
+    /// limits in force and goes through `drive_source` again. A source that is to be closed has none.
     #[cold]
     #[inline(never)]
     fn drive_special(&mut self, id: Id) {
-        if self.has_own_limits(id) {
+        if self.has_mark(id, Readiness::CLOSING) {
+            return;
+        }
+        if self.has_mark(id, Readiness::LIMITED) {
             return self.with_own_limits(id, &mut |reactor| reactor.drive_source(id));
         }
         self.drive_layered(id);
@@ -86,10 +87,10 @@ impl Reactor {
         }
     }
 
-    /// True if a connection has limits of its own that are not in force yet.
-    fn has_own_limits(&mut self, id: Id) -> bool {
+    /// LIMITED: the connection has limits of its own that are not in force yet.
+    fn has_mark(&mut self, id: Id, mark: Readiness) -> bool {
         let slot = self.sources.slot(id);
-        slot.is_some_and(|slot| slot.pending.intersects(Readiness::LIMITED))
+        slot.is_some_and(|slot| slot.pending.intersects(mark))
     }
 
     /// Runs a turn with the limits of its connection in the place of the reactor's. Meanwhile the slot is
@@ -190,7 +191,7 @@ impl Reactor {
         id: Id,
         code: &mut dyn FnMut(&mut dyn Handler, &mut Context<'_>),
     ) -> Option<()> {
-        if self.has_own_limits(id) {
+        if self.has_mark(id, Readiness::LIMITED) {
             let mut lent = None;
             self.with_own_limits(id, &mut |reactor| lent = reactor.lend_handler(id, code));
             return lent;
@@ -225,7 +226,7 @@ impl Reactor {
         }
         if is_outgoing && !lent {
             self.count_panic("a handler");
-            self.sources.closing.push(id);
+            self.sources.abort(id);
         }
         lent.then(|| {
             self.sources.enqueue(id, Readiness::default());

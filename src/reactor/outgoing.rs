@@ -38,8 +38,6 @@ pub(super) struct Outgoing {
     /// The marks of all turns so far. The connection gets them once it is established, because input
     /// may have arrived already and no event reports it again.
     pub(super) marks: Readiness,
-    /// It was closed, or lent code panicked: phase 5 ends it. Its handler hears nothing else.
-    closed: bool,
 }
 
 impl Outgoing {
@@ -51,7 +49,6 @@ impl Outgoing {
             limits: None,
             socket: None,
             marks: Readiness::default(),
-            closed: false,
         }
     }
 
@@ -91,17 +88,7 @@ impl Outgoing {
         let next = next.and_then(|next| next.downcast::<Box<dyn Handler>>().ok());
         let dropped =
             next.is_none_or(|next| discard(std::mem::replace(&mut self.attempt.handler, *next)));
-        let is_whole = lent.is_some() && dropped;
-        if !is_whole {
-            self.end();
-        }
-        is_whole
-    }
-
-    /// Phase 5 closes it. Until then it takes no more output.
-    pub(super) fn end(&mut self) {
-        self.machine.half_close();
-        self.closed = true;
+        lent.is_some() && dropped
     }
 
     pub(super) fn view(&self, id: Id, now: Tick) -> ConnectionView {
@@ -131,9 +118,6 @@ impl Reactor {
     /// One turn of the attempt, which ends in a connection, in its failure, or in waiting for the kernel.
     pub(super) fn connect_turn(&mut self, id: Id, marks: Readiness, mut outgoing: Box<Outgoing>) {
         outgoing.marks.insert(marks);
-        if outgoing.closed {
-            return self.sources.check_in(id, Source::Outgoing(outgoing));
-        }
         match self.attempt_connect(id, &mut outgoing) {
             Ok(true) => self.connected(id, *outgoing),
             Ok(false) => {

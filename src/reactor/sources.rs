@@ -414,16 +414,19 @@ impl LoopOps for Sources {
     }
 
     fn abort(&mut self, id: Id) -> bool {
-        match self.source(id) {
-            Some(Source::Connection(found)) => {
+        let Some(slot) = self.slot(id) else {
+            return false;
+        };
+        match &mut slot.source {
+            Source::Connection(found) => {
                 found.machine.end(Reason::Aborted);
                 return self.enqueue(id, Readiness::default());
             }
-            Some(Source::After(after)) => after.cancelled = true,
-            Some(Source::Outgoing(outgoing)) => outgoing.end(),
-            Some(_) => {}
-            None => return false,
+            // Until it is closed it takes no more output.
+            Source::Outgoing(found) => found.machine.half_close(),
+            _ => {}
         }
+        slot.pending.insert(Readiness::CLOSING);
         self.closing.push(id);
         true
     }
