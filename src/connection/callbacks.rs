@@ -3,7 +3,6 @@
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
 use crate::buffers::{LazyBacklog, Timers};
 use crate::closed::{End, Reason};
-use crate::errno::failure;
 use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
 use crate::observe::{Callback, Returned};
@@ -338,6 +337,5 @@ fn check_consumed(consumed: usize, offered: usize) -> Result<usize, End> {
         return Ok(consumed);
     }
     let message = format!("on_data consumed {consumed} bytes of {offered}");
-    let error = failure(io::ErrorKind::Other, &message);
-    Err(End::new(Reason::HandlerError, error))
+    Err(End::new(Reason::HandlerError, io::Error::other(message)))
 }
