@@ -3,6 +3,7 @@
 use super::Reactor;
 use super::layered::{layers_over, put_back};
 use super::sources::{Connection, Source};
+use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::config::Config;
 use crate::guard::{discard, guard};
@@ -128,7 +129,7 @@ impl Reactor {
         armed: bool,
         found: &mut Connection,
     ) -> Result<(), End> {
-        self.change_handler(found);
+        self.change_handler(&mut found.backlog, &mut found.handler);
         let (machine, backlog) = (&mut found.machine, &found.backlog);
         // The kernel refused output for the first time. From now on the poller reports when it has room.
         if machine.must_await_writable() {
@@ -161,8 +162,8 @@ impl Reactor {
     }
 
     /// Puts the handler that takes over in the place of the one that asked for it.
-    fn change_handler(&mut self, found: &mut Connection) {
-        let held = found.backlog.get_mut();
+    fn change_handler(&mut self, backlog: &mut LazyBacklog, handler: &mut Box<dyn Handler>) {
+        let held = backlog.get_mut();
         let Some(next) = held.and_then(|held| held.next_handler.take()) else {
             return;
         };
@@ -170,7 +171,7 @@ impl Reactor {
             if let Some(layered) = (**next).as_any().downcast_mut::<Layered>() {
                 layered.take_over();
             }
-            let old = std::mem::replace(&mut found.handler, *next);
+            let old = std::mem::replace(handler, *next);
             if !discard(old) {
                 self.count_panic("the drop of a handler");
             }
@@ -213,7 +214,7 @@ impl Reactor {
                 };
                 found.machine.lend(&mut *found.handler, &mut cx, code);
                 adds_layers = put_back(found, layers);
-                self.change_handler(found);
+                self.change_handler(&mut found.backlog, &mut found.handler);
                 true
             }
             Source::Outgoing(outgoing) => outgoing.lend(id, common, output, ops, code),
@@ -233,34 +234,48 @@ impl Reactor {
         })
     }
 
-    /// Ends a connection. What its last turn wrote and did not send counts as unsent.
+    /// Ends a connection, established or not. What its last turn wrote and did not send counts as unsent.
     pub(super) fn close_connection(&mut self, id: Id, source: Source, end: End) {
-        let Source::Connection(mut connection) = source else {
-            return;
+        let (machine, mut backlog, peer, mut handler, socket) = match source {
+            Source::Connection(found) => {
+                let (peer, socket) = (found.peer.into(), Some(found.socket));
+                (found.machine, found.backlog, peer, found.handler, socket)
+            }
+            Source::Outgoing(found) => {
+                let (attempt, socket) = (found.attempt, found.socket);
+                (
+                    found.machine,
+                    found.backlog,
+                    attempt.address,
+                    attempt.handler,
+                    socket,
+                )
+            }
+            _ => return,
         };
-        self.change_handler(&mut connection);
-        let layers = connection.backlog.take_layers();
-        let (machine, backlog) = (connection.machine, &connection.backlog);
-        let (handler, socket, now) = (connection.handler, connection.socket, self.common.now);
-        let unsent = self.output.drain(..).len();
-        let who = (id, connection.peer.into());
-        let closed = machine.receipt(end, who, now, backlog, unsent);
+        self.change_handler(&mut backlog, &mut handler);
+        let layers = backlog.take_layers();
+        let (unsent, now) = (self.output.drain(..).len(), self.common.now);
+        let closed = machine.receipt(end, (id, peer), now, &backlog, unsent);
         // After a FIN the peer would take a part of an answer for the whole. A reset tells it that the
-        // rest is missing.
+        // rest is missing. The kernel may have established what the reactor does not know of yet.
         let is_abrupt = matches!(closed.reason, Reason::LifetimeOver | Reason::TooSlow);
-        if is_abrupt || closed.unsent > 0 || machine.was_aborted() {
+        let resets = is_abrupt || closed.unsent > 0 || machine.was_aborted();
+        if let Some(socket) = socket.as_ref().filter(|_| resets) {
             socket.reset_on_close();
         }
         self.finish_close(handler, closed);
         if !discard(layers) {
             self.count_panic("the drop of a layer");
         }
-        socket.close(&self.poller, self.common.scope(id));
+        if let Some(socket) = socket {
+            socket.close(&self.poller, self.common.scope(id));
+        }
     }
 
     /// Makes the id stale, counts, and calls `on_close`. The slot is freed in phase 6. The handler and
     /// its error are dropped here.
-    pub(super) fn finish_close(&mut self, mut handler: Box<dyn Handler>, closed: Closed) {
+    fn finish_close(&mut self, mut handler: Box<dyn Handler>, closed: Closed) {
         let (id, peer) = (closed.id, closed.peer);
         self.log_close(&closed);
         // Before `on_close`, so that the callback cannot reach this connection by its id.
@@ -295,15 +310,12 @@ impl Reactor {
     /// Closes whatever the id names, now.
     pub(super) fn close_now(&mut self, id: Id, reason: Reason) {
         match self.sources.check_out(id) {
-            Some(source @ Source::Connection(_)) => {
-                self.close_connection(id, source, reason.into())
-            }
             Some(Source::Listener(listener)) => self.close_listener(id, *listener),
-            Some(Source::Outgoing(outgoing)) => self.close_outgoing(id, *outgoing, reason.into()),
             Some(Source::Watch(watched)) => self.unwatch(id, watched),
             Some(Source::After(after)) => self.close_after(id, after),
-            // It closed already. No source is away outside phase 4.
-            Some(Source::Away | Source::Closed) | None => {}
+            // Of what closed already it closes nothing. No source is away outside phase 4.
+            Some(source) => self.close_connection(id, source, reason.into()),
+            None => {}
         }
     }
 

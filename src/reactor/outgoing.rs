@@ -26,7 +26,7 @@ use std::time::Duration;
 /// An outgoing connection that is not established: a handler, what other code asked of it, and perhaps
 /// a socket.
 pub(super) struct Outgoing {
-    attempt: Attempt,
+    pub(super) attempt: Attempt,
     /// Moves nothing yet, but takes output and its end.
     pub(super) machine: Machine,
     /// The output that leaves once the connection is established.
@@ -126,7 +126,7 @@ impl Reactor {
                     .arm(id.slot(), outgoing.deadline(&self.common.config));
                 self.sources.check_in(id, Source::Outgoing(outgoing));
             }
-            Err(end) => self.close_outgoing(id, *outgoing, end),
+            Err(end) => self.close_connection(id, Source::Outgoing(outgoing), end),
         }
     }
 
@@ -180,22 +180,5 @@ impl Reactor {
         }
         self.begin_limits(id, outgoing.limits);
         self.drive_source(id);
-    }
-
-    /// Ends an attempt.
-    pub(super) fn close_outgoing(&mut self, id: Id, outgoing: Outgoing, end: End) {
-        let (attempt, socket) = (outgoing.attempt, outgoing.socket);
-        let (who, now) = ((id, attempt.address), self.common.now);
-        let closed = outgoing
-            .machine
-            .receipt(end, who, now, &outgoing.backlog, 0);
-        // The kernel may have established it meanwhile, and a FIN alone would hide what is missing.
-        if let Some(socket) = socket.as_ref().filter(|_| closed.unsent > 0) {
-            socket.reset_on_close();
-        }
-        self.finish_close(attempt.handler, closed);
-        if let Some(socket) = socket {
-            socket.close(&self.poller, self.common.scope(id));
-        }
     }
 }
