@@ -187,6 +187,13 @@ impl Sources {
         id
     }
 
+    /// Adds a source, unless no slot is left: it is dropped then.
+    #[inline(never)]
+    fn try_add(&mut self, source: Source) -> io::Result<Id> {
+        self.check_slot()?;
+        Ok(self.add(source))
+    }
+
     /// Adds a source and queues its first turn.
     pub(super) fn add(&mut self, source: Source) -> Id {
         let id = self.next_id();
@@ -432,15 +439,14 @@ impl LoopOps for Sources {
     }
 
     fn connect(&mut self, attempt: Attempt) -> io::Result<Id> {
-        self.check_slot()?;
+        let id = self.try_add(Source::Outgoing(Box::new(Outgoing::new(attempt))))?;
         self.open += 1;
-        Ok(self.add(Source::Outgoing(Box::new(Outgoing::new(attempt)))))
+        Ok(id)
     }
 
     fn after(&mut self, at: Tick, code: Box<dyn Any>) -> io::Result<Id> {
-        self.check_slot()?;
         let after = After::new(at, code).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.add(Source::After(Box::new(after))))
+        self.try_add(Source::After(Box::new(after)))
     }
 
     fn stop(&mut self) {
