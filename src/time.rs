@@ -188,8 +188,8 @@ impl Deadlines {
         }
     }
 
-    /// True if the entry at index `a` is due before the one at index `b`.
-    #[inline(always)]
+    /// True if the entry at index `a` is due before the one at index `b`. Out of line, because it is long.
+    #[inline(never)]
     fn is_before(&self, a: usize, b: usize) -> bool {
         let key = |index: usize| self.keys.get(self.slots[index] as usize);
         match self.ticks[a].cmp(&self.ticks[b]) {
