@@ -110,8 +110,10 @@ impl ByteQueue {
         if self.end + extra <= self.bytes.capacity() {
             return;
         }
-        self.bytes.drain(..self.start);
-        (self.start, self.end) = (0, self.bytes.len());
+        let length = self.len();
+        self.bytes.copy_within(self.start.., 0);
+        self.bytes.truncate(length);
+        (self.start, self.end) = (0, length);
         let wanted = self.bytes.len() + extra;
         if wanted > self.bytes.capacity() {
             let capacity = wanted.next_power_of_two().min(limit.max(wanted));

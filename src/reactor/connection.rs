@@ -7,7 +7,7 @@ use crate::buffers::LazyBacklog;
 use crate::closed::{Closed, End, Reason};
 use crate::config::Config;
 use crate::guard::{discard, guard};
-use crate::handler::{Context, Handler, LocalAddr, LoopOps, Others};
+use crate::handler::{Attempt, Context, Handler, LocalAddr, LoopOps, Others};
 use crate::id::Id;
 use crate::layers::Layered;
 use crate::observe::{Callback, Returned};
@@ -242,20 +242,17 @@ impl Reactor {
                 (found.machine, found.backlog, peer, found.handler, socket)
             }
             Source::Outgoing(found) => {
-                let (attempt, socket) = (found.attempt, found.socket);
-                (
-                    found.machine,
-                    found.backlog,
-                    attempt.address,
-                    attempt.handler,
-                    socket,
-                )
+                let Attempt {
+                    address, handler, ..
+                } = found.attempt;
+                (found.machine, found.backlog, address, handler, found.socket)
             }
             _ => return,
         };
         self.change_handler(&mut backlog, &mut handler);
         let layers = backlog.take_layers();
-        let (unsent, now) = (self.output.drain(..).len(), self.common.now);
+        let (unsent, now) = (self.output.len(), self.common.now);
+        self.output.clear();
         let closed = machine.receipt(end, (id, peer), now, &backlog, unsent);
         // After a FIN the peer would take a part of an answer for the whole. A reset tells it that the
         // rest is missing. The kernel may have established what the reactor does not know of yet.

@@ -301,9 +301,10 @@ impl Reactor {
 impl Drop for Reactor {
     fn drop(&mut self) {
         self.sources.ending = true;
-        let ids: Vec<Id> = self.sources.iter().map(|(id, _)| id).collect();
-        for id in ids {
-            self.close_now(id, Reason::ReactorDropped);
+        for slot in 0..self.sources.slots() {
+            if let Some(id) = self.sources.id_in(slot) {
+                self.close_now(id, Reason::ReactorDropped);
+            }
         }
         for post in self.mailbox.close() {
             if !discard(post) {

@@ -285,6 +285,17 @@ impl Sources {
         })
     }
 
+    /// The number of slots, whether they are taken or not.
+    pub(super) fn slots(&self) -> usize {
+        self.slab.capacity()
+    }
+
+    /// The id of the source in a slot.
+    pub(super) fn id_in(&self, slot: usize) -> Option<Id> {
+        let serial = self.slab.get(slot)?.serial;
+        Some(Id::new(slot, serial))
+    }
+
     /// Every source and its id, in the order of the slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Id, &Source)> {
         let slots = self.slab.iter();

@@ -41,7 +41,10 @@ impl TcpListener {
         scope.report(Call::Bind { address }, socket.bind(&sock_addr(address)))?;
         let backlog = options.backlog;
         scope.report(Call::Listen { backlog }, socket.listen(clamp(backlog)))?;
-        if let Some(limit) = poller.backlog_limit().filter(|&limit| limit < backlog) {
+        // Without a log the system need not be asked.
+        let warns = log::log_enabled!(log::Level::Warn);
+        let limit = warns.then(|| poller.backlog_limit()).flatten();
+        if let Some(limit) = limit.filter(|&limit| limit < backlog) {
             log::warn!(
                 "{address}: the system clamps backlog {backlog} to {limit} (net.core.somaxconn)"
             );
