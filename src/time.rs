@@ -188,7 +188,7 @@ impl Deadlines {
         }
     }
 
-    /// True if the entry at index `a` is due before the one at index `b`. Out of line, because it is long.
+    /// True if the entry at index `a` is due before the one at index `b`.
     #[inline(never)]
     fn is_before(&self, a: usize, b: usize) -> bool {
         let key = |index: usize| self.keys.get(self.slots[index] as usize);

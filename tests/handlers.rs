@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{Echo, NOW, client, listen, reactor, read_all, read_exactly, set, turn_until};
+use common::{
+    Echo, NOW, blocking_listener, client, listen, reactor, read_all, read_exactly, set, turn_until,
+};
 use doorkeeper::{Closed, Config, Context, Handler, Id, Others, Reactor, Reason, TimerKey};
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Write};
@@ -182,6 +184,57 @@ fn code_outside_is_lent_a_handler_of_its_type() {
     turn_until(&mut reactor, |reactor| reactor.stats().open == 0);
     assert_eq!(read_all(&mut stream).unwrap(), b"");
     assert_eq!(reactor.with(id, |_: &mut Echo, _| ()), None, "it is gone");
+}
+
+/// Notes the keys of its timers.
+struct Timed(Rc<RefCell<Vec<u64>>>);
+
+impl Handler for Timed {
+    fn on_data(&mut self, _: &mut Context<'_>, input: &[u8]) -> io::Result<usize> {
+        Ok(input.len())
+    }
+
+    fn on_timer(&mut self, _: &mut Context<'_>, key: TimerKey) -> io::Result<()> {
+        self.0.borrow_mut().push(key.0);
+        Ok(())
+    }
+}
+
+/// Before `on_open`: of an adopted connection, of one that was accepted in the last turn, and of a handler
+/// that takes over. A timer that its predecessor set is not its own.
+#[test]
+fn a_timer_that_is_set_before_a_handler_is_opened_comes() {
+    let (mut reactor, heard) = (reactor(), Rc::default());
+    let timed = |heard: &Rc<RefCell<Vec<u64>>>| Timed(Rc::clone(heard));
+    let set = |reactor: &mut Reactor, id: Id, key: u64| {
+        reactor.with(id, |_: &mut Timed, cx| {
+            cx.set_timer(TimerKey(key), Duration::ZERO);
+        })
+    };
+    let (listener, there) = blocking_listener();
+    let stream = TcpStream::connect(there).unwrap();
+    let id = reactor.adopt_stream(stream, timed(&heard)).unwrap();
+    assert_eq!(set(&mut reactor, id, 1), Some(()));
+    turn_until(&mut reactor, |_| *heard.borrow() == [1]);
+    reactor.with(id, |_: &mut Timed, cx| {
+        cx.set_timer(TimerKey(2), Duration::ZERO);
+        cx.become_handler(timed(&heard));
+    });
+    assert_eq!(set(&mut reactor, id, 3), Some(()));
+    turn_until(&mut reactor, |_| !heard.borrow()[1..].is_empty());
+    assert_eq!(*heard.borrow(), [1, 3]);
+    // After the turn in which the connection is accepted.
+    let (accepted, hears) = (Rc::new(Cell::new(None)), Rc::clone(&heard));
+    let found = Rc::clone(&accepted);
+    let address = listen(&mut reactor, move |arrival| {
+        found.set(Some(arrival.id));
+        Some(Timed(Rc::clone(&hears)))
+    });
+    let _client = client(address);
+    turn_until(&mut reactor, |_| accepted.get().is_some());
+    assert_eq!(set(&mut reactor, accepted.get().unwrap(), 4), Some(()));
+    turn_until(&mut reactor, |_| heard.borrow()[2..] == [4]);
+    drop(listener);
 }
 
 /// The first heard the end already.

@@ -70,7 +70,7 @@ impl ByteQueue {
     }
 
     /// The first `count` bytes of [`free`](Self::free) were filled.
-    pub(crate) fn extend(&mut self, count: usize) {
+    pub(crate) fn filled(&mut self, count: usize) {
         self.end += count;
     }
 

@@ -53,8 +53,11 @@ impl Timers {
         if self.is_empty() {
             return false;
         }
-        let found = self.find(key);
-        found.map(|place| self.free(place)).is_ok()
+        let Ok(place) = self.find(key) else {
+            return false;
+        };
+        self.free(place);
+        true
     }
 
     /// Removes the earliest timer if it is due.

@@ -1,7 +1,7 @@
 //! The second step of a turn: the callbacks, and what they asked for.
 
 use super::{Endpoint, Input, Machine, Outcome, Output, Pending, Turn};
-use crate::buffers::{LazyBacklog, Timers};
+use crate::buffers::{Backlog, LazyBacklog, Timers};
 use crate::closed::{End, Reason};
 use crate::guard::discard_payload;
 use crate::handler::{Context, Handler, Intent};
@@ -234,9 +234,10 @@ impl Machine {
         cx.others.room = self.room(cx.backlog, cx.others.common.config.output_max_bytes);
     }
 
-    /// A handler that is told nothing more has no timers. After the end another one may take over, and set some.
+    /// A handler that has finished has no timers, and none go over to another handler.
     pub(super) fn remove_timers(&self, backlog: &mut LazyBacklog) {
-        if let Some(held) = backlog.get_mut().filter(|_| !self.hears()) {
+        let is_over = |held: &&mut Backlog| self.discards() || held.next_handler.is_some();
+        if let Some(held) = backlog.get_mut().filter(is_over) {
             held.timers = Timers::EMPTY;
         }
     }

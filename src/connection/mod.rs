@@ -189,7 +189,8 @@ impl Machine {
         matches!(self.input, Input::Discarding | Input::Discarded)
     }
 
-    /// The handler is told what happens: it has not finished, and no other takes over after the turn.
+    /// The handler is told what happens: it was opened, it has not finished, and no other takes over after
+    /// the turn.
     fn hears(&self) -> bool {
         self.pending != Pending::Open && !self.discards()
     }

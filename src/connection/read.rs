@@ -61,7 +61,7 @@ impl Machine {
         let mut input = std::mem::take(&mut held.input);
         input.make_place(held.wanted, &common.places);
         let result = self.read(input.free(most), endpoint, cx);
-        input.extend(*result.as_ref().unwrap_or(&0));
+        input.filled(*result.as_ref().unwrap_or(&0));
         // An idle connection owns no buffer.
         if input.is_empty() {
             input.clear(&common.places);

@@ -154,7 +154,7 @@ pub(crate) struct CallScope<'a> {
 }
 
 impl CallScope<'_> {
-    /// Reports a call. Out of line, because the calls for a message test first whether there is an observer.
+    /// Reports a call. It need not be fast: read and write test first whether there is an observer.
     #[inline(never)]
     pub(crate) fn notify(&self, call: Call<'_>, result: Result<usize, &io::Error>) {
         let id = self.id;

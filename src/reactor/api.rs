@@ -64,6 +64,7 @@ impl Reactor {
             output: Vec::with_capacity(config.output_max_bytes.min(RESERVED_BYTES)),
             stats: Stats::default(),
             troubles: Troubles::default(),
+            posts: Vec::new(),
             posts_wait: false,
             lent: false,
             common: Common::new(config),

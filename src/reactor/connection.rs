@@ -88,7 +88,7 @@ impl Reactor {
         }
     }
 
-    /// LIMITED: the connection has limits of its own that are not in force yet.
+    /// LIMITED: the connection has limits of its own that are not in force yet. CLOSING: phase 5 closes it.
     fn has_mark(&mut self, id: Id, mark: Readiness) -> bool {
         let slot = self.sources.slot(id);
         slot.is_some_and(|slot| slot.pending.intersects(mark))

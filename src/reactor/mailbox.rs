@@ -5,7 +5,7 @@ use crate::sys::Waker;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Work for the loop.
@@ -13,9 +13,12 @@ pub(super) type Post = Box<dyn FnOnce(&mut Reactor) + Send>;
 
 /// What other threads left for the loop. Wake-ups coalesce, so this must be kept beside them.
 pub(super) struct Mailbox {
+    /// Stored before the loop is woken, and taken after.
     stop: AtomicBool,
     /// `None` once the reactor is gone.
     posts: Mutex<Option<Vec<Post>>>,
+    /// How many closures wait: these, and those that the loop took and has not run.
+    waiting: AtomicUsize,
     waker: Waker,
     posts_max: usize,
 }
@@ -25,6 +28,7 @@ impl Mailbox {
         Arc::new(Mailbox {
             stop: AtomicBool::new(false),
             posts: Mutex::new(Some(Vec::new())),
+            waiting: AtomicUsize::new(0),
             waker,
             posts_max,
         })
@@ -34,15 +38,14 @@ impl Mailbox {
         self.stop.swap(false, Ordering::SeqCst)
     }
 
-    /// Takes the oldest posts, at most `budget`. True if others are left.
-    pub(super) fn take_posts(&self, budget: usize) -> (Vec<Post>, bool) {
-        let mut lock = self.lock();
-        let Some(posts) = &mut *lock else {
-            return (Vec::new(), false);
-        };
-        let left = posts.split_off(budget.min(posts.len()));
-        let are_left = !left.is_empty();
-        (std::mem::replace(posts, left), are_left)
+    /// Takes all posts. They count until they are [run](Mailbox::count_run).
+    pub(super) fn take_posts(&self) -> Vec<Post> {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// So many posts are run now, and leave room for others.
+    pub(super) fn count_run(&self, count: usize) {
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// The reactor is gone. Returns the posts that it never runs, to be dropped outside the lock,
@@ -68,7 +71,7 @@ impl Handle {
     ///
     /// # Errors
     /// Those of the poller's waker (on Linux a write to an eventfd), which are not expected. The
-    /// request stands, and is met when the loop next wakes.
+    /// request stands, and is met when a handle next wakes the loop.
     pub fn stop(&self) -> io::Result<()> {
         self.0.stop.store(true, Ordering::SeqCst);
         self.0.waker.wake()
@@ -91,9 +94,11 @@ impl Handle {
         let Some(posts) = &mut *lock else {
             return Err(PostError::Closed(work));
         };
-        if posts.len() >= self.0.posts_max {
+        // Only this adds to it, under the lock.
+        if self.0.waiting.load(Ordering::Relaxed) >= self.0.posts_max {
             return Err(PostError::Full(work));
         }
+        self.0.waiting.fetch_add(1, Ordering::Relaxed);
         posts.push(Box::new(work));
         let first = posts.len() == 1;
         drop(lock);

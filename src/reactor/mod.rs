@@ -33,7 +33,7 @@ use crate::observe::{Event, Stats};
 use crate::readiness::Readiness;
 use crate::sys::{Polled, Poller};
 use crate::time::{Deadlines, Tick};
-use mailbox::Mailbox;
+use mailbox::{Mailbox, Post};
 use sources::Sources;
 use std::fmt;
 use std::io;
@@ -75,7 +75,9 @@ pub struct Reactor {
     stats: Stats,
     troubles: Troubles,
     mailbox: Arc<Mailbox>,
-    /// Posted closures are in the mailbox, for phase 5.
+    /// Posted closures that were taken out of the mailbox, the oldest last.
+    posts: Vec<Post>,
+    /// Posted closures are here or in the mailbox.
     posts_wait: bool,
     /// A callback is borrowing the reactor.
     lent: bool,
@@ -208,13 +210,28 @@ impl Reactor {
 
     #[inline(never)]
     fn run_posts(&mut self) {
-        let (posts, are_left) = self.mailbox.take_posts(self.common.config.posts_per_turn);
-        self.posts_wait = are_left;
-        self.stats.posts += posts.len() as u64;
-        for post in posts {
+        self.collect_posts();
+        let count = self.posts.len().min(self.common.config.posts_per_turn);
+        self.mailbox.count_run(count);
+        self.stats.posts += count as u64;
+        for _ in 0..count {
+            let Some(post) = self.posts.pop() else {
+                return;
+            };
             if self.lend(post).is_none() {
                 self.count_panic("a posted closure");
             }
+        }
+        // Beside those that were left, others may have come, whose wake-up was this turn's.
+        self.collect_posts();
+        self.posts_wait = !self.posts.is_empty();
+    }
+
+    /// Takes what is in the mailbox, once everything taken before was run.
+    fn collect_posts(&mut self) {
+        if self.posts.is_empty() {
+            self.posts = self.mailbox.take_posts();
+            self.posts.reverse();
         }
     }
 
@@ -306,7 +323,8 @@ impl Drop for Reactor {
                 self.close_now(id, Reason::ReactorDropped);
             }
         }
-        for post in self.mailbox.close() {
+        self.posts.append(&mut self.mailbox.close());
+        while let Some(post) = self.posts.pop() {
             if !discard(post) {
                 self.count_panic("the drop of a posted closure");
             }

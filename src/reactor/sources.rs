@@ -256,7 +256,7 @@ impl Sources {
         }
     }
 
-    /// Closes a slot. It is freed when the turn ends. Its serial moves on, so that its id is stale from
+    /// Closes the slot of a source that is out. It is freed when the turn ends. Its serial moves on, so that its id is stale from
     /// now on.
     pub(super) fn retire(&mut self, id: Id) {
         if let Some(slot) = self.slot(id) {
@@ -272,7 +272,9 @@ impl Sources {
             return false;
         }
         for slot in self.closed.drain(..) {
-            std::mem::forget(self.slab.remove(slot));
+            let slot = self.slab.remove(slot);
+            debug_assert!(matches!(slot.source, Source::Closed));
+            std::mem::forget(slot);
         }
         true
     }
@@ -290,7 +292,7 @@ impl Sources {
         self.slab.capacity()
     }
 
-    /// The id of the source in a slot.
+    /// The id of the source in a slot. If that has closed, no other code has this id.
     pub(super) fn id_in(&self, slot: usize) -> Option<Id> {
         let serial = self.slab.get(slot)?.serial;
         Some(Id::new(slot, serial))
@@ -364,7 +366,9 @@ impl Sources {
             self.driven += 1;
             return self.queue.get(self.driven - 1).copied();
         }
-        self.queue.drain(..self.driven);
+        let left = self.queue.len() - self.driven;
+        self.queue.copy_within(self.driven.., 0);
+        self.queue.truncate(left);
         (self.round, self.driven) = (0, 0);
         None
     }

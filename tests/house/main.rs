@@ -15,7 +15,7 @@ use std::process::Command;
 
 /// The rooms that a turn of the loop crosses. To know the engine is to have read them.
 const CORE: [&str; 5] = ["reactor", "connection", "handler", "buffers", "time"];
-const CORE_LINES: usize = 3_965;
+const CORE_LINES: usize = 3_988;
 /// The files of the program that drive a source of their own: signals, timers, clients of --status.
 const WATCHED: [&str; 3] = ["cli/signals", "cli/timer", "cli/serve/status/server"];
 const FILE_LINES: usize = 400;
