@@ -366,9 +366,7 @@ impl Sources {
             self.driven += 1;
             return self.queue.get(self.driven - 1).copied();
         }
-        let left = self.queue.len() - self.driven;
-        self.queue.copy_within(self.driven.., 0);
-        self.queue.truncate(left);
+        self.queue.drain(..self.driven);
         (self.round, self.driven) = (0, 0);
         None
     }
