@@ -17,7 +17,7 @@ pub(super) struct Mailbox {
     stop: AtomicBool,
     /// `None` once the reactor is gone.
     posts: Mutex<Option<Vec<Post>>>,
-    /// How many closures wait: these, and those that the loop took and has not run.
+    /// How many closures wait: these, and those that the loop took and has not begun to run.
     waiting: AtomicUsize,
     waker: Waker,
     posts_max: usize,
@@ -80,7 +80,7 @@ impl Handle {
     /// Makes the loop run a closure in phase 5 of a turn. Closures of one thread run in the order of
     /// their posts. A panic in one is caught, logged and counted. A turn runs at most
     /// [`Config::posts_per_turn`](crate::Config::posts_per_turn) of them. Those that wait when
-    /// [`Reactor::run`] returns run in its next turn, or are dropped with it.
+    /// [`Reactor::run`] returns run in its next turns, or are dropped with it.
     ///
     /// # Errors
     /// Each hands the closure back: [`PostError::Full`] if
@@ -114,8 +114,8 @@ impl Handle {
 /// Why [`Handle::post`] did not take a closure, and the closure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum PostError<F> {
-    /// [`Config::posts_max`](crate::Config::posts_max) closures wait. There is room again after the
-    /// loop's next turn.
+    /// [`Config::posts_max`](crate::Config::posts_max) closures wait. There is room again once the
+    /// loop has begun to run some.
     Full(F),
     /// The reactor is gone.
     Closed(F),

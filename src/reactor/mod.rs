@@ -77,7 +77,7 @@ pub struct Reactor {
     mailbox: Arc<Mailbox>,
     /// Posted closures that were taken out of the mailbox, the oldest last.
     posts: Vec<Post>,
-    /// Posted closures are here or in the mailbox.
+    /// Posted closures may be here or in the mailbox.
     posts_wait: bool,
     /// A callback is borrowing the reactor.
     lent: bool,
